@@ -1,5 +1,5 @@
 """
-Data directories as a machine leaves them, in pieces: to be put together again with pieces missing or of others.
+Data directories as a machine leaves them, in pieces that can be put together with some missing or exchanged.
 """
 
 import os
@@ -36,10 +36,10 @@ OLDER = 12
 """The index of the snapshot before."""
 
 NEWER = 60
-"""The index of one that it took later on, or got from its leader."""
+"""The index of a snapshot that it takes later, or gets from its leader."""
 
 HARD_STATE = HardState(5, "f" * 16)
-"""The machine's term and vote at last."""
+"""The machine's last term and vote."""
 
 _SEGMENT_BYTES = 250
 
@@ -47,9 +47,9 @@ _SEGMENT_BYTES = 250
 @attrs.frozen
 class Pieces:
     """
-    What one machine has left.
+    The files of one machine.
 
-    @ivar identity: who it is.
+    @ivar identity: the machine's identity.
     @ivar path: its files: C{identity.json}, C{state.json}, C{whole} with all segments of its log, C{log} with those
         that its newest snapshot needs, and C{snapshots}.
     """
@@ -59,17 +59,17 @@ class Pieces:
 
     @property
     def segments(self) -> list[Path]:
-        """Those that the newest snapshot needs."""
+        """Returns the segments that the newest snapshot needs."""
         return sorted((self.path / "log").iterdir())
 
     def snapshot(self, index: int) -> Path:
-        """One of its snapshots."""
+        """Returns one of its snapshots."""
         (path,) = (self.path / "snapshots").glob(f"*-{index:020}.snapshot")
         return path
 
 
 def listing(path: Path) -> dict[str, tuple[object, ...]]:
-    """Everything below a path: its kind and mode, its size, when it was changed, and what is in it."""
+    """Returns everything below a path: its kind and mode, its size, when it was changed, and its content."""
     found = {}
     for each in path.rglob("*"):
         status = each.lstat()
@@ -81,7 +81,7 @@ def listing(path: Path) -> dict[str, tuple[object, ...]]:
 
 
 def storage_with_small_segments(path: Path) -> Storage:
-    """Like L{Storage.open}."""
+    """Opens a storage with small segments, see L{Storage.open}."""
     directory = DataDirectory(path)
     state = StateFile(directory.state_path)
     log = WriteAheadLog(directory.log_directory, _SEGMENT_BYTES, state)
@@ -89,15 +89,15 @@ def storage_with_small_segments(path: Path) -> Storage:
 
 
 def turn() -> "Deferred[None]":
-    """No slice of work here is worth a turn of a reactor."""
+    """Replaces a turn of the reactor, because no slice of work is large here."""
     return succeed(None)
 
 
 def recovered(storage: Storage, keyspace: KeySpace | None = None) -> Recovered:
     """
-    What L{recover} finds.
+    Returns the result of L{recover}.
 
-    @raise StorageError: as there.
+    @raise StorageError: the directory is refused.
     """
     result: list[Recovered] = []
     failures: list[BaseException] = []
@@ -110,9 +110,9 @@ def recovered(storage: Storage, keyspace: KeySpace | None = None) -> Recovered:
 
 def refused_or_recovered(path: Path) -> tuple[Recovered, str]:
     """
-    Begin to start a machine in a directory, and leave it as it is, as one that is refused later on.
+    Begins to start a machine in a directory, and leaves the directory as a start does that is refused later on.
 
-    @return: what was found, and the value of C{/key} when all of the log is applied.
+    @return: what was recovered, and the value of C{/key} when all of the log is applied.
     @raise StorageError: it can't start.
     """
     storage = Storage.open(path, "--data-dir")
@@ -125,7 +125,7 @@ def refused_or_recovered(path: Path) -> tuple[Recovered, str]:
 
 def started(path: Path) -> tuple[Recovered, str]:
     """
-    Start a machine as far as its disk is concerned, and stop it in order.
+    Starts a machine as far as its disk is concerned, and stops it in order.
 
     @return: as L{refused_or_recovered}.
     """
@@ -149,7 +149,7 @@ def _found(storage: Storage) -> tuple[Recovered, str]:
 
 @contextmanager
 def written(path: Path, identity: Identity) -> Iterator[Storage]:
-    """A machine that has begun, with all entries up to L{LAST} in its log."""
+    """Returns a machine that has started, with all entries up to L{LAST} in its log."""
     with closing(storage_with_small_segments(path)) as storage:
         found = recovered(storage)
         found_cluster(storage, found, identity, MEMBER)
@@ -161,7 +161,7 @@ def written(path: Path, identity: Identity) -> Iterator[Storage]:
 
 
 def make_pieces(path: Path, identity: Identity) -> Pieces:
-    """Have a machine write what is described in L{Pieces}."""
+    """Has a machine write the L{Pieces}."""
     with written(path, identity) as storage:
         shutil.copytree(path / "log", path / "whole")
         storage.log.compact(SNAPSHOT)
@@ -177,7 +177,7 @@ def make_pieces(path: Path, identity: Identity) -> Pieces:
 
 
 def take_snapshot(storage: Storage, index: int, term: int = 3) -> None:
-    """What a machine has at this index."""
+    """Takes the snapshot of a machine at this index."""
     keyspace = KeySpace()
     for each in range(2, index + 1):
         keyspace.apply(Set("/key", each, str(each)))

@@ -1,5 +1,5 @@
 """
-What the log says while the cluster can't go on.
+Tests of what the log says while the cluster can't go on.
 """
 
 from twisted.internet.task import Clock
@@ -15,7 +15,7 @@ SINCE = 1_786_000_000_000_000
 
 
 class QuorumAlarmTests(SynchronousTestCase):
-    """Machine 1 of three, which knows what the test says."""
+    """Machine 1 of three, whose view of the others the test sets."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -44,19 +44,19 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.alarm.look()
 
     def said(self, level: LogLevel) -> list[str]:
-        """What was said at that level since the last time."""
+        """Returns what was logged at that level since the last call."""
         said = [formatEvent(event) for event in self.log.events if event["log_level"] == level]
         self.log.events.clear()
         return said
 
     def test_silent_while_there_is_a_leader(self) -> None:
-        """Then a majority has answered it, whatever this machine itself can reach."""
+        """While there is a leader a majority has answered it, whatever this machine itself can reach."""
         self.missing = {"2", "3"}
         self.pass_time(100)
         self.assertEqual(self.log.events, [])
 
-    def test_majority_lost(self) -> None:
-        """It is said at once, who is missing since when, and what that means."""
+    def test_lost_majority_is_logged(self) -> None:
+        """The log says at once which machines are missing since when, and what that means."""
         self.pass_time(100)
         self.lose("2", "3")
         (line,) = self.said(LogLevel.warn)
@@ -67,8 +67,8 @@ class QuorumAlarmTests(SynchronousTestCase):
             "; missing: machine3 (http://peers:7003) since 2026-08-06 07:06:40 UTC (it is down)",
         )
 
-    def test_again_and_again(self) -> None:
-        """As long as it lasts, but not more often than it is useful."""
+    def test_lost_majority_is_logged_again_and_again(self) -> None:
+        """The line is repeated as long as the loss lasts, but not more often than is useful."""
         self.pass_time(10)
         self.lose("2", "3")
         self.assertEqual(len(self.said(LogLevel.warn)), 1)
@@ -79,8 +79,11 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.pass_time(4 * REPEAT_SECONDS)
         self.assertEqual(len(self.said(LogLevel.warn)), 4)
 
-    def test_over(self) -> None:
-        """A line says so, and for how long it was so; not before there is a leader, who takes writes."""
+    def test_end_of_the_loss_is_logged(self) -> None:
+        """
+        One line says that the loss is over and how long it lasted, but not before there is a leader that accepts
+        writes.
+        """
         self.pass_time(10)
         self.lose("2", "3")
         self.pass_time(12)
@@ -98,8 +101,8 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.pass_time(100)
         self.assertEqual(self.log.events, [])
 
-    def test_election(self) -> None:
-        """One that is soon over is worth no line, neither when it begins nor at its end; one that is not, is."""
+    def test_only_a_long_election_is_logged(self) -> None:
+        """An election that is soon over is not logged, neither when it begins nor when it ends; a long one is."""
         self.pass_time(10)
         self.lose("3")
         self.pass_time(ELECTION_SECONDS - 1)
@@ -111,7 +114,7 @@ class QuorumAlarmTests(SynchronousTestCase):
         (line,) = self.said(LogLevel.warn)
         self.assertTrue(line.startswith("No machine has led for 3 s, although a majority answers: 2 of 3"), line)
 
-    def test_start(self) -> None:
+    def test_start_is_not_logged(self) -> None:
         """Machines that are started together have some time to find each other."""
         self.leader, self.missing = "", {"2", "3"}
         self.pass_time(START_SECONDS - 1)
@@ -119,14 +122,14 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.pass_time(2)
         self.assertEqual(len(self.said(LogLevel.warn)), 1)
 
-    def test_no_voters(self) -> None:
-        """Who was just taken in does not know who is in the cluster."""
+    def test_silent_without_known_voters(self) -> None:
+        """A machine that was just admitted does not know who is in the cluster."""
         self.leader, self.voters = "", ""
         self.pass_time(100)
         self.assertEqual(self.log.events, [])
 
-    def test_stop(self) -> None:
-        """Nothing is said any more, and nothing is left to be done."""
+    def test_silent_after_a_stop(self) -> None:
+        """Nothing more is logged, and nothing is left in the reactor."""
         self.alarm.stop()
         self.lose("2", "3")
         self.pass_time(100)

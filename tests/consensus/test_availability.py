@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.availability}: who waits for what, and who is told.
+Tests of L{etcd_twisted.consensus.availability}: what is waited for, and when waiting ends.
 """
 
 from typing import Any
@@ -42,12 +42,12 @@ class AvailabilityTests(SynchronousTestCase):
         self.availability.on_exclusion.append(lambda: self.excluded.append(self.clock.seconds()))
 
     def look(self, **changes: Any) -> None:
-        """Let something be otherwise, and have it looked at."""
+        """Changes something, and has the availability updated."""
         for name, value in changes.items():
             setattr(self.group, name, value)
         self.availability.look(self.group)  # type: ignore[arg-type]  # all of it that is used
 
-    def test_it_serves_once_it_is_caught_up_and_has_a_vote(self) -> None:
+    def test_machine_serves_once_it_is_caught_up_and_has_a_vote(self) -> None:
         serving = self.availability.when_serving()
         for changes in ({"known_leader": OTHER}, {"is_caught_up": True}):
             self.look(**changes)
@@ -58,7 +58,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.look(is_caught_up=False)
         self.assertTrue(self.availability.serving)
 
-    def test_who_waits_for_a_leader_hears_of_one(self) -> None:
+    def test_waiting_for_a_leader_ends_with_one(self) -> None:
         led = self.availability.when_led(False)
         self.look()
         self.assertNoResult(led)
@@ -66,7 +66,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.successResultOf(led)
         self.successResultOf(self.availability.when_led(True))
 
-    def test_who_waits_for_the_end_of_its_lead_hears_of_that(self) -> None:
+    def test_waiting_for_the_end_of_a_leadership_ends_with_it(self) -> None:
         self.look(known_leader=OWN, accepts_proposals=True)
         deposed = self.availability.when_deposed(True)
         self.look()
@@ -79,7 +79,7 @@ class AvailabilityTests(SynchronousTestCase):
             self.look(known_leader=leader, term=term)
         self.assertEqual(self.availability.leader_changes, 3)
 
-    def test_without_a_leader_it_doubts_that_it_is_a_member(self) -> None:
+    def test_machine_without_a_leader_doubts_that_it_is_a_member(self) -> None:
         self.look()
         self.clock.advance(LEADERLESS_SECONDS)
         self.clock.advance(LEADERLESS_SECONDS)
@@ -89,7 +89,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.assertEqual(len(self.excluded), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_who_was_taken_out_says_so_once_and_when_that_is_certain(self) -> None:
+    def test_removal_is_reported_once_and_when_it_is_certain(self) -> None:
         self.look(known_leader=OTHER)
         self.look(configuration=Configuration(("2",)), is_reconfiguring=True)
         self.assertEqual(self.excluded, [])
@@ -97,7 +97,7 @@ class AvailabilityTests(SynchronousTestCase):
         self.look()
         self.assertEqual(len(self.excluded), 1)
 
-    def test_nobody_waits_once_it_is_closed(self) -> None:
+    def test_waiting_ends_when_it_is_closed(self) -> None:
         availability = self.availability
         waiting = [availability.when_serving(), availability.when_led(False), availability.when_deposed(True)]
         availability.close(CLOSED)

@@ -1,5 +1,5 @@
 """
-What went with removed directories is forgotten turn by turn.
+Tests that what was removed with directories is forgotten turn by turn.
 """
 
 from twisted.internet.task import Clock
@@ -21,8 +21,8 @@ class ClearingTests(SynchronousTestCase):
     def left(self) -> int:
         return len(self.space._schedule)
 
-    def test_turns(self) -> None:
-        """A bounded part in each, as many as it takes, and no more."""
+    def test_each_turn_forgets_a_bounded_part(self) -> None:
+        """Each turn forgets a bounded part, and there are as many turns as it takes, and no more."""
         self.clearing.look()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.space.apply(c.Delete("/d", 0, recursive=True))
@@ -41,7 +41,7 @@ class ClearingTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((left, self.clock.getDelayedCalls()), ([1_500, 500, 0], []))
 
-    def test_stop(self) -> None:
+    def test_stop_ends_the_clearing(self) -> None:
         self.space.apply(c.Delete("/d", 0, recursive=True))
         self.clearing.look()
         self.clearing.stop()
@@ -50,10 +50,10 @@ class ClearingTests(SynchronousTestCase):
 
 
 class ClusterTests(ClusterTestCase):
-    """Whether they lead or not."""
+    """Leaders and followers forget alike."""
 
-    def test_every_machine(self) -> None:
-        """Or the next key that expires would be found behind all of that, on machines that don't lead in one go."""
+    def test_every_machine_forgets(self) -> None:
+        """Otherwise a follower would have to skip all of that at once to find the next key that expires."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader

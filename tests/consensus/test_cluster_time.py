@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.consensus.clocks.cluster_time}: what a TTL is counted by, whatever the wall clocks show.
+Tests of L{etcd_twisted.consensus.clocks.cluster_time}: the time by which TTLs are counted, whatever the wall clocks
+show.
 """
 
 from contextlib import closing
@@ -51,14 +52,14 @@ class Machine:
             self.time.adjust(is_free)
 
     def report(self) -> StatusReport:
-        """What it says to others."""
+        """Returns what it reports to others."""
         error = self.time.error
         return StatusReport(
             0, self.time.now(), None if error is None else round(error * 1e6), "", 1, 1, "", 0, self.time.term
         )
 
     def hear(self, other: "Machine", there: float = 0.001, back: float = 0.001) -> None:
-        """Ask another machine; C{there} and C{back} is how long question and answer take."""
+        """Requests a report of another machine; C{there} and C{back} are how long the request and the answer take."""
         asked = self.clock.seconds()
         for machine in (self, other):
             machine.clock.advance(there)
@@ -69,13 +70,13 @@ class Machine:
 
 
 class ClusterTimeTests(SynchronousTestCase):
-    """L{ClusterTime}"""
+    """Tests of L{ClusterTime}."""
 
     def assert_near(self, machine: Machine, expected: float, bound: float = 0.01) -> None:
         self.assertApproximates(machine.shown, expected, bound)
 
-    def test_unknown(self) -> None:
-        """It is the wall clock's, also when that is set."""
+    def test_unknown_time_is_that_of_the_wall_clock(self) -> None:
+        """The cluster time is the wall clock's, also when that is set."""
         machine = Machine()
         machine.wait(5)
         self.assertEqual((machine.shown, machine.time.error, machine.time.ahead_of_wall), (5.0, None, 0.0))
@@ -83,8 +84,8 @@ class ClusterTimeTests(SynchronousTestCase):
         machine.wait(1)
         self.assert_near(machine, 6.0 - HOUR)
 
-    def test_a_leader_whose_clock_is_set(self) -> None:
-        """Its time goes on, and comes nearer to the clock slowly."""
+    def test_leader_whose_clock_is_set_goes_on(self) -> None:
+        """The cluster time goes on, and approaches the clock slowly."""
         for ahead in (HOUR, -HOUR):
             machine = Machine()
             machine.time.lead(1)
@@ -100,8 +101,8 @@ class ClusterTimeTests(SynchronousTestCase):
         machine.wait(30)
         self.assert_near(machine, 30.01, 0.0001)
 
-    def test_set_forward_while_nothing_expires(self) -> None:
-        """At once; back it is set only slowly, as the log may hold times."""
+    def test_clock_is_followed_forward_while_nothing_expires(self) -> None:
+        """The cluster time is set forward at once; it is set back only slowly, because the log may hold times."""
         machine = Machine()
         machine.time.lead(1)
         machine.wall_ahead += HOUR
@@ -111,8 +112,8 @@ class ClusterTimeTests(SynchronousTestCase):
         machine.wait(1, is_free=True)
         self.assert_near(machine, 2 + HOUR)
 
-    def test_a_follower_takes_the_lead(self) -> None:
-        """It goes on from what the leader had, although its own clock is an hour ahead, or behind."""
+    def test_new_leader_continues_from_the_old_leaders_time(self) -> None:
+        """The follower continues from the leader's time, although its own clock is an hour ahead, or behind."""
         for ahead in (HOUR, -HOUR):
             leader, follower = Machine(), Machine(WALL + ahead)
             leader.time.lead(1)
@@ -122,8 +123,8 @@ class ClusterTimeTests(SynchronousTestCase):
             self.assert_near(follower, 10.0)
 
     @given(st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=10))
-    def test_within_the_error(self, delays: list[tuple[float, float]]) -> None:
-        """A follower is never further off than it says."""
+    def test_followers_time_is_within_the_error(self, delays: list[tuple[float, float]]) -> None:
+        """A follower's error is never larger than it says."""
         leader, follower = Machine(), Machine(WALL + HOUR)
         leader.time.lead(1)
         for there, back in delays:
@@ -132,8 +133,11 @@ class ClusterTimeTests(SynchronousTestCase):
             assert error is not None
             self.assertLessEqual(abs(follower.shown - leader.shown), error + 1e-5)
 
-    def test_others_than_the_leader(self) -> None:
-        """Who has restarted hears it from a follower too; who knows it from the leader does not mind others."""
+    def test_reports_of_followers_count_while_the_time_is_unknown(self) -> None:
+        """
+        A machine that has restarted learns the time from a follower too; one that knows it from the leader ignores
+        others.
+        """
         leader, follower, restarted = Machine(), Machine(WALL + HOUR), Machine(WALL - HOUR)
         leader.time.lead(1)
         follower.hear(leader)
@@ -144,7 +148,7 @@ class ClusterTimeTests(SynchronousTestCase):
         restarted.hear(follower)
         self.assertApproximates(restarted.shown, leader.shown, 0.02)
 
-    def test_who_knows_nothing_says_nothing(self) -> None:
+    def test_machine_without_the_time_reports_none(self) -> None:
         leader, other = Machine(), Machine(WALL + HOUR)
         leader.time.lead(1)
         stranger = Machine(WALL - HOUR)
@@ -153,8 +157,8 @@ class ClusterTimeTests(SynchronousTestCase):
         leader.hear(stranger)
         self.assertEqual(leader.time.error, 0.0)
 
-    def test_a_later_leader(self) -> None:
-        """What is heard of it counts, and what is heard of the one before does not any more."""
+    def test_reports_of_a_later_leader_count(self) -> None:
+        """The time from the later leader counts, and that from the earlier one does not any more."""
         first, second, follower = Machine(), Machine(WALL + HOUR), Machine()
         first.time.lead(1)
         second.time.lead(2)
@@ -164,8 +168,8 @@ class ClusterTimeTests(SynchronousTestCase):
         follower.hear(first)
         self.assertApproximates(follower.shown, second.shown, 0.01)
 
-    def test_a_leader_hears_nobody(self) -> None:
-        """Not before it knows that it no longer leads; then it goes on from what it had."""
+    def test_leader_ignores_reports(self) -> None:
+        """The leader ignores reports until it knows that it no longer leads, and then continues from its own time."""
         first, second = Machine(), Machine(WALL + HOUR)
         first.time.lead(1)
         second.time.lead(2)
@@ -179,8 +183,8 @@ class ClusterTimeTests(SynchronousTestCase):
         first.hear(second)
         self.assertApproximates(first.shown, second.shown, 0.01)
 
-    def test_never_behind_the_log(self) -> None:
-        """It goes on from there, in whatever role."""
+    def test_time_is_never_behind_the_log(self) -> None:
+        """The cluster time is not behind the log's, in any role."""
         newest = int((WALL + 100) * 1e6)
         machine, leader = Machine(), Machine()
         machine.time.observe(newest)
@@ -201,10 +205,10 @@ class ClusterTimeTests(SynchronousTestCase):
 
 
 class LeaseTests(ClusterTestCase):
-    """TTLs in a cluster whose clocks differ."""
+    """Tests of TTLs in a cluster whose clocks differ."""
 
     def last_of(self, cluster: Cluster, key: str) -> float:
-        """How many seconds it takes until a key is gone everywhere."""
+        """Returns how many seconds it takes until a key is gone everywhere."""
         began = cluster.clock.seconds()
         cluster.run_until(lambda: not any(_has(machine, key) for machine in cluster.up), most_seconds=700.0)
         return cluster.clock.seconds() - began
@@ -214,8 +218,8 @@ class LeaseTests(ClusterTestCase):
         cluster.finish(leader.set("/a", "", leader.replica.now() + ttl * SECOND))
         cluster.settle()
 
-    def test_a_machine_an_hour_ahead_takes_the_lead(self) -> None:
-        """A TTL of 120 s ends after 120 s; a TTL of 30 s after 30 s, when it is an hour behind."""
+    def test_new_leader_that_is_an_hour_ahead_changes_no_ttl(self) -> None:
+        """A TTL of 120 s ends after 120 s, and a TTL of 30 s after 30 s when the machine is an hour behind."""
         for ahead, ttl in ((HOUR, 120), (-HOUR, 30)):
             cluster = self.cluster()
             cluster.start(3)
@@ -228,8 +232,8 @@ class LeaseTests(ClusterTestCase):
             self.assertEqual(cluster.await_leader().wall_ahead, ahead)
             self.assertApproximates(self.last_of(cluster, "/a"), float(ttl), 1.5)
 
-    def test_the_leader_s_clock_is_set(self) -> None:
-        """Back and forward: the same, and every machine says how much is left."""
+    def test_leaders_clock_that_is_set_changes_no_ttl(self) -> None:
+        """TTLs are the same when the clock is set back or forward, and every machine says how much is left."""
         for ahead in (HOUR, -HOUR):
             cluster = self.cluster()
             cluster.start(3)
@@ -243,8 +247,8 @@ class LeaseTests(ClusterTestCase):
                 self.assertApproximates((node.expires - machine.replica.now()) / SECOND, 30.0, 1.5)
             self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
-    def test_a_machine_that_has_just_come_takes_the_lead(self) -> None:
-        """It has asked those that were there."""
+    def test_new_machine_that_leads_changes_no_ttl(self) -> None:
+        """The machine has asked those that were there."""
         cluster = self.cluster()
         first, second, third = cluster.start(3)
         cluster.run(2)
@@ -254,12 +258,12 @@ class LeaseTests(ClusterTestCase):
         third.stop()
         cluster.finish(third.restart())
         first.crash()
-        second.raft._timer.due = float("inf")  # the other one stands for election
+        second.raft._timer.due = float("inf")  # The other one stands for election.
         cluster.run_until(lambda: third.leads)
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
-    def test_what_the_new_leader_has_not_applied(self) -> None:
-        """A TTL that it does not know of yet keeps it from setting the time forward, too."""
+    def test_unapplied_ttl_keeps_the_time_from_being_set_forward(self) -> None:
+        """A TTL that the machine does not know of yet also keeps it from setting the time forward."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -278,8 +282,8 @@ class LeaseTests(ClusterTestCase):
         cluster.run_until(lambda: all(_has(each, "/a") for each in cluster.up))
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
-    def test_a_snapshot_of_the_leader(self) -> None:
-        """Who has become what it holds does not go behind the time when it was taken."""
+    def test_leaders_snapshot_has_the_time(self) -> None:
+        """A machine that installs the snapshot does not go back behind the time when it was taken."""
         cluster = self.cluster()
         (machine,) = cluster.start(1)
         newest = machine.replica.now() + int(HOUR) * SECOND
@@ -288,8 +292,11 @@ class LeaseTests(ClusterTestCase):
         machine.member.machine.restore(keyspace.state(), ExpirySchedule(), snapshot)
         self.assertGreater(machine.replica.now(), newest)
 
-    def test_a_snapshot_of_a_machine_that_does_not_know_the_time(self) -> None:
-        """Its own clock, an hour ahead, is not in it; with that it would have keys expire early after a restart."""
+    def test_snapshot_of_a_machine_without_the_time_has_none(self) -> None:
+        """
+        The clock of the machine, which is an hour ahead, is not in its snapshot; it would make keys expire early after
+        a restart.
+        """
         cluster = self.cluster(snapshot_count=20)
         cluster.start(3)
         leader, stranger = cluster.leader, cluster.followers[0]
@@ -306,8 +313,8 @@ class LeaseTests(ClusterTestCase):
         with closing(reader):
             self.assertTrue(0 < reader.metadata.time <= leader.replica.now(), reader.metadata.time)
 
-    def test_all_are_started_again(self) -> None:
-        """With clocks that were set back: the time that was before goes on, as far as the log tells."""
+    def test_time_continues_after_a_restart_of_all_machines(self) -> None:
+        """The clocks were set back meanwhile, and the previous time continues, as far as the log knows it."""
         cluster = self.cluster()
         machines = cluster.start(3)
         cluster.run(2)
@@ -320,8 +327,8 @@ class LeaseTests(ClusterTestCase):
         cluster.await_leader()
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 2.5)
 
-    def test_it_is_measured(self) -> None:
-        """By everybody: how far the time of the leader is ahead of the own clock."""
+    def test_difference_from_the_leaders_time_is_measured(self) -> None:
+        """Every machine measures how far the leader's time is ahead of its own clock."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -356,10 +363,13 @@ class Others:
 
 
 class WarningTests(ClusterTestCase):
-    """What the log says of clocks."""
+    """Tests of what the log says about clocks."""
 
-    def test_another_machine_s_clock(self) -> None:
-        """Who differs, by how much, and what to do; not again at once; and when it is over."""
+    def test_difference_of_another_machines_clock_is_logged(self) -> None:
+        """
+        The warning says which machine differs, by how much, and what to do; it is not repeated at once, and its end is
+        logged.
+        """
         cluster = self.cluster()
         first, second = cluster.start(2)
         log = Log(self)
@@ -384,8 +394,8 @@ class WarningTests(ClusterTestCase):
         said = [formatEvent(event) for event in log.events]
         self.assertTrue(any("machine2 agrees" in line for line in said), said)
 
-    def test_again_after_half_an_hour(self) -> None:
-        """Or when the difference has grown or shrunk by much."""
+    def test_difference_is_logged_again_after_half_an_hour(self) -> None:
+        """The warning is repeated after half an hour, or when the difference has grown or shrunk by much."""
         log, clock = Log(self), Clock()
         status = MachineStatus("b", "machine2", True, 0, 0.0, clock_ahead_seconds=20.0, clock_error_seconds=0.1)
         statuses = {"b": status}
@@ -413,8 +423,8 @@ class WarningTests(ClusterTestCase):
         watch.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_own_clock_is_set(self) -> None:
-        """Also without others; small corrections are none."""
+    def test_own_clock_that_is_set_is_logged(self) -> None:
+        """A clock that is set is also noticed without others; small corrections are not reported."""
         cluster = self.cluster()
         (machine,) = cluster.start(1)
         log = Log(self)

@@ -1,5 +1,6 @@
 """
-A group in which a machine of an earlier version votes, as during an upgrade: nothing is logged that it can't decode.
+Tests of a group in which a machine of an earlier version votes, as during an upgrade: nothing is logged that it can't
+decode.
 """
 
 from etcd_twisted.consensus.raft.entries import EntryKind
@@ -20,20 +21,20 @@ from tests.consensus.machine import SECOND
 
 
 class EarlierMembersTests(ClusterTestCase):
-    """What the leader logs, and answers."""
+    """Tests of what the leader logs and answers."""
 
     def propose(self, cluster: Cluster, command: Change) -> Event:
         event: Event = cluster.finish(cluster.leader.replica.propose(command))
         return event
 
     def logged(self, machine: ClusterMachine) -> list[type]:
-        """The kinds of all commands in its log."""
+        """Returns the kinds of all commands in its log."""
         log = machine.raft.log
         entries = log.between(log.first_index, log.last_index + 1)
         return [type(decode_command(each.data)) for each in entries if each.kind is EntryKind.COMMAND]
 
     def write_all(self, cluster: Cluster) -> list[tuple[str, str | None, bool]]:
-        """Each command that is later than an earlier version, and what it did."""
+        """Proposes each command that an earlier version does not know, and returns its effects."""
         now = cluster.leader.replica.now()
         later = now + 100 * SECOND
         events = [
@@ -47,8 +48,8 @@ class EarlierMembersTests(ClusterTestCase):
         ]
         return [(event.result.action, event.result.node.value, event.result.node.dir) for event in events]
 
-    def test_an_earlier_version_votes(self) -> None:
-        """The same is done with the commands that it knows; a refresh is an update, as with that version."""
+    def test_later_commands_are_not_logged_for_an_earlier_version(self) -> None:
+        """The same is done with the commands that the version knows; a refresh is an update, as with that version."""
         cluster = self.cluster()
         _, second, _ = cluster.start(3)
         cluster.network.older = {second.url}
@@ -67,8 +68,8 @@ class EarlierMembersTests(ClusterTestCase):
         self.write_all(cluster)
         self.assertTrue(set(self.logged(cluster.leader)) >= set(NEWER_COMMANDS))
 
-    def test_one_that_has_not_been_heard(self) -> None:
-        """A voter that was down all the time may be of an earlier version; one that has said how it was is not."""
+    def test_later_commands_are_not_logged_for_a_silent_voter(self) -> None:
+        """A voter that was down all the time may be of an earlier version; one that has reported its status is not."""
         cluster = self.cluster()
         machines = cluster.start(3)
         cluster.run(2)
@@ -92,8 +93,8 @@ class EarlierMembersTests(ClusterTestCase):
         cluster.settle()
         self.assertEqual(len({machine.dumped() for machine in machines}), 1)
 
-    def test_alone(self) -> None:
-        """Nobody else has to know the commands."""
+    def test_single_machine_logs_later_commands(self) -> None:
+        """No other machine has to know the commands."""
         cluster = self.cluster()
         cluster.start(1)
         self.write_all(cluster)

@@ -1,5 +1,5 @@
 """
-How a machine ends its part in a group: it hands over, stops, or stands by.
+Tests of how a machine ends its part in a group: it transfers the leadership, stops, or stands by.
 """
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -12,7 +12,7 @@ from etcd_twisted.keyspace.watchers import Watcher
 from tests.consensus.cluster import TIMING, Cluster, ClusterMachine, ClusterTestCase
 
 PATIENCE = 1.0
-"""How long one who proposed is kept waiting when the leader is lost."""
+"""How many seconds a proposer waits when the leader is lost."""
 
 
 class HandOverTests(ClusterTestCase):
@@ -34,24 +34,24 @@ class HandOverTests(ClusterTestCase):
         leader.stop()
         self.assertEqual(cluster.await_leader().value("/k9"), "1")
 
-    def test_who_is_alone_does_not_wait(self) -> None:
+    def test_single_machine_does_not_wait(self) -> None:
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         self.successResultOf(ensureDeferred(machine.participation.hand_over()))
         self.assertTrue(machine.leads)
 
-    def test_a_follower_has_nothing_to_hand_over(self) -> None:
+    def test_follower_has_nothing_to_transfer(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         self.successResultOf(ensureDeferred(cluster.followers[0].participation.hand_over()))
 
-    def test_when_no_other_can_it_leads_on_and_keys_expire(self) -> None:
+    def test_leader_goes_on_when_no_other_can_lead_and_keys_expire(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader, other = cluster.leader, cluster.followers[0]
         cluster.finish(leader.set("/a", "1", leader.replica.now() + 300_000))
         cluster.run(0.2)
-        other.disk.held = True  # it has not the last entry, and won't have it
+        other.disk.held = True  # It does not have the last entry, and won't get it.
         under_way = leader.set("/b", "1")
         handed_over = ensureDeferred(leader.participation.hand_over())
         cluster.run(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
@@ -62,7 +62,7 @@ class HandOverTests(ClusterTestCase):
         cluster.run(0.3)
         self.assertRaises(EtcdError, leader.replica.get, "/a")
 
-    def test_requests_are_answered_while_it_stops_after_that(self) -> None:
+    def test_requests_are_answered_during_a_stop_after_that(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, followers = cluster.leader, cluster.followers
@@ -77,7 +77,7 @@ class HandOverTests(ClusterTestCase):
         cluster.finish(stopped)
         self.assertEqual(self.successResultOf(under_way).node.value, "1")
 
-    def test_a_stop_does_not_wait_for_ever(self) -> None:
+    def test_stop_does_not_wait_for_ever(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -94,8 +94,8 @@ class HandOverTests(ClusterTestCase):
 class StopTests(ClusterTestCase):
     """A stop ends, whatever is going on."""
 
-    def test_while_much_waits_to_be_delivered(self) -> None:
-        """What is committed is applied before it ends, though watchers hold that up."""
+    def test_stop_while_much_waits_to_be_delivered(self) -> None:
+        """What is committed is applied before the end, even if watchers delay that."""
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         for _ in range(200):
@@ -107,8 +107,8 @@ class StopTests(ClusterTestCase):
             self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
-    def test_by_one_who_is_told_of_a_change(self) -> None:
-        """The turn that told of it does nothing more."""
+    def test_stop_in_the_callback_of_a_change(self) -> None:
+        """The turn that reported the change does nothing more."""
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         stopping: list[Deferred[None]] = []
@@ -120,7 +120,7 @@ class StopTests(ClusterTestCase):
         self.assertEqual(machine.clock.getDelayedCalls(), [])
         self.assertEqual(machine.transport.connected, {})
 
-    def test_while_keys_are_about_to_expire(self) -> None:
+    def test_stop_while_keys_are_about_to_expire(self) -> None:
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         answer = machine.set("/a", "", machine.replica.now() + 10**9)
@@ -129,7 +129,7 @@ class StopTests(ClusterTestCase):
         self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
-    def test_twice(self) -> None:
+    def test_stop_twice(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
@@ -139,7 +139,7 @@ class StopTests(ClusterTestCase):
         cluster.finish(first)
         self.successResultOf(second)
 
-    def test_before_there_is_a_leader(self) -> None:
+    def test_stop_before_there_is_a_leader(self) -> None:
         cluster = self.cluster()
         machines = cluster.start(3)
         for machine in machines:
@@ -152,7 +152,7 @@ class StopTests(ClusterTestCase):
         self.failureResultOf(waiting, EtcdError)
         self.assertEqual(machines[0].clock.getDelayedCalls(), [])
 
-    def test_when_nobody_waits_for_its_end_any_more(self) -> None:
+    def test_cancelled_stop_goes_on(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -175,7 +175,7 @@ class StandByTests(ClusterTestCase):
         cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
         return view
 
-    def test_it_has_no_copy_and_knows_the_leader(self) -> None:
+    def test_standby_has_no_copy_and_knows_the_leader(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(3)
         cluster.finish(cluster.leader.set("/a", "1"))
@@ -196,7 +196,7 @@ class StandByTests(ClusterTestCase):
         self.assertEqual(replica.peer.admission(cluster.leader.id, 100), Admission.STRANGER)
         self.assertRaises(ValueError, replica.peer.received, cluster.leader.id, b"\x90")
 
-    def test_watchers_are_told_what_happened_and_then_that_it_is_over(self) -> None:
+    def test_watchers_see_past_events_and_then_end(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         machine = cluster.followers[0]
@@ -209,7 +209,7 @@ class StandByTests(ClusterTestCase):
             standing_by.append(ensureDeferred(machine.participation.stand_by(view)))
 
         machine.replica.watch("/a", False, False, None, first_of_all, lambda: ended.append("first"))
-        for _ in range(300):  # so many that they are not all told in one turn
+        for _ in range(300):  # so many that not all of them see it in one turn
             machine.replica.watch("/a", False, False, None, told.append, lambda: ended.append("a"))
         machine.replica.watch("/b", False, False, None, told.append, lambda: ended.append("b"))
         cluster.leader.set("/a", "1")
@@ -217,7 +217,7 @@ class StandByTests(ClusterTestCase):
         cluster.finish(standing_by[0])
         self.assertEqual((len(told), ended), (300, ["b"]))
 
-    def test_who_is_told_that_it_is_over_may_end_others(self) -> None:
+    def test_watcher_that_ends_may_cancel_others(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         machine = cluster.followers[0]
@@ -233,7 +233,7 @@ class StandByTests(ClusterTestCase):
         self.stand_by(cluster, machine)
         self.assertEqual(ended, ["one"])
 
-    def test_two_who_ask_for_it_at_once(self) -> None:
+    def test_two_requests_to_stand_by_at_once(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         machine = cluster.followers[0]
@@ -279,14 +279,14 @@ class StandByTests(ClusterTestCase):
 
 
 class DeposedTests(ClusterTestCase):
-    """Who is told that a machine does not lead any more."""
+    """Tests of the notification that a machine no longer leads."""
 
-    def test_a_follower_does_not_lead(self) -> None:
+    def test_follower_does_not_lead(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         self.successResultOf(cluster.followers[0].replica.when_deposed())
 
-    def test_a_leader_that_hands_over(self) -> None:
+    def test_leader_that_transfers_its_leadership_is_deposed(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -299,7 +299,7 @@ class DeposedTests(ClusterTestCase):
         self.successResultOf(deposed)
         self.assertFalse(leader.leads)
 
-    def test_a_leader_that_is_cut_off(self) -> None:
+    def test_leader_that_is_cut_off_is_deposed(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -308,7 +308,7 @@ class DeposedTests(ClusterTestCase):
         cluster.run_until(lambda: not leader.leads)
         self.successResultOf(deposed)
 
-    def test_a_leader_that_stands_by(self) -> None:
+    def test_leader_that_stands_by_is_deposed(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
@@ -317,7 +317,7 @@ class DeposedTests(ClusterTestCase):
         self.successResultOf(deposed)
         self.successResultOf(leader.replica.when_deposed())
 
-    def test_a_leader_that_stops(self) -> None:
+    def test_leader_that_stops_is_deposed(self) -> None:
         cluster = self.cluster()
         leader = cluster.start(1)[0]
         deposed = leader.replica.when_deposed()

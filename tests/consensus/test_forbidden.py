@@ -1,5 +1,5 @@
 """
-Machines that are taken out of the cluster and kept out, until they are allowed again.
+Tests of machines that are removed from the cluster and kept out, until they are allowed again.
 """
 
 import attrs
@@ -29,7 +29,7 @@ class ForbiddenTests(LifecycleTestCase):
         self.group.finish(self.group.leader.replica.remove(name, ADMIN))
 
     def assert_kept_out(self, machine: LifecycleMachine, name: str) -> None:
-        """It stands by, and says who forbade it and how to allow it again; once."""
+        """Asserts that the machine stands by, and says once who forbade it and how to allow it again."""
         self.group.run_until(lambda: machine.replica.standby, 30.0)
         self.group.run(3 * SYNC_INTERVAL_SECONDS)
         self.assertTrue(machine.replica.standby)
@@ -40,8 +40,8 @@ class ForbiddenTests(LifecycleTestCase):
         allow = [f"to allow it again: curl -L -XPUT '{url}/v2/admin/machines/{name}?forbid=false'" for url in urls]
         self.assertTrue(told.endswith(tuple(allow)), told)
 
-    def test_it_stands_by_until_it_is_allowed_again(self) -> None:
-        """Spec, "Standby"."""
+    def test_forbidden_machine_stands_by_until_it_is_allowed_again(self) -> None:
+        """A machine that is kept out stands by (spec, "Standby")."""
         name = self.gone.machine.name
         self.forbid(name)
         self.assert_kept_out(self.gone, name)
@@ -49,8 +49,8 @@ class ForbiddenTests(LifecycleTestCase):
         self.assertEqual(self.group.leader.replica.forbidden(), [])
         self.group.run_until(lambda: self.gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
-    def test_the_next_leader_keeps_it_out_too(self) -> None:
-        """It is in the key space, and in its snapshots."""
+    def test_next_leader_keeps_a_forbidden_machine_out_too(self) -> None:
+        """The entry is in the key space, and in its snapshots."""
         name = self.gone.machine.name
         self.forbid(name)
         for number in range(30):
@@ -71,8 +71,8 @@ class ForbiddenTests(LifecycleTestCase):
         self.gone.restart()
         self.assert_kept_out(self.gone, name)
 
-    def test_the_lead_is_lost_in_between(self) -> None:
-        """It is known to be kept out and is a member still: who asks the next leader has it taken out."""
+    def test_machine_is_forbidden_again_after_the_leader_was_lost(self) -> None:
+        """The machine is already kept out and is still a member: a repeated request to the next leader removes it."""
 
         async def lose_lead(_: str) -> None:
             raise NotLeaderError
@@ -91,8 +91,8 @@ class ForbiddenTests(LifecycleTestCase):
         self.forbid(name)
         self.assert_kept_out(self.gone, name)
 
-    def test_one_that_begins_anew_under_its_name(self) -> None:
-        """With another id."""
+    def test_machine_that_begins_anew_under_its_name_is_kept_out(self) -> None:
+        """The machine has another id now."""
         name = self.gone.machine.name
         self.forbid(name)
         self.gone.crash()
@@ -100,8 +100,10 @@ class ForbiddenTests(LifecycleTestCase):
         self.group.finish(other.start())
         self.assert_kept_out(other, name)
 
-    def test_one_that_comes_back_under_another_name(self) -> None:
-        """It is known by its own id, also when it is kept out once more, as by who had no answer the first time."""
+    def test_machine_that_comes_back_under_another_name_is_kept_out(self) -> None:
+        """
+        The machine is known by its own id, also if it is kept out once more because the first request had no answer.
+        """
         name = self.gone.machine.name
         self.forbid(name)
         self.forbid(name)
@@ -116,8 +118,8 @@ class ForbiddenTests(LifecycleTestCase):
         self.gone.restart()
         self.assert_kept_out(self.gone, name)
 
-    def test_one_that_is_no_member(self) -> None:
-        """Its name is enough; it may be a standby, or be still to come."""
+    def test_machine_that_is_no_member_may_be_forbidden(self) -> None:
+        """The name is enough, because the machine may be a standby, or may not have joined yet."""
         self.forbid("machine4")
         late = self.start(self.group.leader)
         self.assert_kept_out(late, "machine4")
@@ -127,8 +129,8 @@ class ForbiddenTests(LifecycleTestCase):
             self.group.finish(self.group.leader.replica.allow("machine4"))
         self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
 
-    def test_it_can_not_be_taken_out(self) -> None:
-        """Then it is not kept out either."""
+    def test_machine_that_can_not_be_removed_is_not_forbidden(self) -> None:
+        """The machine is not kept out either."""
         for machine in self.group.followers:
             if machine is not self.gone:
                 machine.crash()
@@ -138,8 +140,8 @@ class ForbiddenTests(LifecycleTestCase):
         self.assertEqual(caught.exception.code, ErrorCode.RAFT_INTERNAL)
         self.assertEqual(self.group.leader.replica.forbidden(), [])
 
-    def test_no_name(self) -> None:
-        """What no machine can be called is no key of theirs."""
+    def test_bad_name_is_refused(self) -> None:
+        """A name that no machine can have is not stored."""
         replica = self.group.leader.replica
         for name in ("", "..", "a/b", "a b", "x" * 300):
             for asked in (replica.remove(name, ADMIN), replica.allow(name)):
@@ -148,8 +150,8 @@ class ForbiddenTests(LifecycleTestCase):
                 self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
         self.assertEqual(replica.forbidden(), [])
 
-    def test_written_by_a_client(self) -> None:
-        """A key that is none of this program's counts all the same: whoever wrote it meant something by it."""
+    def test_entry_that_a_client_wrote_counts(self) -> None:
+        """A key that a client wrote counts all the same, because somebody meant something by it."""
         keyspace = KeySpace(10, lambda: None)
         self.assertEqual(forbidden_machines(keyspace.root), [])
         keyspace.apply(Set(f"{FORBIDDEN}/a", 0, "nonsense"))

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.replica} in a group of several machines.
+Tests of L{etcd_twisted.consensus.replica} in a group of several machines.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterT
 from tests.consensus.storage.logs import ready
 
 PATIENCE = 1.0
-"""How long one who proposed is kept waiting when the leader is lost."""
+"""How many seconds a proposer waits when the leader is lost."""
 
 
 class StartTests(ClusterTestCase):
-    def test_all_come_to_the_same_and_are_registered(self) -> None:
+    def test_all_machines_have_the_same_and_are_registered(self) -> None:
         cluster = self.cluster()
         machines = cluster.start(3)
         cluster.finish(cluster.leader.set("/a", "1"))
@@ -86,8 +86,10 @@ class StartTests(ClusterTestCase):
                 self.failureResultOf(answer, RequestDroppedError)
                 self.failureResultOf(read, RequestDroppedError)
 
-    def test_who_is_far_behind_serves_nobody_before_it_has_the_snapshot(self) -> None:
-        """Heartbeats go on while the snapshot comes: they must not make it believe that it has everything."""
+    def test_machine_far_behind_serves_nobody_before_it_has_the_snapshot(self) -> None:
+        """
+        Heartbeats go on while the snapshot is received, and must not make the machine believe that it has everything.
+        """
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
         cluster = self.cluster(snapshot_count=20)
         cluster.start(3)
@@ -102,7 +104,7 @@ class StartTests(ClusterTestCase):
         self.assertSame(cluster)
 
     def test_a_directory_from_before_machines_were_named_in_the_log(self) -> None:
-        """Its only voter leads, and says how it is called and reached."""
+        """The only voter leads, and announces its name and addresses."""
         cluster = self.cluster()
         machine = cluster.add()
         self.found_unnamed(machine.path, machine.id)
@@ -126,7 +128,7 @@ class StartTests(ClusterTestCase):
         storage.directory.save_identity(identity)
         storage.close()
 
-    def test_a_leader_with_new_addresses_says_so(self) -> None:
+    def test_leader_with_new_addresses_announces_them(self) -> None:
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         machine.stop()
@@ -138,7 +140,7 @@ class StartTests(ClusterTestCase):
 
 
 class FollowerTests(ClusterTestCase):
-    def test_it_serves_reads_and_watches(self) -> None:
+    def test_follower_serves_reads_and_watches(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         follower = cluster.followers[0]
@@ -150,7 +152,7 @@ class FollowerTests(ClusterTestCase):
         self.assertEqual(follower.value("/a"), "1")
 
     def test_an_election_does_not_disturb_watches(self) -> None:
-        """Spec, "Watch"."""
+        """Watches go on (spec, "Watch")."""
         cluster = self.cluster()
         cluster.start(3)
         follower = cluster.followers[0]
@@ -162,7 +164,7 @@ class FollowerTests(ClusterTestCase):
         cluster.run(0.2)
         self.assertEqual(([each.index for each in told], ended), ([event.index], []))
 
-    def test_it_takes_no_writes_and_confirms_no_reads(self) -> None:
+    def test_follower_accepts_no_writes_and_confirms_no_reads(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         follower = cluster.followers[0]
@@ -178,8 +180,8 @@ class FollowerTests(ClusterTestCase):
         cluster.run(0.2)
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
-    def test_it_does_not_expire_keys_of_itself(self) -> None:
-        """Api, "Using key TTL"."""
+    def test_follower_does_not_expire_keys_of_itself(self) -> None:
+        """Only the leader expires keys (api, "Using key TTL")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -194,7 +196,7 @@ class FollowerTests(ClusterTestCase):
             self.assertRaises(EtcdError, machine.replica.get, "/a")
         self.assertSame(cluster)
 
-    def test_a_new_leader_expires_what_the_old_one_had_to(self) -> None:
+    def test_new_leader_expires_what_the_old_one_had_to(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -205,9 +207,9 @@ class FollowerTests(ClusterTestCase):
 
 
 class LostLeadershipTests(ClusterTestCase):
-    """What became of a write that was under way when its leader was lost."""
+    """Tests of what became of a write that was under way when its leader was lost."""
 
-    def test_who_can_not_know_says_so_after_a_while(self) -> None:
+    def test_unknown_outcome_is_reported_after_a_while(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -221,7 +223,7 @@ class LostLeadershipTests(ClusterTestCase):
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("unknown", error.cause)
 
-    def test_what_another_leader_has_overwritten_was_not_done(self) -> None:
+    def test_write_that_another_leader_has_overwritten_was_not_done(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -237,11 +239,11 @@ class LostLeadershipTests(ClusterTestCase):
         self.assertSame(cluster)
         self.assertRaises(EtcdError, leader.replica.get, "/lost0")
 
-    def test_what_another_leader_has_committed_was_done(self) -> None:
+    def test_write_that_another_leader_has_committed_was_done(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        for follower in cluster.followers:  # its entries come there, and nothing comes back
+        for follower in cluster.followers:  # Its entries reach them, and nothing comes back.
             cluster.network.cut.add((follower.url, leader.url))
         answer = leader.set("/a", "1")
         cluster.run_until(lambda: all(each.raft.last_index > leader.replica.raft_index for each in cluster.up))
@@ -262,7 +264,7 @@ class LostLeadershipTests(ClusterTestCase):
         cluster.run_until(lambda: not leader.leads)
         self.failureResultOf(read, RequestDroppedError)
 
-    def test_many_that_wait_are_told_though_one_goes_away_when_told(self) -> None:
+    def test_all_proposers_are_notified_although_one_goes_away(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -277,7 +279,7 @@ class LostLeadershipTests(ClusterTestCase):
 
 class ReadTests(ClusterTestCase):
     def test_a_confirmed_read_asks_the_others_and_logs_nothing(self) -> None:
-        """Spec, "Reads"."""
+        """A round of heartbeats confirms the read (spec, "Reads")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -286,12 +288,12 @@ class ReadTests(ClusterTestCase):
         self.assertGreater(cluster.network.carried, carried)
         self.assertEqual(leader.replica.raft_index, logged)
 
-    def test_with_a_lease_nobody_is_asked(self) -> None:
+    def test_read_with_a_lease_asks_nobody(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         self.successResultOf(cluster.leader.replica.confirm_recent())
 
-    def test_without_one_others_are(self) -> None:
+    def test_read_without_a_lease_asks_others(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -303,7 +305,7 @@ class ReadTests(ClusterTestCase):
         self.failureResultOf(read, RequestDroppedError)
 
     def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
-        """At no time is a lease held here while another machine has taken a write (api, "Read from the Master")."""
+        """At no time is a lease held here while another machine has accepted a write (api, "Read from the Master")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -324,12 +326,12 @@ class ReadTests(ClusterTestCase):
 
 
 class AdmissionTests(ClusterTestCase):
-    """Whose messages are taken."""
+    """Tests of which machines' messages are accepted."""
 
     STRANGER = "f" * 16
 
     def view_with(self, machine: ClusterMachine, index: int, *strangers: str) -> ClusterView:
-        """What a machine would tell that knows a configuration with strangers in it."""
+        """Returns the view of a machine that knows a configuration with strangers in it."""
         view = machine.peer.describe()
         fingerprints = tuple(fingerprint(view.cluster_id, each) for each in strangers)
         return msgspec.structs.replace(view, configuration_index=index, fingerprints=fingerprints)
@@ -344,7 +346,7 @@ class AdmissionTests(ClusterTestCase):
             self.assertEqual(peer.admission(self.STRANGER, index), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
 
-    def test_who_says_to_know_more_is_not_heard_before_others_say_so(self) -> None:
+    def test_machine_with_a_newer_configuration_needs_confirmation(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -361,7 +363,7 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual((cluster.leader, leader.replica.term), (leader, term))
         self.assertEqual(peer.configuration_index, index)
 
-    def test_one_that_others_know_is_heard_until_it_is_known_here(self) -> None:
+    def test_confirmed_machine_is_heard_until_it_is_known_here(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
@@ -373,8 +375,8 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual(peer.admission(self.STRANGER, 0), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
 
-    def test_who_is_in_doubt(self) -> None:
-        """Until this machine knows it, by whatever way."""
+    def test_unconfirmed_machines_are_known(self) -> None:
+        """The machine is in doubt until this one knows it, in whatever way."""
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
@@ -386,7 +388,7 @@ class AdmissionTests(ClusterTestCase):
                 self.assertTrue(peer.learn_members(self.view_with(leader, index + 1, self.STRANGER)))
             self.assertIs(peer.has_unconfirmed(), not known)
 
-    def test_what_is_no_news_or_of_another_cluster_does_not_count(self) -> None:
+    def test_old_views_and_those_of_another_cluster_do_not_count(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
@@ -395,13 +397,13 @@ class AdmissionTests(ClusterTestCase):
         for other in (
             self.view_with(leader, index, self.STRANGER),
             msgspec.structs.replace(view, cluster_id="e" * 16),
-            msgspec.structs.replace(view, configuration_index=0, fingerprints=()),  # of one that does not say
+            msgspec.structs.replace(view, configuration_index=0, fingerprints=()),  # of a machine that does not say it
         ):
             self.assertFalse(peer.learn_members(other))
             self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
 
-    def test_who_is_in_the_cluster_is_told_by_fingerprints(self) -> None:
-        """And a machine whose removal may not come to be is still there."""
+    def test_members_are_known_by_fingerprints(self) -> None:
+        """A machine whose removal may not be committed is still there."""
         cluster = self.cluster()
         machines = cluster.start(3)
         leader, gone = cluster.leader, cluster.followers[0]
@@ -419,8 +421,8 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual(set(leader.peer.describe().fingerprints), expected - {fingerprint(CLUSTER_ID, gone.id)})
         self.assertNotIn(gone.id, repr(leader.peer.describe()))
 
-    def test_what_was_never_committed_keeps_nobody_out(self) -> None:
-        """A configuration that is given up later may stand behind that of the cluster."""
+    def test_uncommitted_configuration_keeps_nobody_out(self) -> None:
+        """A configuration that is dropped later may be newer than that of the cluster."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -438,8 +440,8 @@ class AdmissionTests(ClusterTestCase):
             machine.disk.held = False
         cluster.run(1.0)
 
-    def test_a_term_that_no_cluster_gets_to_is_not_believed(self) -> None:
-        """Whoever is taken for a member may be a liar: its term must not become everybody's last one."""
+    def test_impossible_term_is_refused(self) -> None:
+        """A machine that passes for a member may lie, and its term must not become every machine's last one."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -466,7 +468,7 @@ class AdmissionTests(ClusterTestCase):
             self.assertEqual(peer.admission(f"{number:016x}", 0), Admission.MEMBER)
         self.assertLess(len(admissions._confirmed), 100)
 
-    def test_what_is_no_message(self) -> None:
+    def test_what_is_no_message_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         term = cluster.leader.replica.term
@@ -477,10 +479,12 @@ class AdmissionTests(ClusterTestCase):
 
 
 class MembershipTests(ClusterTestCase):
-    """The group as the doors see it; what a leader does about it is L{tests.consensus.test_members}' business."""
+    """
+    Tests of the group as frontends see it; what a leader does about it is tested in L{tests.consensus.test_members}.
+    """
 
     def test_registrations_follow_the_group(self) -> None:
-        """Spec, "Joining"."""
+        """The registrations in the key space change with the group (spec, "Joining")."""
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]
@@ -493,7 +497,7 @@ class MembershipTests(ClusterTestCase):
             self.assertNotIn(gone.machine, machine.replica.machines())
             self.assertEqual(machine.replica.index, index + 1)
 
-    def test_what_stands_in_the_way_of_a_registration_does_not_end_anything(self) -> None:
+    def test_obstacle_to_a_registration_ends_nothing(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         cluster.finish(cluster.leader.set("/_etcd/machines/machine3/x", "in the way"))
@@ -502,7 +506,7 @@ class MembershipTests(ClusterTestCase):
         self.assertEqual(third.value("/_etcd/machines/machine3/x"), "in the way")
         self.assertSame(cluster)
 
-    def test_a_follower_that_is_taken_out_is_told(self) -> None:
+    def test_removed_follower_is_notified(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]
@@ -512,7 +516,7 @@ class MembershipTests(ClusterTestCase):
         cluster.run(2.0)
         self.assertEqual(cluster.leader.replica.term, term)
 
-    def test_a_leader_that_is_taken_out_hands_over_and_is_told(self) -> None:
+    def test_removed_leader_transfers_its_leadership_and_is_notified(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
@@ -524,8 +528,8 @@ class MembershipTests(ClusterTestCase):
         cluster.finish(cluster.leader.set("/a", "1"))
         self.assertRaises(EtcdError, cluster.leader.replica.get, gone.machine.key)
 
-    def test_who_is_removed_may_stand_by_at_once(self) -> None:
-        """In the very call that tells it."""
+    def test_removed_machine_may_stand_by_at_once(self) -> None:
+        """The machine stands by in the very call that reports the removal."""
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
@@ -541,8 +545,11 @@ class MembershipTests(ClusterTestCase):
         self.assertEqual(gone.clock.getDelayedCalls(), [])
         self.assertEqual(gone.transport.connected, {})
 
-    def test_one_that_hears_no_leader_for_long_is_in_doubt(self) -> None:
-        """As one that was taken out while it was cut off, and believes that it knows better than the others do."""
+    def test_machine_that_hears_no_leader_for_long_doubts_its_membership(self) -> None:
+        """
+        A machine that was removed while it was cut off doubts its membership, although it believes that it knows
+        better than the others.
+        """
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
@@ -556,12 +563,12 @@ class MembershipTests(ClusterTestCase):
         self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
         cluster.network.heal()
         cluster.run(LEADERLESS_SECONDS - 1.0)
-        self.assertEqual(gone.excluded, 0)  # they hear it, and do not answer
+        self.assertEqual(gone.excluded, 0)  # They receive the requests, and do not answer.
         cluster.run_until(lambda: gone.excluded == 1, 2.0)
         cluster.run(LEADERLESS_SECONDS)
         self.assertEqual(gone.excluded, 2)
 
-    def test_what_is_set_for_the_cluster(self) -> None:
+    def test_cluster_configuration_is_set(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=5))
         cluster.start(2)
         self.assertEqual(cluster.leader.replica.cluster_config(), ClusterConfig(active_size=5))
@@ -571,7 +578,7 @@ class MembershipTests(ClusterTestCase):
             self.assertEqual(machine.replica.cluster_config(), ClusterConfig(4, 60.0, 1.5))
             self.assertEqual(machine.value(CONFIG_KEY), '{"activeSize":4,"removeDelay":60,"syncInterval":1.5}')
 
-    def test_what_is_counted(self) -> None:
+    def test_statistics_are_counted(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader

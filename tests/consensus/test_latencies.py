@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.monitoring.latencies}.
+Tests of L{etcd_twisted.consensus.monitoring.latencies}.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,16 +22,16 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.keep({"one", "two", "three"})
 
     def counted(self, name: str = "two") -> tuple[int, float]:
-        """How many were answered, and how long the last one took."""
+        """Returns how many answers were counted, and how long the last one took."""
         follower = self.traffic.followers[name]
         return follower.success, round(follower.current, 6)
 
-    def test_one(self) -> None:
+    def test_one_answer(self) -> None:
         self.latencies.sent("two", append(1, 5), 10.0)
         self.latencies.answered("two", AppendReply(1, 1, 5, 5), 10.002)
         self.assertEqual(self.counted(), (1, 2.0))
 
-    def test_an_answer_to_several(self) -> None:
+    def test_one_answer_to_several_messages(self) -> None:
         """Entries are answered together when they are on the disk."""
         for count in range(3):
             self.latencies.sent("two", append(1, 5 + count, 1), 10.0 + count)
@@ -39,12 +39,12 @@ class LatenciesTests(SynchronousTestCase):
         self.assertEqual(self.counted(), (2, 2_000.0))
 
     def test_a_heartbeat_that_overtakes_the_disk(self) -> None:
-        """It is not what was asked about."""
+        """The answer to the heartbeat is not the answer to the entries."""
         self.latencies.sent("two", append(1, 5, 3), 10.0)
         self.latencies.answered("two", AppendReply(1, 2, 5, 5), 10.001)
         self.assertNotIn("two", self.traffic.followers)
 
-    def test_what_overtakes(self) -> None:
+    def test_heartbeat_that_overtakes(self) -> None:
         """A heartbeat that compares nothing is answered before the entries that were sent earlier."""
         self.latencies.sent("two", append(1, 5, 3), 10.0)
         self.latencies.sent("two", append(2, 0), 11.0)
@@ -54,7 +54,7 @@ class LatenciesTests(SynchronousTestCase):
         self.assertEqual(self.counted(), (2, 2_000.0))
 
     def test_a_heartbeat_behind_entries_that_are_not_on_the_disk(self) -> None:
-        """It is answered, and they are not: a slow disk is seen for what it is."""
+        """The heartbeat is answered, and the entries are not, so that a slow disk shows."""
         self.latencies.sent("two", append(1, 5, 3), 10.0)
         self.latencies.sent("two", append(2, 8), 11.0)
         self.latencies.answered("two", AppendReply(1, 2, 5, 8), 11.002)
@@ -62,24 +62,24 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.answered("two", AppendReply(1, 2, 8, 8), 13.0)
         self.assertEqual(self.counted(), (2, 3_000.0))
 
-    def test_a_rejection(self) -> None:
+    def test_rejection_counts_as_an_answer(self) -> None:
         self.latencies.sent("two", append(1, 50), 10.0)
         self.latencies.answered("two", AppendReply(1, 1, 0, 50, rejected=True), 10.001)
         self.assertEqual(self.counted(), (1, 1.0))
 
-    def test_an_answer_to_nothing(self) -> None:
+    def test_answer_to_nothing_is_ignored(self) -> None:
         self.latencies.answered("two", AppendReply(1, 1, 5, 5), 10.0)
         self.assertEqual(self.traffic.followers, {})
 
-    def test_one_that_can_not_be_reached(self) -> None:
+    def test_unreachable_machine_fails(self) -> None:
         self.latencies.sent("two", append(1, 5), 10.0)
         self.latencies.lost("two")
         self.latencies.answered("two", AppendReply(1, 1, 5, 5), 99.0)
         follower = self.traffic.followers["two"]
         self.assertEqual((follower.success, follower.fail), (0, 1))
 
-    def test_what_is_asked_of_one_that_can_not_be_reached(self) -> None:
-        """It may be lost too: when there is an answer again, only what is asked from then on is measured."""
+    def test_messages_to_an_unreachable_machine_are_not_measured(self) -> None:
+        """An earlier message may be lost too: when answers come again, only messages from then on are measured."""
         self.latencies.lost("two")
         self.latencies.sent("two", append(1, 5), 10.0)
         self.latencies.answered("two", AppendReply(1, 2, 5, 5), 99.0)
@@ -88,8 +88,8 @@ class LatenciesTests(SynchronousTestCase):
         self.assertEqual(self.counted(), (1, 1.0))
         self.assertEqual(self.traffic.followers["two"].fail, 1)
 
-    def test_one_that_was_just_taken_in(self) -> None:
-        """It has not failed before it was reached once."""
+    def test_new_machine_has_not_failed(self) -> None:
+        """A machine that was just admitted has not failed before it was reached once."""
         self.latencies.lost("four")
         self.latencies.keep({"one", "two", "three", "four"})
         self.latencies.lost("four")
@@ -98,16 +98,16 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.lost("four")
         self.assertEqual(self.traffic.followers["four"].fail, 1)
 
-    def test_one_that_comes_again(self) -> None:
-        """It begins anew."""
+    def test_machine_that_comes_again_begins_anew(self) -> None:
+        """The measurements of the machine begin anew."""
         self.latencies.lost("two")
         self.latencies.keep({"one", "three"})
         self.latencies.keep({"one", "two", "three"})
         self.latencies.lost("two")
         self.assertEqual(self.traffic.followers, {})
 
-    def test_another_term(self) -> None:
-        """Whoever is a member when this machine comes to lead is expected to be there."""
+    def test_members_of_a_new_term_are_expected(self) -> None:
+        """The members are expected to be there when this machine becomes the leader."""
         self.latencies.lost("four")
         self.latencies.clear()
         self.latencies.keep({"one", "four"})
@@ -122,7 +122,7 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.answered("two", AppendReply(1, 10_000, 5, 5), 10_000.0)
         self.assertEqual(self.counted()[1], 1_000.0)
 
-    def test_those_that_have_gone_are_forgotten(self) -> None:
+    def test_removed_machines_are_forgotten(self) -> None:
         for name in ("two", "three"):
             self.latencies.sent(name, append(1, 5), 10.0)
             self.latencies.lost(name)

@@ -1,6 +1,6 @@
 """
-Files of a data directory that are missing, foreign, older or empty, in every combination: each is refused with what is
-wrong, or recovered with all that was acknowledged.
+Tests of files of a data directory that are missing, foreign, older or empty, in every combination: each is refused
+with what is wrong, or recovered with all that was acknowledged.
 """
 
 import itertools
@@ -82,16 +82,17 @@ WORDS = {
 
 def reasons(identity: str, state: str, log: str, snapshot: str) -> set[str]:
     """
-    Why a combination is refused, in the words of the refusal: one of these is told. None for one that is recovered.
+    Returns the reasons why a combination is refused, in the words of the errors, one of which is given; None if it is
+    recovered.
     """
     found = {WORDS[kind].get(piece, "") for kind, piece in zip(WORDS, (identity, state, log, snapshot), strict=True)}
     if identity == "missing":
         if (state, log, snapshot) != ("missing", "missing", "missing"):
             found.add(NO_IDENTITY)
         else:
-            found.clear()  # nothing tells of a machine
+            found.clear()  # Nothing shows that there was a machine.
     if log in ("last missing", "last empty") and state in ("missing", "stale"):
-        found -= {WORDS["log"][log]}  # what would tell of it is lost too
+        found -= {WORDS["log"][log]}  # What would show it is lost too.
     if identity in ("own", "foreign"):
         owners = {state, log, snapshot} - {"missing", "empty"}
         if (identity == "own" and "foreign" in owners) or (identity == "foreign" and owners != {"foreign"}):
@@ -106,7 +107,7 @@ def reasons(identity: str, state: str, log: str, snapshot: str) -> set[str]:
 
 
 class CombinationTests(SynchronousTestCase):
-    """Real files, put together from what two machines have left."""
+    """Tests with real files, put together from those of two machines."""
 
     def setUp(self) -> None:
         root = Path(self.mktemp())
@@ -117,7 +118,7 @@ class CombinationTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.own.segments), 4)
 
     def assemble(self, identity: str, state: str, log: str, snapshot: str) -> None:
-        """Make the directory."""
+        """Makes the directory."""
         shutil.rmtree(self.path, ignore_errors=True)
         for name in ("log", "snapshots"):
             (self.path / name).mkdir(parents=True)
@@ -166,8 +167,8 @@ class CombinationTests(SynchronousTestCase):
         elif which != "missing":
             shutil.copy(source, target)
 
-    def test_all(self) -> None:
-        """See the module; the directory is left as it is in either case."""
+    def test_every_combination_is_refused_or_recovered(self) -> None:
+        """Every combination is refused or recovered, and the directory is left as it is in either case."""
         refused = accepted = 0
         combinations = list(itertools.product(IDENTITIES, STATES, LOGS, SNAPSHOTS))
         for combination in combinations:
@@ -191,16 +192,16 @@ class CombinationTests(SynchronousTestCase):
     def _check_nothing_lost(self, combination: Combination, hard_state: HardState, value: str) -> None:
         identity, state, log, snapshot = combination
         if identity == "missing":
-            return  # it has begun anew
+            return  # The machine has begun anew.
         if log in ("last missing", "last empty"):
-            # Two files are lost: docs/storage.md says so.
+            # Two files are lost, see docs/storage.md.
             self.assertIn(state, ("missing", "stale"))
             return
         self.assertEqual(value, str(NEWER if snapshot == "newer" else LAST), combination)
         self.assertEqual(hard_state, HARD_STATE, combination)
 
-    def test_what_is_recovered_goes_on(self) -> None:
-        """And is itself found again, with what was missing in its place."""
+    def test_recovered_directory_is_recovered_again(self) -> None:
+        """A recovered directory is itself recovered again, with what was missing in its place."""
         for combination in (
             ("own", "own", "compacted", "newest"),
             ("own", "missing", "compacted", "newest"),
@@ -218,7 +219,7 @@ class CombinationTests(SynchronousTestCase):
             newest = max(int(path.stem) for path in (self.path / "log").iterdir())
             self.assertEqual((state.hard_state, state.segment, state.machine_id), (HARD_STATE, newest, "0" * 16))
 
-    def test_the_end_of_the_log_is_lost(self) -> None:
+    def test_lost_end_of_the_log_does_not_lose_the_vote(self) -> None:
         """
         A newest segment that was cut between two records can't be told from one that ends there, nor one that was cut
         within a record from one whose append was interrupted. But the vote is not lost with it.
@@ -231,7 +232,7 @@ class CombinationTests(SynchronousTestCase):
             self.assertNotEqual(value, str(LAST))
             self.assertEqual(found.hard_state, HARD_STATE)
             started(self.path)
-            (self.path / "state.json").unlink()  # the log has the vote again
+            (self.path / "state.json").unlink()  # The log has the vote again.
             self.assertEqual(refused_or_recovered(self.path)[0].hard_state, HARD_STATE)
 
 
@@ -255,7 +256,7 @@ class MutationTests(SynchronousTestCase):
             max_size=3,
         )
     )
-    def test_any(self, mutations: list[tuple[int, str, int]]) -> None:
+    def test_any_mutation_is_refused_or_loses_nothing(self, mutations: list[tuple[int, str, int]]) -> None:
         path = self.root / "data"
         shutil.rmtree(path, ignore_errors=True)
         for name in ("log", "snapshots"):
@@ -278,7 +279,7 @@ class MutationTests(SynchronousTestCase):
             self.assertEqual(listing(path), before)
             return
         self.assertEqual(listing(path), before)
-        if found.identity is None:  # nothing tells of a machine any more
+        if found.identity is None:  # Nothing shows that there was a machine.
             self.assertEqual((value, found.log.last_index), ("", 0))
         elif newest not in touched:
             self.assertEqual((value, found.hard_state), (str(LAST), HARD_STATE))
@@ -286,7 +287,7 @@ class MutationTests(SynchronousTestCase):
             self.assertEqual(found.hard_state, HARD_STATE)
 
     def mutate(self, path: Path, file: Path, other: Path, kind: str, place: int) -> set[Path]:
-        """Do something to a file, if it is there; which files it was done to."""
+        """Changes a file, if it is there, and returns which files were changed."""
         if not file.exists():
             return set()
         data = file.read_bytes()
@@ -313,10 +314,10 @@ class MutationTests(SynchronousTestCase):
 
 
 class CrashTests(SynchronousTestCase):
-    """A machine that stops between any two changes of its disk is never refused for what it has not done yet."""
+    """A machine that crashes between any two changes of its disk is never refused for what it has not done yet."""
 
     def live(self, path: Path, founds: bool, identity: Identity) -> None:
-        """Begin or come back, vote, write, take a snapshot, and get a newer one from a leader."""
+        """Begins or comes back, votes, writes, takes a snapshot, and gets a newer one from a leader."""
         with closing(storage_with_small_segments(path)) as storage:
             found = self.begin(storage, founds, identity)
             log = storage.log
@@ -341,7 +342,9 @@ class CrashTests(SynchronousTestCase):
         return found
 
     def check(self, founds: bool) -> int:
-        """Crash at every call, come back, and crash there again; how many there were."""
+        """
+        Crashes the machine at every call, restarts it, and crashes it there again; returns how many calls there were.
+        """
         fuse, crashed = 0, True
         while crashed:
             disks = Disks(Random(fuse))
@@ -350,7 +353,7 @@ class CrashTests(SynchronousTestCase):
             with disks.installed():
                 crashed = self.crash(disks, disk, fuse, founds, OWN)
                 if crashed:
-                    self.crash(disks, disk, fuse % 7, founds, OTHER)  # nobody remembers who it was to be
+                    self.crash(disks, disk, fuse % 7, founds, OTHER)  # Nobody remembers which machine it was.
                 with closing(storage_with_small_segments(disk.path)) as storage:
                     self.begin(storage, founds, OTHER)
                 self.live(disk.path, founds, OTHER)
@@ -359,7 +362,7 @@ class CrashTests(SynchronousTestCase):
         return fuse
 
     def crash(self, disks: Disks, disk: Disk, fuse: int, founds: bool, identity: Identity) -> bool:
-        """Live until so many calls are done; whether it came to that."""
+        """Runs the machine until so many calls are done, and returns whether there were that many."""
         disk.changes_until_crash = fuse
         try:
             self.live(disk.path, founds, identity)
@@ -371,29 +374,29 @@ class CrashTests(SynchronousTestCase):
         disks.close_all(disk)
         return False
 
-    def test_the_first_of_a_cluster(self) -> None:
+    def test_first_machine_may_crash_at_any_call(self) -> None:
         self.assertGreater(self.check(founds=True), 60)
 
-    def test_one_that_joins(self) -> None:
+    def test_joining_machine_may_crash_at_any_call(self) -> None:
         self.assertGreater(self.check(founds=False), 60)
 
 
 class EarlierVersionTests(SynchronousTestCase):
-    """A directory that was written by a version that neither kept C{state.json} nor said whose its files are."""
+    """The directory was written by a version that had neither C{state.json} nor the owner of the files in them."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         shutil.copytree(Path(__file__).parent / "earlier_version", self.path)
 
-    def test_it_starts(self) -> None:
-        """With all that it had; from then on the state is kept."""
+    def test_earlier_version_starts(self) -> None:
+        """The machine starts with all that it had, and from then on the state is kept."""
         found, value = started(self.path)
         self.assertEqual((value, found.hard_state), ("value24", HardState(2, "0" * 16)))
         state = StateFile(self.path / "state.json").load()
         self.assertEqual(state, State("0" * 16, HardState(2, "0" * 16), 3))
         self.assertEqual(started(self.path)[1], "value24")
 
-    def test_a_log_that_is_gone_is_refused(self) -> None:
+    def test_missing_log_is_refused(self) -> None:
         for path in (self.path / "log").iterdir():
             path.unlink()
         before = listing(self.path)

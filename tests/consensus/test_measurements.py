@@ -1,5 +1,5 @@
 """
-What a machine measures of itself, against what it was made to do.
+Tests of a machine's measurements, against what it was made to do.
 """
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from tests.logs.lines import Log
 
 
 class MeasurementsTest(ClusterTestCase):
-    """Three machines."""
+    """The base class of tests with three machines."""
 
     def setUp(self) -> None:
         self.group = self.three()
@@ -28,15 +28,15 @@ class MeasurementsTest(ClusterTestCase):
         return self.group.leader
 
     def write(self, count: int) -> None:
-        """Write, one key after the other."""
+        """Writes one key after the other."""
         for number in range(count):
             self.group.finish(self.leader.set(f"/k{number}", "v"))
 
 
 class LogTests(MeasurementsTest):
-    """The log, on the disk and in the group."""
+    """Tests of the log, on the disk and in the group."""
 
-    def test_indexes(self) -> None:
+    def test_indexes_are_measured(self) -> None:
         before = self.leader.replica.measurements().commit_index
         self.write(10)
         self.group.settle()
@@ -44,8 +44,8 @@ class LogTests(MeasurementsTest):
             self.assertEqual(machine.replica.measurements().commit_index, before + 10)
             self.assertEqual(machine.replica.raft_index, before + 10)
 
-    def test_syncs(self) -> None:
-        """One for each batch, on each machine; what comes while the disk is busy is one batch."""
+    def test_syncs_are_counted(self) -> None:
+        """Each machine counts one sync for each batch; what comes while the disk is busy is one batch."""
         before = [sum(machine.replica.measurements().syncs.counts) for machine in self.group.up]
         self.write(5)
         many = [self.leader.set(f"/m{number}") for number in range(100)]
@@ -57,8 +57,8 @@ class LogTests(MeasurementsTest):
             self.assertEqual(sum(syncs.counts), earlier + 6)
             self.assertGreater(syncs.total, 0)
 
-    def test_commits(self) -> None:
-        """From the leader's disk to the answer of the first follower; followers measure nothing."""
+    def test_commits_are_measured(self) -> None:
+        """A commit lasts from the leader's write to the answer of the first follower; followers measure nothing."""
         before = self.leader.replica.measurements().commits
         earlier, total = sum(before.counts), before.total
         self.write(5)
@@ -68,8 +68,8 @@ class LogTests(MeasurementsTest):
         for follower in self.group.followers:
             self.assertEqual(sum(follower.replica.measurements().commits.counts), 0)
 
-    def test_commits_of_one_who_is_deposed(self) -> None:
-        """What it could not commit is never measured."""
+    def test_commits_of_a_deposed_leader_are_not_measured(self) -> None:
+        """Entries that a deposed leader could not commit are never measured."""
         old = self.leader
         counted = sum(old.replica.measurements().commits.counts)
         self.group.network.isolate(old.url)
@@ -81,8 +81,8 @@ class LogTests(MeasurementsTest):
         self.assertEqual(sum(old.replica.measurements().commits.counts), counted)
         self.assertEqual(len(old.node._uncommitted), 0)
 
-    def test_log_size(self) -> None:
-        """That of the files, without what is allocated ahead; across segments and a restart."""
+    def test_size_of_the_log(self) -> None:
+        """The size is that of the files, without what is allocated ahead, across segments and a restart."""
         machine = self.leader
         log = machine.storage.log
         log._segment_bytes = 10_000
@@ -100,8 +100,8 @@ class LogTests(MeasurementsTest):
         self.assertEqual(again, sum(path.stat().st_size for path in files))
         self.assertGreaterEqual(again, measured)
 
-    def test_slow_disk(self) -> None:
-        """It is complained about when it is over."""
+    def test_slow_disk_is_logged(self) -> None:
+        """A slow sync is logged when it is over."""
         log = Log(self)
         self.leader.disk.held = True
         done = self.leader.set("/k")
@@ -112,7 +112,7 @@ class LogTests(MeasurementsTest):
 
 
 class SnapshotTests(MeasurementsTest):
-    """The snapshot on disk, and on its way."""
+    """Tests of snapshots, on disk and in transfer."""
 
     def setUp(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
@@ -122,8 +122,8 @@ class SnapshotTests(MeasurementsTest):
         (path,) = machine.storage.directory.snapshot_directory.iterdir()
         return path.stat().st_size
 
-    def test_size(self) -> None:
-        """None at first, then that of the newest, after a restart too."""
+    def test_size_of_the_snapshot(self) -> None:
+        """There is none at first; then the size is that of the newest one, after a restart too."""
         self.assertEqual(self.leader.replica.measurements().snapshot_bytes, 0)
         self.write(50)
         self.group.settle()
@@ -134,11 +134,11 @@ class SnapshotTests(MeasurementsTest):
         self.group.finish(machine.restart())
         self.assertEqual(machine.replica.measurements().snapshot_bytes, size)
 
-    def test_sent(self) -> None:
-        """The leader has sent all of it, and the follower has received as much, and has it."""
+    def test_sent_and_received_bytes_of_a_snapshot(self) -> None:
+        """The leader has sent all of the snapshot, and the follower has received as much, and has it."""
         away = self.group.followers[0]
         away.crash()
-        self.group.run(1.0)  # nothing is kept for a machine that is not heard
+        self.group.run(1.0)  # Nothing is kept for an unreachable machine.
         for number in range(60):
             self.group.finish(self.leader.set(f"/k{number}", "x" * 4_000))
         self.group.settle()
@@ -159,10 +159,10 @@ class SnapshotTests(MeasurementsTest):
 
 
 class ProposalTests(MeasurementsTest):
-    """Changes on their way."""
+    """Tests of proposals."""
 
-    def test_pending_and_failed(self) -> None:
-        """Those that wait for a quorum, and those that will never be told."""
+    def test_pending_and_failed_proposals(self) -> None:
+        """The proposals that wait for a quorum are pending, and those that will never be answered have failed."""
         leader = self.leader
         for follower in self.group.followers:
             self.group.network.isolate(follower.url)
@@ -176,26 +176,26 @@ class ProposalTests(MeasurementsTest):
         self.group.network.heal()
         self.group.await_leader()
 
-    def test_a_refused_command(self) -> None:
-        """It was made, though it changed nothing."""
+    def test_refused_command_has_not_failed(self) -> None:
+        """The command was applied, although it changed nothing."""
         with self.assertRaises(EtcdError):
             self.group.finish(self.leader.set("/"))
         self.assertEqual(self.leader.replica.measurements().proposals_failed, 0)
 
-    def test_a_machine_that_takes_no_part(self) -> None:
+    def test_standby_has_no_proposals(self) -> None:
         machine = self.group.add()
         measured = machine.replica.measurements()
         self.assertEqual((measured.commit_index, measured.log_bytes, sum(measured.syncs.counts)), (0, 0, 0))
 
 
 class LeaderTests(MeasurementsTest):
-    """Who leads."""
+    """Tests of changes of leader."""
 
     def changes(self) -> list[int]:
         return [machine.replica.measurements().leader_changes for machine in self.group.up]
 
-    def test_changes(self) -> None:
-        """Each is counted once by each machine, however much is written meanwhile."""
+    def test_changes_of_leader_are_counted(self) -> None:
+        """Each machine counts each change once, however much is written meanwhile."""
         before = self.changes()
         self.write(10)
         self.assertEqual(self.changes(), before)
@@ -206,8 +206,8 @@ class LeaderTests(MeasurementsTest):
         self.group.settle()
         self.assertEqual(self.changes(), [count + 1 for count in before])
 
-    def test_the_same_leader_in_a_new_term(self) -> None:
-        """Is one more."""
+    def test_same_leader_in_a_new_term_is_counted(self) -> None:
+        """The same leader in a new term counts as another change."""
         group = self.cluster()
         (alone,) = group.start(1)
         counted = alone.replica.measurements().leader_changes
@@ -216,7 +216,7 @@ class LeaderTests(MeasurementsTest):
         group.settle()
         self.assertEqual(alone.replica.measurements().leader_changes, counted + 1)
 
-    def test_after_a_restart(self) -> None:
+    def test_count_begins_anew_after_a_restart(self) -> None:
         """A machine counts from its own start."""
         machine = self.group.followers[0]
         machine.stop()
@@ -225,9 +225,9 @@ class LeaderTests(MeasurementsTest):
 
 
 class BytesTests(MeasurementsTest):
-    """What goes between machines."""
+    """Tests of the bytes between machines."""
 
-    def test_both_ends_count_the_same(self) -> None:
+    def test_both_ends_count_the_same_bytes(self) -> None:
         self.wait_for_quiet()
         before = self.counted()
         self.write(20)
@@ -241,14 +241,14 @@ class BytesTests(MeasurementsTest):
                 self.assertGreater(sent - earlier_sent, 200)
 
     def wait_for_quiet(self) -> None:
-        """Until nothing is on its way: a moment after a heartbeat was answered."""
+        """Waits until nothing is in flight, which is a moment after a heartbeat was answered."""
         traffic = self.leader.replica.traffic
         sent = traffic.sent.count
         self.group.run_until(lambda: traffic.sent.count > sent)
         self.group.run(10 * LATENCY)
 
     def counted(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """What each machine has sent to each other one, as both have counted it."""
+        """Returns what each machine has sent to each other one, as both have counted it."""
         none = PeerTraffic()
         return {
             (one.id, other.id): (
@@ -260,7 +260,7 @@ class BytesTests(MeasurementsTest):
             if one is not other
         }
 
-    def test_those_that_have_gone_are_forgotten(self) -> None:
+    def test_removed_machines_are_forgotten(self) -> None:
         gone = self.group.followers[0]
         self.group.finish(self.leader.replica.remove(gone.machine.name))
         self.group.run(1.0)

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.reconfiguration.changes}, in a cluster (spec, section 3: "Joining", "Standby", "Membership
-safety").
+Tests of L{etcd_twisted.consensus.reconfiguration.changes}, in a cluster (spec, section 3: "Joining", "Standby",
+"Membership safety").
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class MembersTestCase(ClusterTestCase):
         return [machine.name for machine in cluster.leader.replica.machines()]
 
     def join(self, cluster: Cluster, machine: ClusterMachine, **changes: Any) -> "Deferred[Any]":
-        """Ask the leader to take a machine in."""
+        """Asks the leader to admit a machine."""
         return cluster.leader.replica.peer.join(machine.request(**changes))
 
     def assertRefused(self, cluster: Cluster, answer: "Deferred[Any]", code: ErrorCode, words: str) -> None:
@@ -41,7 +41,7 @@ class MembersTestCase(ClusterTestCase):
 
 
 class ConfigurationTests(SynchronousTestCase):
-    """What is made of a configuration."""
+    """Tests of how a configuration is changed."""
 
     ONE, TWO = Member("one", "c1", "p1"), Member("two", "c2", "p2")
 
@@ -51,7 +51,7 @@ class ConfigurationTests(SynchronousTestCase):
             Configuration(("a",), ("b",), {"a": self.ONE, "b": self.TWO}),
         )
 
-    def test_one_that_is_there_has_another_address(self) -> None:
+    def test_member_has_another_address(self) -> None:
         for before in (Configuration(("a",), (), {"a": self.ONE}), Configuration(("b",), ("a",), {"a": self.ONE})):
             after = with_member(before, "a", self.TWO)
             self.assertEqual((after.voters, after.learners), (before.voters, before.learners))
@@ -61,7 +61,7 @@ class ConfigurationTests(SynchronousTestCase):
         before = Configuration(("a",), ("b", "c"), {"b": self.TWO})
         self.assertEqual(with_voter(before, "b"), Configuration(("a", "b"), ("c",), {"b": self.TWO}))
 
-    def test_one_is_taken_out(self) -> None:
+    def test_machine_is_removed(self) -> None:
         before = Configuration(("a", "b"), ("c",), {"a": self.ONE, "c": self.TWO})
         self.assertEqual(without(before, "c"), Configuration(("a", "b"), (), {"a": self.ONE}))
         self.assertEqual(without(before, "a"), Configuration(("b",), ("c",), {"c": self.TWO}))
@@ -69,7 +69,7 @@ class ConfigurationTests(SynchronousTestCase):
 
 class JoinTests(MembersTestCase):
     def test_a_new_machine_learns_before_it_votes(self) -> None:
-        """Spec, "Joining"."""
+        """A new machine is a learner first (spec, "Joining")."""
         cluster = self.cluster()
         cluster.start(1)
         new = cluster.add()
@@ -77,13 +77,13 @@ class JoinTests(MembersTestCase):
         configuration = cluster.leader.raft.configuration
         self.assertEqual(configuration.learners, (new.id,))
         cluster.run(5.0)
-        self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # it is not there
-        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and is not needed
+        self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # It has not started yet.
+        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # And it is not needed.
         cluster.finish(new.start())
         cluster.run_until(lambda: new.id in self.voters(cluster))
 
-    def test_it_lacks_little_when_it_gets_its_vote(self) -> None:
-        """Of few entries too, when they are large."""
+    def test_learner_lacks_little_when_it_gets_its_vote(self) -> None:
+        """The limit is also in bytes, for few entries that are large."""
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
         self.patch(upkeep, "_PROMOTION_LAG_BYTES", 10_000)
         cluster = self.cluster()
@@ -100,14 +100,14 @@ class JoinTests(MembersTestCase):
         cluster.run_until(lambda: new.id in self.voters(cluster))
         self.assertLess(core.committed_bytes_after(core.leadership.progress[new.id].match), 20_000)
 
-    def test_the_answer_says_which_cluster_it_is(self) -> None:
+    def test_answer_says_which_cluster_it_is(self) -> None:
         cluster = self.cluster()
         cluster.start(1)
         reply = cluster.finish(self.join(cluster, cluster.add()))
         self.assertEqual(reply.cluster_id, module.CLUSTER_ID)
 
-    def test_a_member_may_ask_again(self) -> None:
-        """It may not have heard the answer."""
+    def test_member_may_ask_again(self) -> None:
+        """The machine may not have received the answer."""
         cluster = self.cluster()
         cluster.start(2)
         logged = cluster.leader.replica.raft_index
@@ -115,7 +115,7 @@ class JoinTests(MembersTestCase):
         cluster.run(0.1)
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
-    def test_a_member_has_new_addresses(self) -> None:
+    def test_member_may_have_new_addresses(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         moved = cluster.followers[0]
@@ -126,7 +126,7 @@ class JoinTests(MembersTestCase):
             self.assertIn("clients%3A9", machine.value(moved.machine.key))
         self.assertEqual(len(self.voters(cluster)), 3)
 
-    def test_a_member_has_a_new_name(self) -> None:
+    def test_member_may_have_a_new_name(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         renamed = cluster.followers[0]
@@ -136,15 +136,15 @@ class JoinTests(MembersTestCase):
             self.assertRaises(EtcdError, machine.replica.get, renamed.machine.key)
             machine.replica.get("/_etcd/machines/new")
 
-    def test_another_machine_has_the_name_and_is_alive(self) -> None:
+    def test_name_of_a_machine_that_is_alive_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         for named in ("machine1", "machine2"):  # the leader and another one
             answer = self.join(cluster, cluster.add(), name=named)
             self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, named)
 
-    def test_another_machine_has_the_name_and_is_gone(self) -> None:
-        """It has lost its data, and begins anew."""
+    def test_name_of_a_machine_that_is_gone_is_accepted(self) -> None:
+        """The machine has lost its data, and begins anew."""
         cluster = self.cluster()
         cluster.start(3)
         lost = cluster.followers[0]
@@ -159,15 +159,15 @@ class JoinTests(MembersTestCase):
         self.assertEqual(len(configuration.members), 3)
         self.assertEqual(self.names(cluster), ["machine1", "machine2", "machine3"])
 
-    def test_a_member_can_not_take_the_name_of_another_that_is_alive(self) -> None:
+    def test_member_can_not_take_the_name_of_another_that_is_alive(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         one, two = cluster.followers
         answer = self.join(cluster, one, name=two.machine.name)
         self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, two.machine.name)
 
-    def test_a_member_is_looked_for_elsewhere(self) -> None:
-        """The others connect to where they are told, until the machine itself says where it is."""
+    def test_member_is_reached_at_an_announced_address(self) -> None:
+        """The others connect to the announced address, until the machine itself announces one."""
         cluster = self.cluster()
         cluster.start(3)
         moved, other = cluster.followers
@@ -177,14 +177,14 @@ class JoinTests(MembersTestCase):
             self.assertEqual(machine.replica.members()[moved.id].peer_url, "http://peers:9")
             self.assertIn("peers%3A9", machine.value(moved.machine.key))
             self.assertEqual(machine.transport.connected[moved.id], "http://peers:9")
-        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # which is so already
+        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # It is that already.
         cluster.finish(self.join(cluster, moved))
         cluster.settle()
         self.assertEqual(other.transport.connected[moved.id], moved.url)
         self.assertSame(cluster)
 
-    def test_a_member_that_has_moved_is_reached_before_the_group_can_be_changed(self) -> None:
-        """It may have to get a snapshot before another change of the group can be committed."""
+    def test_moved_member_is_reached_before_the_group_can_be_changed(self) -> None:
+        """The machine may have to get a snapshot before another change of the group can be committed."""
         cluster = self.cluster()
         cluster.start(3)
         leader, (moved, removed) = cluster.leader, cluster.followers
@@ -202,7 +202,7 @@ class JoinTests(MembersTestCase):
         for each in (taken_out, answer):
             each.addErrback(lambda _: None)
 
-    def test_a_move_that_is_refused(self) -> None:
+    def test_move_to_another_machines_address_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, (one, other) = cluster.leader, cluster.followers
@@ -216,8 +216,8 @@ class JoinTests(MembersTestCase):
         with self.assertRaises(RequestDroppedError):
             cluster.finish(one.replica.move(other.id, "http://peers:9"))
 
-    def test_another_machine_has_an_address(self) -> None:
-        """Spec, "Joining"."""
+    def test_address_of_another_machine_is_refused(self) -> None:
+        """No two machines have the same address (spec, "Joining")."""
         cluster = self.cluster()
         cluster.start(3)
         other = cluster.followers[0].machine
@@ -247,7 +247,7 @@ class JoinTests(MembersTestCase):
         cluster.finish(first)
         self.assertRefused(cluster, second, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {one.machine.name}")
 
-    def test_one_of_the_same_name_and_address_that_is_gone(self) -> None:
+    def test_machine_replaces_one_of_the_same_name_and_address_that_is_gone(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         new = cluster.add()
@@ -256,22 +256,22 @@ class JoinTests(MembersTestCase):
         cluster.finish(self.join(cluster, new, machine_id="f" * 16))
         self.assertEqual(cluster.leader.raft.configuration.learners, ("f" * 16,))
 
-    def test_the_cluster_is_full(self) -> None:
+    def test_full_cluster_admits_nobody(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(3)
         new = cluster.add()
         self.assertRefused(cluster, self.join(cluster, new), ErrorCode.NO_MORE_PEER, new.machine.name)
-        cluster.finish(self.join(cluster, cluster.followers[0], client_url="http://clients:9"))  # who is in may move
+        cluster.finish(self.join(cluster, cluster.followers[0], client_url="http://clients:9"))  # A member may move.
         cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=4)))
         cluster.finish(self.join(cluster, new))
 
-    def test_learners_take_places_too(self) -> None:
+    def test_learners_count_as_machines(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(2)
         cluster.finish(self.join(cluster, cluster.add()))
         self.assertRefused(cluster, self.join(cluster, cluster.add()), ErrorCode.NO_MORE_PEER, "machine4")
 
-    def test_who_takes_the_place_of_one_that_is_gone_needs_no_other(self) -> None:
+    def test_machine_that_replaces_another_fits_in_a_full_cluster(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(3)
         lost = cluster.followers[0]
@@ -280,7 +280,7 @@ class JoinTests(MembersTestCase):
         cluster.finish(self.join(cluster, lost, machine_id="f" * 16))
         self.assertEqual(len(cluster.leader.raft.configuration.members), 3)
 
-    def test_what_is_not_of_this_cluster(self) -> None:
+    def test_machine_of_another_cluster_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(1)
         new = cluster.add()
@@ -289,7 +289,7 @@ class JoinTests(MembersTestCase):
         answer = self.join(cluster, new, version=2)
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "version")
 
-    def test_only_the_leader_takes_machines_in(self) -> None:
+    def test_only_the_leader_admits_machines(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         follower = cluster.followers[0]
@@ -299,8 +299,8 @@ class JoinTests(MembersTestCase):
         answer = follower.replica.peer.join(cluster.add().request())
         self.assertIn("takes no part", self.failureResultOf(answer, EtcdError).value.cause)
 
-    def test_many_at_once_are_taken_in_one_after_another(self) -> None:
-        """Spec, "Membership safety"."""
+    def test_many_machines_are_admitted_one_after_the_other(self) -> None:
+        """The machines are admitted one after the other (spec, "Membership safety")."""
         cluster = self.cluster()
         cluster.start(1)
         new = [cluster.add() for _ in range(4)]
@@ -312,8 +312,8 @@ class JoinTests(MembersTestCase):
         for each in started:
             cluster.finish(each)
 
-    def test_two_of_the_same_name_at_once(self) -> None:
-        """The second finds the first one there."""
+    def test_two_requests_of_the_same_name_at_once(self) -> None:
+        """The second request finds that the first was carried out."""
         cluster = self.cluster()
         cluster.start(1)
         one, two = cluster.add(), cluster.add()
@@ -322,7 +322,7 @@ class JoinTests(MembersTestCase):
         cluster.finish(first)
         self.assertRefused(cluster, second, ErrorCode.KEY_EXISTS, "same")
 
-    def test_a_leader_that_is_lost_meanwhile(self) -> None:
+    def test_leader_is_lost_while_a_machine_joins(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -332,8 +332,8 @@ class JoinTests(MembersTestCase):
         for answer in answers:
             self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
 
-    def test_one_that_is_in_by_a_change_that_may_be_lost_again(self) -> None:
-        """It is told so only when a quorum knows (spec, "Membership safety")."""
+    def test_admission_is_answered_when_a_quorum_has_it(self) -> None:
+        """The answer is given only when a quorum has the change (spec, "Membership safety")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -351,7 +351,7 @@ class JoinTests(MembersTestCase):
 
 
 class RemoveTests(MembersTestCase):
-    def test_a_follower(self) -> None:
+    def test_follower_is_removed(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]
@@ -359,18 +359,18 @@ class RemoveTests(MembersTestCase):
         self.assertNotIn(gone.id, cluster.leader.raft.configuration)
         self.assertNotIn(gone.id, cluster.leader.transport.connected)
         gone.crash()
-        cluster.followers[0].crash()  # of two: one alone is no quorum
+        cluster.followers[0].crash()  # One of two is no quorum.
         answer = cluster.leader.set("/a")
         cluster.run(2.0)
         self.failureResultOf(answer, EtcdError)
 
-    def test_a_machine_that_is_not_there(self) -> None:
+    def test_removal_of_an_unknown_machine_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         answer = cluster.leader.replica.remove("nobody")
         self.assertRefused(cluster, answer, ErrorCode.KEY_NOT_FOUND, "nobody")
 
-    def test_the_leader(self) -> None:
+    def test_leader_is_removed(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
@@ -379,7 +379,7 @@ class RemoveTests(MembersTestCase):
         self.assertIsNot(cluster.leader, gone)
         self.assertEqual(self.voters(cluster), {each.id for each in cluster.up if each is not gone})
 
-    def test_the_leader_of_two(self) -> None:
+    def test_leader_of_two_is_removed(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         gone, left = cluster.leader, cluster.followers[0]
@@ -389,26 +389,26 @@ class RemoveTests(MembersTestCase):
         self.assertEqual(self.voters(cluster), {left.id})
         cluster.finish(left.set("/a"))
 
-    def test_the_last_one(self) -> None:
+    def test_removal_of_the_last_machine_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(1)
         answer = cluster.leader.replica.remove("machine1")
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few")
 
-    def test_no_quorum_would_be_left(self) -> None:
+    def test_removal_that_leaves_no_quorum_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(5)
         dead, alive = cluster.followers[:2], cluster.followers[2:]
         for machine in dead:
             machine.crash()
         cluster.run(ALIVE_SECONDS + 0.1)
-        answer = cluster.leader.replica.remove(alive[0].machine.name)  # two of four would be left
+        answer = cluster.leader.replica.remove(alive[0].machine.name)  # Two of four would be left.
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few machines are alive")
         for machine in (*dead, alive[0]):
             cluster.finish(cluster.leader.replica.remove(machine.machine.name))
         self.assertEqual(len(self.voters(cluster)), 2)
 
-    def test_two_at_once_go_one_after_another(self) -> None:
+    def test_two_removals_go_one_after_the_other(self) -> None:
         cluster = self.cluster()
         cluster.start(5)
         names = [machine.machine.name for machine in cluster.followers[:2]]
@@ -416,7 +416,7 @@ class RemoveTests(MembersTestCase):
             cluster.finish(answer)
         self.assertEqual(len(self.voters(cluster)), 3)
 
-    def test_the_same_one_twice(self) -> None:
+    def test_same_machine_is_removed_twice(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         name = cluster.followers[0].machine.name
@@ -424,7 +424,7 @@ class RemoveTests(MembersTestCase):
         cluster.finish(first)
         self.assertRefused(cluster, second, ErrorCode.KEY_NOT_FOUND, name)
 
-    def test_a_leader_that_is_lost_meanwhile_can_not_know(self) -> None:
+    def test_lost_leader_can_not_know_the_outcome_of_a_removal(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, gone = cluster.leader, cluster.followers[0]
@@ -434,7 +434,7 @@ class RemoveTests(MembersTestCase):
         self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
         self.assertIn(gone.id, self.voters(cluster))
 
-    def test_a_leader_whose_change_is_overwritten_knows(self) -> None:
+    def test_leader_whose_removal_is_overwritten_knows_the_outcome(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, gone = cluster.leader, cluster.followers[0]
@@ -450,10 +450,10 @@ class RemoveTests(MembersTestCase):
 
 
 class OfItselfTests(MembersTestCase):
-    """What the leader does without being asked."""
+    """Tests of what the leader does without being asked."""
 
-    def test_those_beyond_the_active_size_go(self) -> None:
-        """Who came last goes first, and the leader stays (spec, "Standby")."""
+    def test_machines_beyond_the_active_size_are_removed(self) -> None:
+        """The machine that came last is removed first, and the leader stays (spec, "Standby")."""
         cluster = self.cluster()
         cluster.start(5)
         leader = cluster.leader
@@ -464,7 +464,7 @@ class OfItselfTests(MembersTestCase):
         for machine in cluster.machines[3:]:
             self.assertGreater(machine.excluded, 0)
 
-    def test_who_is_silent_goes_first(self) -> None:
+    def test_silent_machine_is_removed_first(self) -> None:
         cluster = self.cluster()
         cluster.start(5)
         silent = cluster.machines[1]
@@ -474,8 +474,11 @@ class OfItselfTests(MembersTestCase):
         cluster.run(2.0)
         self.assertEqual(self.names(cluster), ["machine1", "machine3", "machine4"])
 
-    def test_who_is_silent_for_too_long_goes(self) -> None:
-        """Api, "Set Cluster Config"; spec, "Standby"."""
+    def test_machine_that_is_silent_for_too_long_is_removed(self) -> None:
+        """
+        A machine that is silent for longer than C{removeDelay} is removed (api, "Set Cluster Config"; spec,
+        "Standby").
+        """
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(3)
         silent = cluster.followers[0]
@@ -486,7 +489,7 @@ class OfItselfTests(MembersTestCase):
         self.assertNotIn(silent.id, self.voters(cluster))
         self.assertEqual(len(self.voters(cluster)), 2)
 
-    def test_a_new_leader_gives_everyone_that_long(self) -> None:
+    def test_new_leader_gives_every_machine_the_whole_delay(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(5)
         silent = cluster.followers[0]
@@ -499,7 +502,7 @@ class OfItselfTests(MembersTestCase):
         cluster.run(1.0)
         self.assertNotIn(silent.id, self.voters(cluster))
 
-    def test_who_would_leave_no_quorum_stays(self) -> None:
+    def test_machine_without_which_there_is_no_quorum_stays(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(3)
         leader, (one, two) = cluster.leader, cluster.followers
@@ -510,14 +513,14 @@ class OfItselfTests(MembersTestCase):
         cluster.finish(one.restart(), 20.0)
         cluster.finish(cluster.await_leader().set("/a"))
 
-    def test_a_learner_that_never_comes_goes_too(self) -> None:
+    def test_learner_that_never_comes_is_removed(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(2)
         cluster.finish(self.join(cluster, cluster.add()))
         cluster.run(5.5)
         self.assertEqual(self.names(cluster), ["machine1", "machine2"])
 
-    def test_it_looks_after_the_group_only_while_it_leads(self) -> None:
+    def test_only_the_leader_removes_machines(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(3)
         leader = cluster.leader
@@ -529,8 +532,8 @@ class OfItselfTests(MembersTestCase):
         cluster.run(1.0)
         self.assertEqual(len(self.voters(cluster)), 2)
 
-    def test_a_change_that_can_not_be_done_holds_nothing_up(self) -> None:
-        """It was begun by a leader that is cut off: the next leader begins it again."""
+    def test_change_that_can_not_be_done_delays_nothing(self) -> None:
+        """The change was begun by a leader that is cut off, and the next leader begins it again."""
         cluster = self.cluster()
         cluster.start(5)
         leader = cluster.leader

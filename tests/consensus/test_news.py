@@ -1,5 +1,5 @@
 """
-What a cluster's machines say in their logs: a line for each of what an operator has to know.
+Tests of what a cluster's machines log: a line for each event that an operator has to know.
 """
 
 import re
@@ -13,14 +13,14 @@ from tests.logs.lines import Log
 
 
 class NewsTests(ClusterTestCase):
-    """Three machines in one process, so that each of them says it."""
+    """Three machines run in one process, so each event is logged by each of them."""
 
     def setUp(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.log = Log(self)
 
     def said(self) -> list[str]:
-        """The lines that everybody sees, since the last time."""
+        """Returns the lines that are logged by default, since the last call."""
         events, self.log.events[:] = list(self.log.events), []
         return [formatEvent(event) for event in events if event["log_level"] >= LogLevel.info]
 
@@ -29,8 +29,8 @@ class NewsTests(ClusterTestCase):
         cluster.start(3)
         return cluster
 
-    def test_start(self) -> None:
-        """An election, and each machine as it comes; by whoever has applied it."""
+    def test_start_is_logged(self) -> None:
+        """The log has an election, and each machine as it joins, from each machine that has applied it."""
         self.three()
         said = self.said()
         self.assertEqual(said.count("machine1 stands for election in term 2"), 1)
@@ -39,8 +39,8 @@ class NewsTests(ClusterTestCase):
             self.assertGreaterEqual(said.count(f"{name} at http://peers:{port} has joined the cluster"), 2)
             self.assertGreaterEqual(said.count(f"{name} has a vote"), 2)
 
-    def test_restart(self) -> None:
-        """What was so before is no news."""
+    def test_restart_logs_no_old_events(self) -> None:
+        """What was so before the restart is not logged."""
         cluster = self.three()
         machine = cluster.followers[0]
         machine.stop()
@@ -49,19 +49,19 @@ class NewsTests(ClusterTestCase):
         cluster.settle()
         self.assertEqual(self.said(), ["machine1 leads in term 2"])
 
-    def test_writes(self) -> None:
-        """They are not worth a line."""
+    def test_writes_are_not_logged(self) -> None:
+        """Writes are not logged."""
         cluster = self.three()
         self.said()
         for number in range(20):
             cluster.finish(cluster.leader.set(f"/k{number}"))
         self.assertEqual(self.said(), [])
 
-    def test_new_leader(self) -> None:
-        """The old one is missed, one stands, and all know whom they have."""
+    def test_new_leader_is_logged(self) -> None:
+        """The old leader is missing, one machine stands, and all know the new leader."""
         cluster = self.three()
         self.said()
-        cluster.run(0.08)  # so that the old leader hears of the new one before it misses its majority itself
+        cluster.run(0.08)  # lets the old leader learn of the new one before it misses its majority itself
         old = self.lose_leader(cluster)
         cluster.network.heal()
         cluster.settle()
@@ -74,7 +74,7 @@ class NewsTests(ClusterTestCase):
         self.assertIn(f"{new} stands for election in term {term}", said)
         self.assertEqual(said.count(f"{new} leads in term {term}"), 3)
 
-    def test_hand_over(self) -> None:
+    def test_transfer_of_the_leadership_is_logged(self) -> None:
         cluster = self.three()
         old = cluster.leader
         self.said()
@@ -85,7 +85,7 @@ class NewsTests(ClusterTestCase):
         new = cluster.leader.machine
         self.assertIn(f"{old.machine.name} no longer leads: it has handed over to {new.name} ({new.peer_url})", said)
 
-    def test_removal(self) -> None:
+    def test_removal_is_logged(self) -> None:
         cluster = self.three()
         gone = cluster.followers[0].machine.name
         self.said()
@@ -93,8 +93,8 @@ class NewsTests(ClusterTestCase):
         cluster.run(0.5)
         self.assertGreaterEqual(self.said().count(f"{gone} is no longer in the cluster"), 2)
 
-    def test_removal_of_the_leader(self) -> None:
-        """It knows why it no longer leads."""
+    def test_removal_of_the_leader_is_logged(self) -> None:
+        """The leader knows the reason why it no longer leads."""
         cluster = self.three()
         gone = cluster.leader
         self.said()
@@ -102,8 +102,8 @@ class NewsTests(ClusterTestCase):
         cluster.run(0.5)
         self.assertIn(f"{gone.machine.name} no longer leads: it was taken out of the cluster", self.said())
 
-    def test_majority_lost(self) -> None:
-        """Who is left says what that means, again and again, and when it is over."""
+    def test_lost_majority_is_logged(self) -> None:
+        """The machine that is left logs what that means, again and again, and when it is over."""
         cluster = self.three()
         left, *others = cluster.leader, *cluster.followers
         self.said()
@@ -127,8 +127,8 @@ class NewsTests(ClusterTestCase):
         (over,) = [line for line in self.said() if line.startswith("The cluster has a leader again after ")]
         self.assertRegex(over, "[23] of 3 machines answer; 2 are needed; writes are accepted$")
 
-    def test_snapshots(self) -> None:
-        """When they are taken, when they are sent, and when one has taken the place of what was there."""
+    def test_snapshots_are_logged(self) -> None:
+        """A line is logged when a snapshot is taken, when it is sent, and when it has replaced a machine's data."""
         cluster = self.three(snapshot_count=10)
         away = cluster.followers[0]
         away.crash()

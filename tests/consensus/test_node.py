@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.node}: what it has the core, the disk and the state machine do, and in which order.
+Tests of L{etcd_twisted.consensus.node}: what it makes the core, the disk and the state machine do, and in which order.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class Around:
     """
     What a node needs, played by the test.
 
-    @ivar writes: the records that are being made durable, and who waits for that.
+    @ivar writes: the records that are being made durable, and the Deferreds that wait for that.
     @ivar applied: the indexes of what was applied, by turn.
     @ivar on_apply: called with each entry.
     """
@@ -71,7 +71,7 @@ class Around:
         self.failures.append(failure)
 
     def sync(self) -> None:
-        """The write that is under way is done."""
+        """Completes the write that is under way."""
         record, done = self.writes.pop()
         self.written.append(record)
         done.callback(None)
@@ -95,21 +95,21 @@ class NodeTestCase(SynchronousTestCase):
         return node
 
     def settle(self) -> None:
-        """Let everything happen that can without time going by."""
+        """Lets everything happen that can happen without time passing."""
         while self.around.writes or any(call.getTime() <= self.clock.seconds() for call in self.clock.calls):
             self.clock.advance(0)
             if self.around.writes:
                 self.around.sync()
 
     def ring(self) -> None:
-        """Let the first delayed call happen that is due, and nothing after it."""
+        """Runs the first delayed call that is due, and nothing after it."""
         call = self.clock.calls.pop(0)
         self.assertLessEqual(call.getTime(), self.clock.seconds())
         call.called = 1
         call.func(*call.args)
 
     def alone(self) -> Node:
-        """One that leads."""
+        """Returns a node that leads alone."""
         node = self.node(A)
         node.start()
         self.settle()
@@ -119,7 +119,7 @@ class NodeTestCase(SynchronousTestCase):
         return node
 
     def elected(self) -> Node:
-        """One that leads with another one's vote."""
+        """Returns a node that leads with another machine's vote."""
         node = self.node(A, B, C)
         node.start()
         self.clock.advance(0)
@@ -134,7 +134,7 @@ class NodeTestCase(SynchronousTestCase):
         return node
 
     def acknowledge(self, node: Node, new: int = 0) -> None:
-        """Another machine has all of it but for C{new} entries."""
+        """Another machine acknowledges everything except the last C{new} entries."""
         core = self.raft
         rounds = [message.round for _, message in self.around.sent if isinstance(message, Append)]
         index = core.last_index - new
@@ -142,7 +142,7 @@ class NodeTestCase(SynchronousTestCase):
 
 
 class TurnTests(NodeTestCase):
-    """One turn of the reactor."""
+    """Tests of one turn of the reactor."""
 
     def test_many_proposals_are_one_record(self) -> None:
         node = self.alone()
@@ -153,7 +153,7 @@ class TurnTests(NodeTestCase):
         ((record, _),) = self.around.writes
         self.assertEqual(len(record.entries), 10)
 
-    def test_those_that_come_during_a_sync_go_into_the_next(self) -> None:
+    def test_proposals_during_a_sync_go_into_the_next_record(self) -> None:
         node = self.alone()
         node.propose(b"x")
         self.clock.advance(0)
@@ -164,8 +164,8 @@ class TurnTests(NodeTestCase):
         ((record, _),) = self.around.writes
         self.assertEqual(len(record.entries), 5)
 
-    def test_others_are_told_before_its_own_disk(self) -> None:
-        """Their answers take longer."""
+    def test_entries_are_sent_before_they_are_written(self) -> None:
+        """The answers of the others take longer."""
         node = self.elected()
         self.acknowledge(node)
         self.settle()
@@ -184,7 +184,7 @@ class TurnTests(NodeTestCase):
 
     def told_when_applying(self, node: Node, proposals: int) -> list[list[int]]:
         """
-        Which entries each message brings that was sent before a change is applied that others have acknowledged.
+        Returns the entries in each message that is sent before a change is applied that others have acknowledged.
 
         @param proposals: how many come meanwhile.
         """
@@ -210,23 +210,23 @@ class TurnTests(NodeTestCase):
         self.assertIn(self.raft.commit_index, commits)
         return told
 
-    def test_a_leader_answers_before_it_tells_what_is_committed(self) -> None:
-        """Nobody waits for that."""
+    def test_leader_answers_before_it_sends_the_commit_index(self) -> None:
+        """Nobody waits for the message with the new commit index."""
         self.assertEqual(self.told_when_applying(self.elected(), 0), [])
 
-    def test_but_others_are_sent_entries_before(self) -> None:
-        """They have to write them."""
+    def test_leader_sends_entries_before_it_answers(self) -> None:
+        """The others have to write the entries."""
         self.assertEqual(self.told_when_applying(self.elected(), 2), [[1, 2]])
 
-    def test_what_others_send_is_taken_at_once(self) -> None:
+    def test_messages_are_handled_at_once(self) -> None:
         """Nothing else that comes in this turn would go with it."""
         node = self.node(A, B, C)
         node.start()
         node.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
         self.assertEqual(len(self.around.writes), 1)
 
-    def test_but_not_while_there_are_new_entries(self) -> None:
-        """More of them may come."""
+    def test_messages_wait_while_there_are_new_entries(self) -> None:
+        """More entries may come."""
         node = self.elected()
         self.settle()
         node.propose(b"x")
@@ -238,7 +238,7 @@ class TurnTests(NodeTestCase):
         entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
         self.assertEqual([len(each) for each in entries], [2])
 
-    def test_nor_while_there_is_much_to_apply(self) -> None:
+    def test_messages_wait_while_there_is_much_to_apply(self) -> None:
         """A bounded number is applied in a turn, however much comes in it."""
         node = self.node(A, B, C)
         node.start()
@@ -253,8 +253,8 @@ class TurnTests(NodeTestCase):
         self.clock.advance(0)
         self.assertEqual([len(each) for each in self.around.applied], [3] * 6 + [2])
 
-    def test_a_follower_answers_before_it_applies(self) -> None:
-        """The leader waits for it."""
+    def test_follower_answers_before_it_applies(self) -> None:
+        """The leader waits for the answer."""
         node = self.node(A, B, C)
         node.start()
         answered: list[int] = []
@@ -273,8 +273,8 @@ class TurnTests(NodeTestCase):
         self.around.sync()
         self.assertEqual(self.around.applied, [[self.around.applied_index]])
 
-    def test_a_follower_applies_nothing_before_it_is_durable(self) -> None:
-        """Though the leader says that it is committed."""
+    def test_follower_applies_nothing_before_it_is_durable(self) -> None:
+        """This holds even if the leader says that the entry is committed."""
         node = self.node(A, B, C)
         node.start()
         entry = Entry(1, 1, EntryKind.COMMAND, b"x")
@@ -285,7 +285,7 @@ class TurnTests(NodeTestCase):
         self.settle()
         self.assertEqual(self.around.applied, [[1]])
 
-    def test_a_bounded_number_is_applied(self) -> None:
+    def test_bounded_number_of_entries_is_applied_in_a_turn(self) -> None:
         node = self.alone()
         self.around.most = 3
         for _ in range(8):
@@ -300,8 +300,8 @@ class TurnTests(NodeTestCase):
         self.clock.advance(0)
         self.assertEqual([len(each) for each in self.around.applied], [3, 3, 2])
 
-    def test_how_far_it_is_within_a_batch(self) -> None:
-        """No copy is whole before the last entry."""
+    def test_applied_index_within_a_batch(self) -> None:
+        """A copy is whole only after the last entry."""
         node = self.alone()
         found: list[tuple[int, bool]] = []
         around = self.around
@@ -311,21 +311,21 @@ class TurnTests(NodeTestCase):
         self.settle()
         self.assertEqual(found, [(0, False), (0, False), (0, True)])
 
-    def test_a_change_is_told_once(self) -> None:
+    def test_change_is_reported_once(self) -> None:
         node = self.alone()
         before = self.around.changes
         node.propose(b"x")
         self.settle()
         self.assertEqual(self.around.changes, before)
 
-    def test_what_is_told_within_a_turn_may_ask_for_more(self) -> None:
+    def test_callback_within_a_turn_may_propose(self) -> None:
         node = self.alone()
         self.around.on_apply = lambda entry: node.propose(b"y") if entry.data == b"x" else None
         node.propose(b"x")
         self.settle()
         self.assertEqual(len(self.around.applied), 2)
 
-    def test_who_stops_it_within_a_turn_has_stopped_it(self) -> None:
+    def test_callback_within_a_turn_may_stop_the_node(self) -> None:
         node = self.alone()
         self.around.on_apply = lambda _: node.stop()
         node.propose(b"x")
@@ -338,7 +338,7 @@ class TurnTests(NodeTestCase):
         self.assertEqual((self.around.sent, self.around.failures), ([], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_once_stopped_within_a_turn_it_tells_nothing_more(self) -> None:
+    def test_node_that_is_stopped_within_a_turn_reports_nothing_more(self) -> None:
         node = self.node(A)
         told: list[int] = []
 
@@ -346,15 +346,15 @@ class TurnTests(NodeTestCase):
             node.stop()
             told.append(self.around.changes)
 
-        self.around.on_apply = stop  # with the entry by which it knows what is committed, which is a change
+        self.around.on_apply = stop  # with the entry that reveals what is committed, which is a change
         node.start()
         self.settle()
         self.assertEqual(told, [self.around.changes])
 
 
 class TimeTests(NodeTestCase):
-    def test_a_late_timer_lets_messages_be_read_before_an_election(self) -> None:
-        """A process that was held up finds its leader's heartbeats in its socket: they have their turn first."""
+    def test_late_timer_lets_messages_be_read_before_an_election(self) -> None:
+        """A process that was held up finds its leader's heartbeats in its socket, and they have their turn first."""
         node = self.node(A, B, C)
         node.start()
         node.receive(B, [Append(1, 1, 0, 0, 0)])
@@ -371,7 +371,7 @@ class TimeTests(NodeTestCase):
         self.assertIs(self.raft.role, Role.FOLLOWER)
         self.assertEqual([each for each in self.around.sent if isinstance(each[1], VoteRequest)], [])
 
-    def test_without_any_it_stands(self) -> None:
+    def test_late_timer_without_messages_leads_to_an_election(self) -> None:
         node = self.node(A, B, C)
         node.start()
         self.clock.advance(0)
@@ -392,7 +392,7 @@ class TimeTests(NodeTestCase):
         self.assertGreaterEqual(len(beats), 10)
         self.assertIs(self.raft.role, Role.LEADER)
 
-    def test_a_late_leader_is_heard_at_once(self) -> None:
+    def test_late_leader_sends_heartbeats_at_once(self) -> None:
         node = self.elected()
         self.acknowledge(node)
         self.settle()
@@ -401,7 +401,7 @@ class TimeTests(NodeTestCase):
         self.ring()
         self.assertNotEqual(self.around.sent, [])
 
-    def test_a_leader_that_hears_nobody_leads_no_longer(self) -> None:
+    def test_leader_that_hears_nobody_stops_leading(self) -> None:
         node = self.elected()
         self.acknowledge(node)
         self.settle()
@@ -410,18 +410,18 @@ class TimeTests(NodeTestCase):
             self.settle()
         self.assertIsNot(self.raft.role, Role.LEADER)
 
-    def test_with_no_part_in_elections_no_time_is_kept(self) -> None:
+    def test_learner_sets_no_timer(self) -> None:
         self.node(B).start()
         self.settle()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_who_is_alone_keeps_none_either(self) -> None:
+    def test_single_machine_sets_no_timer(self) -> None:
         self.alone()
-        self.clock.advance(1.0)  # it has waited to stand before
+        self.clock.advance(1.0)  # It has waited to stand before.
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_busy_turn_does_not_go_round_and_round(self) -> None:
-        """While a term is being made durable, a leader to be has nothing to send and no time to keep."""
+    def test_busy_turn_does_not_repeat_itself(self) -> None:
+        """While a term is being made durable, a candidate has nothing to send and no timer to set."""
         node = self.node(A, B, C)
         node.start()
         self.clock.advance(0)
@@ -434,7 +434,7 @@ class TimeTests(NodeTestCase):
 
 
 class ReadTests(NodeTestCase):
-    def test_it_waits_for_what_is_committed_to_be_applied(self) -> None:
+    def test_read_waits_for_what_is_committed_to_be_applied(self) -> None:
         node = self.alone()
         node.propose(b"x")
         self.clock.advance(0)
@@ -446,7 +446,7 @@ class ReadTests(NodeTestCase):
         self.settle()
         self.successResultOf(read)
 
-    def test_others_are_asked(self) -> None:
+    def test_read_asks_others(self) -> None:
         node = self.elected()
         self.acknowledge(node)
         self.settle()
@@ -457,7 +457,7 @@ class ReadTests(NodeTestCase):
         self.settle()
         self.successResultOf(read)
 
-    def test_it_fails_when_the_leader_is_lost(self) -> None:
+    def test_read_fails_when_the_leader_is_lost(self) -> None:
         node = self.elected()
         read = node.confirm_read()
         node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
@@ -465,7 +465,7 @@ class ReadTests(NodeTestCase):
         self.failureResultOf(read, NotLeaderError)
         self.assertRaises(NotLeaderError, node.confirm_read)
 
-    def test_it_fails_when_it_is_stopped(self) -> None:
+    def test_read_fails_when_the_node_is_stopped(self) -> None:
         node = self.alone()
         node.propose(b"x")
         self.clock.advance(0)
@@ -476,7 +476,7 @@ class ReadTests(NodeTestCase):
         self.failureResultOf(confirmed, NotLeaderError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_who_has_gone(self) -> None:
+    def test_cancelled_read_is_ignored(self) -> None:
         node = self.elected()
         self.acknowledge(node)
         self.settle()
@@ -488,7 +488,7 @@ class ReadTests(NodeTestCase):
         self.settle()
         self.successResultOf(there)
 
-    def test_when_none_waits(self) -> None:
+    def test_nothing_happens_while_no_read_waits(self) -> None:
         node = self.elected()
         self.successResultOf(node.when_answered())
         self.acknowledge(node)
@@ -504,7 +504,7 @@ class ReadTests(NodeTestCase):
 
 
 class EndTests(NodeTestCase):
-    def test_it_is_drained_when_nothing_is_under_way(self) -> None:
+    def test_node_is_drained_when_nothing_is_under_way(self) -> None:
         node = self.alone()
         self.successResultOf(node.drain())
         node.propose(b"x")
@@ -519,8 +519,8 @@ class EndTests(NodeTestCase):
         self.successResultOf(drained)
         self.assertEqual(len(self.around.applied), 1)
 
-    def test_it_is_not_drained_within_a_turn(self) -> None:
-        """Who asks then waits for the rest of the batch."""
+    def test_node_is_not_drained_within_a_turn(self) -> None:
+        """A caller within a turn waits for the rest of the batch."""
         node = self.alone()
         happened: list[str] = []
 
@@ -533,7 +533,7 @@ class EndTests(NodeTestCase):
         self.settle()
         self.assertEqual(happened, ["applied", "drained"])
 
-    def test_two_may_wait_for_that(self) -> None:
+    def test_two_callers_may_wait_for_the_drain(self) -> None:
         node = self.alone()
         node.propose(b"x")
         first, second = node.drain(), node.drain()
@@ -541,7 +541,7 @@ class EndTests(NodeTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
 
-    def test_a_disk_that_fails(self) -> None:
+    def test_failing_disk_ends_the_node(self) -> None:
         node = self.alone()
         node.propose(b"x")
         read = node.confirm_read()
@@ -555,7 +555,7 @@ class EndTests(NodeTestCase):
         self.successResultOf(drained)
         self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
 
-    def test_a_state_machine_that_fails(self) -> None:
+    def test_failing_state_machine_ends_the_node(self) -> None:
         node = self.alone()
 
         def broken(_: object) -> None:
@@ -570,7 +570,7 @@ class EndTests(NodeTestCase):
         self.assertEqual(len(self.around.failures), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_write_that_ends_after_it_was_stopped(self) -> None:
+    def test_write_that_ends_after_a_stop_is_ignored(self) -> None:
         node = self.alone()
         node.propose(b"x")
         self.clock.advance(0)
@@ -578,7 +578,7 @@ class EndTests(NodeTestCase):
         self.around.sync()
         self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
 
-    def test_it_does_nothing_once_stopped(self) -> None:
+    def test_stopped_node_does_nothing(self) -> None:
         node = self.elected()
         node.stop()
         node.stop()

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.clocks.offsets}.
+Tests of L{etcd_twisted.consensus.clocks.offsets}.
 """
 
 from hypothesis import given
@@ -12,9 +12,9 @@ _DELAYS = st.floats(0.0, 2.0)
 
 
 class OffsetTests(SynchronousTestCase):
-    """Readings of another clock."""
+    """Tests of readings of another clock."""
 
-    def test_nothing_is_known(self) -> None:
+    def test_offset_is_unknown_at_first(self) -> None:
         self.assertIsNone(Offset().best(0.0))
 
     @given(
@@ -22,10 +22,10 @@ class OffsetTests(SynchronousTestCase):
         st.floats(-3600.0, 3600.0),
         st.floats(-DRIFT / 2, DRIFT / 2),
     )
-    def test_the_error_is_within_its_bound(
+    def test_error_is_within_its_bound(
         self, questions: list[tuple[float, float, float]], ahead: float, drift: float
     ) -> None:
-        """However slow question and answer are, and although the clocks drift apart."""
+        """The bound holds however slow the request and the answer are, and although the clocks drift apart."""
         offset, now = Offset(), 0.0
         for there, back, pause in questions:
             read = now + there
@@ -37,7 +37,7 @@ class OffsetTests(SynchronousTestCase):
             assert best is not None
             self.assertLessEqual(abs(best[0] - ahead - drift * now), best[1] + 1e-6)
 
-    def test_a_quick_answer_counts_more_than_later_slow_ones(self) -> None:
+    def test_quick_answer_counts_more_than_later_slow_ones(self) -> None:
         offset = Offset()
         offset.add(10.0, 0.0, 0.002)
         offset.add(11.4, 0.5, 1.5)
@@ -45,15 +45,15 @@ class OffsetTests(SynchronousTestCase):
         assert best is not None
         self.assertAlmostEqual(best[0], 9.999)
 
-    def test_the_age_is_that_of_the_best_reading(self) -> None:
+    def test_age_is_that_of_the_best_reading(self) -> None:
         offset = Offset()
         self.assertEqual(offset.age(5.0), 0.0)
         offset.add(10.0, 0.0, 0.002)
         offset.add(11.4, 0.5, 1.5)
         self.assertAlmostEqual(offset.age(3.0), 2.998)
 
-    def test_a_clock_that_is_set_counts_at_once(self) -> None:
-        """What was read before can't be true any more, however exact it was."""
+    def test_clock_that_is_set_counts_at_once(self) -> None:
+        """Earlier readings can't be right any more, however exact they were."""
         offset = Offset()
         offset.add(10.0, 0.0, 0.002)
         offset.add(-3590.0, 0.5, 1.5)

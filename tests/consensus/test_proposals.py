@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.proposals.pending} and L{etcd_twisted.waiters}.
+Tests of L{etcd_twisted.consensus.proposals.pending} and L{etcd_twisted.waiters}.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +17,7 @@ PATIENCE = 3.0
 
 
 class UnknownError(Exception):
-    """What became of it is not known."""
+    """The outcome is unknown."""
 
 
 def entry(index: int, term: int) -> Entry:
@@ -34,7 +34,7 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, outcome_callback(answer)))
         return answer
 
-    def test_the_entry_that_was_made_of_it(self) -> None:
+    def test_applied_entry_answers_its_proposal(self) -> None:
         answer = self.add(5)
         proposal = self.proposals.take(entry(5, 1))
         assert proposal is not None
@@ -44,27 +44,27 @@ class ProposalsTests(SynchronousTestCase):
         self.successResultOf(answer)
         self.assertIsNone(self.proposals.take(entry(5, 1)))
 
-    def test_an_entry_that_nobody_here_has_proposed(self) -> None:
+    def test_entry_of_another_machine_answers_nobody(self) -> None:
         answer = self.add(5)
         self.assertIsNone(self.proposals.take(entry(4, 1)))
         self.assertNoResult(answer)
 
-    def test_another_leaders_entry_in_its_place(self) -> None:
-        """Once that one is committed, this one never will be."""
+    def test_another_leaders_entry_in_its_place_fails_the_proposal(self) -> None:
+        """Once the other leader's entry is committed, this proposal never will be."""
         answer = self.add(5)
         self.assertIsNone(self.proposals.take(entry(5, 2)))
         self.failureResultOf(answer, RequestDroppedError)
 
-    def test_another_proposal_in_its_place(self) -> None:
-        """It is in this machine's log no longer, but may be in another one's, which may win yet."""
+    def test_another_proposal_in_its_place_makes_the_outcome_unknown(self) -> None:
+        """The entry is no longer in this machine's log, but may be in another one's, which may still win."""
         first = self.add(5)
         second = self.add(5, term=3)
         self.failureResultOf(first, UnknownError)
         self.assertNoResult(second)
         self.assertIsNotNone(self.proposals.take(entry(5, 3)))
 
-    def test_the_leader_is_lost(self) -> None:
-        """Who waits is kept waiting for a while: another leader may settle it."""
+    def test_lost_leader_makes_the_outcome_unknown_after_a_while(self) -> None:
+        """The proposers wait for a while, because another leader may settle the outcome."""
         answer = self.add(5)
         self.proposals.leads_no_longer()
         self.clock.advance(PATIENCE / 2)
@@ -75,17 +75,17 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answer, UnknownError)
         self.assertIsNone(self.proposals.take(entry(5, 1)))
 
-    def test_it_is_settled_meanwhile(self) -> None:
+    def test_outcome_is_settled_meanwhile(self) -> None:
         first, second = self.add(5), self.add(6)
         self.proposals.leads_no_longer()
         self.assertIsNotNone(self.proposals.take(entry(5, 1)))
         self.assertIsNone(self.proposals.take(entry(6, 2)))
         self.failureResultOf(second, RequestDroppedError)
         self.clock.advance(PATIENCE)
-        self.assertNoResult(first)  # the one who took it answers
+        self.assertNoResult(first)  # The caller that took it answers.
 
-    def test_it_leads_again(self) -> None:
-        """What it has in its log it will commit, or be told of otherwise."""
+    def test_machine_that_leads_again_settles_its_proposals(self) -> None:
+        """The machine commits what it has in its log, or learns otherwise."""
         answer = self.add(5)
         self.proposals.leads_no_longer()
         self.proposals.leads()
@@ -93,12 +93,12 @@ class ProposalsTests(SynchronousTestCase):
         self.assertNoResult(answer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_without_any_no_time_is_kept(self) -> None:
+    def test_no_timer_without_proposals(self) -> None:
         self.proposals.leads_no_longer()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_snapshot_in_its_place(self) -> None:
-        """Whose entries it holds can't be told."""
+    def test_snapshot_in_its_place_makes_the_outcome_unknown(self) -> None:
+        """The outcome of entries in a snapshot can't be known."""
         answers = [self.add(index) for index in (4, 5, 6)]
         self.proposals.skip(5)
         self.failureResultOf(answers[0], UnknownError)
@@ -108,8 +108,8 @@ class ProposalsTests(SynchronousTestCase):
     def assert_size(self, count: int) -> None:
         self.assertEqual(self.proposals.size, 10 * count)
 
-    def test_their_size(self) -> None:
-        """That of those who wait, in the log."""
+    def test_size_of_pending_proposals(self) -> None:
+        """The size is that of the pending proposals in the log."""
         answers = [self.add(index) for index in (4, 5, 6, 7, 8)]
         self.assert_size(5)
         self.proposals.take(entry(3, 1))
@@ -126,8 +126,8 @@ class ProposalsTests(SynchronousTestCase):
         for each in answers[1:]:
             self.failureResultOf(each)
 
-    def test_growth_of_very_many(self) -> None:
-        """Those that are not looked at yet count with the most that they can add."""
+    def test_growth_by_very_many_proposals_is_bounded(self) -> None:
+        """Proposals that are not looked at yet count with the most that they can add."""
         new = 2_500
         for index in range(new):
             self.proposals.add(index, Proposal(Set("/a", 0), 1, 10, lambda _: None))
@@ -138,8 +138,11 @@ class ProposalsTests(SynchronousTestCase):
             self.proposals.take(entry(index, 1))
         self.assertEqual(self.proposals.growth(lambda _: 3), 0)
 
-    def test_their_growth(self) -> None:
-        """By how much those who wait make the key space larger; each is looked at once, when somebody asks."""
+    def test_growth_by_pending_proposals(self) -> None:
+        """
+        The growth is by how much the pending proposals enlarge the key space; each is looked at once, when somebody
+        asks.
+        """
         growths = {"/4": 4, "/5": 50, "/6": 600, "/7": -7, "/8": 8_000}
         asked: list[str] = []
 
@@ -169,7 +172,7 @@ class ProposalsTests(SynchronousTestCase):
         for each in answers[2:]:
             self.failureResultOf(each)
 
-    def test_nobody_will_be_told_more(self) -> None:
+    def test_outcomes_are_unknown_at_the_end(self) -> None:
         answers = [self.add(index) for index in (4, 5)]
         self.proposals.leads_no_longer()
         error = ValueError("stopped")
@@ -178,13 +181,13 @@ class ProposalsTests(SynchronousTestCase):
             self.assertIs(self.failureResultOf(answer).value, error)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_who_goes_away_when_told_may_take_others_along(self) -> None:
+    def test_callback_may_cancel_other_proposals(self) -> None:
         first, second = self.add(4), self.add(5)
         first.addErrback(lambda _: second.cancel())
         self.proposals.fail(ValueError("stopped"))
         self.failureResultOf(second, CancelledError)
 
-    def test_one_who_has_gone_is_not_told(self) -> None:
+    def test_cancelled_proposal_is_not_answered(self) -> None:
         answer = self.add(5)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
@@ -192,8 +195,8 @@ class ProposalsTests(SynchronousTestCase):
         assert proposal is not None
         proposal.on_outcome(None)
 
-    def test_one_who_can_not_be_told(self) -> None:
-        """That is nobody else's trouble."""
+    def test_failing_callback_does_not_affect_others(self) -> None:
+        """The others are notified all the same."""
 
         def fail(_: object) -> None:
             raise ZeroDivisionError
@@ -204,14 +207,14 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answer, UnknownError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_one_who_is_told_may_propose_again(self) -> None:
+    def test_callback_may_propose_again(self) -> None:
         again: list[Deferred[object]] = []
         self.add(5).addErrback(lambda _: again.append(self.add(5, term=9)))
         self.proposals.fail(ValueError("lost"))
         self.assertNoResult(again[0])
         self.assertIsNotNone(self.proposals.take(entry(5, 9)))
 
-    def test_when_none_is_left(self) -> None:
+    def test_callback_when_no_proposal_is_left(self) -> None:
         self.successResultOf(self.proposals.when_none())
         for settle in (
             lambda: self.proposals.take(entry(4, 1)),
@@ -229,7 +232,7 @@ class WaitersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.waiting = Waiters()
 
-    def test_all_are_told(self) -> None:
+    def test_all_waiters_are_notified(self) -> None:
         waiting = [self.waiting.wait() for _ in range(3)]
         self.waiting.fire()
         for each in waiting:
@@ -240,14 +243,14 @@ class WaitersTests(SynchronousTestCase):
         self.waiting.fail(error)
         self.assertIs(self.failureResultOf(later).value, error)
 
-    def test_one_who_goes_away(self) -> None:
+    def test_cancelled_waiter_is_not_notified(self) -> None:
         gone, there = self.waiting.wait(), self.waiting.wait()
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         self.waiting.fire()
         self.successResultOf(there)
 
-    def test_one_who_sends_others_away_when_told(self) -> None:
+    def test_waiter_may_cancel_others(self) -> None:
         for tell in (self.waiting.fire, lambda: self.waiting.fail(ValueError())):
             first, second = self.waiting.wait(), self.waiting.wait()
             first.addBoth(lambda _, second=second: second.cancel())
@@ -255,7 +258,7 @@ class WaitersTests(SynchronousTestCase):
             self.successResultOf(first)
             self.failureResultOf(second, CancelledError)
 
-    def test_the_first_alone(self) -> None:
+    def test_first_waiter_alone_is_notified(self) -> None:
         first, second, third = [self.waiting.wait() for _ in range(3)]
         second.cancel()
         self.failureResultOf(second, CancelledError)
@@ -267,8 +270,8 @@ class WaitersTests(SynchronousTestCase):
         self.successResultOf(third)
         self.assertEqual(len(self.waiting), 0)
 
-    def test_one_who_waits_again_when_told(self) -> None:
-        """It waits for the next time."""
+    def test_waiter_may_wait_again(self) -> None:
+        """A caller that waits again is notified the next time."""
         again: list[Deferred[None]] = []
         self.waiting.wait().addCallback(lambda _: again.append(self.waiting.wait()))
         self.waiting.fire()

@@ -1,5 +1,5 @@
 """
-The quota: what is refused before it is logged, what is done all the same, and who is told.
+Tests of the quota: what is refused before it is logged, what is accepted all the same, and who is informed.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ from tests.consensus.machine import SECOND, ReplicaTestCase
 from tests.logs.lines import Log
 
 ROOM = 20_000
-"""The quota of these tests: for what a cluster has of its own, and for some keys."""
+"""The quota of these tests is for what a cluster has of its own, and for some keys."""
 
 
 class QuotaTest(ReplicaTestCase):
@@ -60,7 +60,7 @@ class QuotaTest(ReplicaTestCase):
         return self.quota_bytes - self.size
 
     def done(self, command: Change) -> Any:
-        """What came of a command."""
+        """Returns the outcome of a command."""
         made = self.replica.propose(command)
         self.machine0.settle()
         results: list[Any] = []
@@ -72,7 +72,7 @@ class QuotaTest(ReplicaTestCase):
             self.assertIsInstance(self.done(command), Event)
 
     def assert_refused(self, *commands: Change) -> None:
-        """By name of the limit, and before it is logged."""
+        """Asserts that a command is refused with the name of the limit, and before it is logged."""
         for command in commands:
             logged, index = self.replica.raft_index, self.replica.index
             error = self.done(command).value
@@ -82,13 +82,13 @@ class QuotaTest(ReplicaTestCase):
             self.assertEqual(self.replica.raft_index, logged)
 
     def fill(self, key: str = "/full") -> None:
-        """Leave no room at all."""
+        """Leaves no room at all."""
         self.assert_done(Set(key, 0, "x" * (self.left - NODE_BYTES - len(key) + 1)))
         self.assertEqual(self.left, 0)
 
 
 class RefusalTests(QuotaTest):
-    def test_exact(self) -> None:
+    def test_quota_is_exact(self) -> None:
         """The key space may be as large as the quota, and not a byte larger."""
         self.assert_refused(Set("/a", 0, "x" * (self.left - NODE_BYTES)))
         self.assert_done(Set("/a", 0, "x" * (self.left - NODE_BYTES - 1)))
@@ -104,8 +104,10 @@ class RefusalTests(QuotaTest):
         self.assertEqual((error.code, told), (ErrorCode.RAFT_INTERNAL, []))
         self.assertEqual(self.replica.measurements().contents.refused, 10)
 
-    def test_what_is_done_all_the_same(self) -> None:
-        """Whatever does not make it larger; what the key space itself refuses, it refuses with its own errors."""
+    def test_commands_that_need_no_room_are_accepted(self) -> None:
+        """
+        Whatever does not enlarge the key space is accepted, and what the key space itself refuses has its own errors.
+        """
         now = self.replica.now()
         later = now + 5 * SECOND
         self.assert_done(Set("/d/a", 0, "12345"), Set("/d/b", 0, "12345", expires=later), Set("/d/c", 0, "12345"))
@@ -127,13 +129,13 @@ class RefusalTests(QuotaTest):
         self.assert_done(CompareAndDelete("/d/c", now, "12345"), Delete("/d/a", now))
         room = self.left
         self.assertEqual(room, 2 * (NODE_BYTES + 6))
-        self.machine0.clock.advance(6)  # /d expires, and all that is in it
+        self.machine0.clock.advance(6)  # The directory /d expires, and all that is in it.
         self.machine0.settle()
         self.assertEqual(self.left, 2 * NODE_BYTES + room + 1 + 6)
         self.assert_done(Set("/e", now, "x"))
 
-    def test_the_clusters_own(self) -> None:
-        """Its configuration can be set when nobody can write anything else."""
+    def test_cluster_configuration_can_be_set_over_the_quota(self) -> None:
+        """The cluster's configuration can be set when nobody can write anything else."""
         self.fill()
         configured = self.replica.configure(ClusterConfig(5, 60.0, 5.0))
         self.machine0.settle()
@@ -141,15 +143,17 @@ class RefusalTests(QuotaTest):
         self.assertLess(self.left, 0)
         self.assertEqual(self.replica.cluster_config(), ClusterConfig(5, 60.0, 5.0))
 
-    def test_none(self) -> None:
-        """A quota of 0 is none."""
+    def test_quota_of_0_is_no_limit(self) -> None:
+        """A quota of 0 means that there is no limit."""
         self.restart(quota_bytes=0)
         self.assert_done(Set("/a", 0, "x" * 10 * ROOM))
         contents = self.replica.measurements().contents
         self.assertEqual((contents.quota_bytes, contents.alarm), (0, False))
 
-    def test_after_a_restart(self) -> None:
-        """From the log and from a snapshot: it is as large as it was. A smaller quota leaves what is there."""
+    def test_size_is_known_after_a_restart(self) -> None:
+        """
+        The key space is as large as before, from the log and from a snapshot. A smaller quota keeps what is there.
+        """
         self.fill()
         contents = self.replica.measurements().contents
         for count in (None, 1, 1):
@@ -164,12 +168,12 @@ class RefusalTests(QuotaTest):
 
 
 class OnTheirWayTests(QuotaTest):
-    """What was proposed counts as long as it may yet be applied."""
+    """A proposal counts as long as it may still be applied."""
 
     def start(self, command: Change) -> "Deferred[Any]":
         return self.replica.propose(command)
 
-    def test_many_at_once(self) -> None:
+    def test_many_proposals_at_once_stay_within_the_quota(self) -> None:
         fitting = self.left // (NODE_BYTES + 103)
         made = [self.start(Set(f"/{number:02}", 0, "x" * 100)) for number in range(3 * fitting)]
         for refused in made[fitting:]:
@@ -180,8 +184,8 @@ class OnTheirWayTests(QuotaTest):
         self.assertLess(self.left, NODE_BYTES + 103)
         self.assertGreaterEqual(self.left, 0)
 
-    def test_counts_no_longer(self) -> None:
-        """What took less room than it might have has left it, and so has what failed."""
+    def test_applied_proposals_free_what_they_did_not_use(self) -> None:
+        """A proposal that took less room than it might have, or has failed, no longer counts with more."""
         self.assert_done(Set("/d/a", 0, "x" * 5_000))
         changes = [Set("/d/a", 0, "y" * 5_000) for _ in range(10)]
         changes += [Create("/d/a/b", 0, "y" * 5_000) for _ in range(10)]
@@ -192,7 +196,7 @@ class OnTheirWayTests(QuotaTest):
             self.failureResultOf(each, EtcdError)
         self.fill()
 
-    def test_who_waited_for_room_in_the_log(self) -> None:
+    def test_proposals_that_waited_for_room_in_the_log_stay_within_the_quota(self) -> None:
         self.patch(proposer, "MOST_BYTES", 10)
         first = self.start(Set("/a", 0, "x" * (self.left - NODE_BYTES - 1)))
         second = self.start(Set("/b", 0, "x"))
@@ -201,14 +205,14 @@ class OnTheirWayTests(QuotaTest):
         self.successResultOf(first)
         self.assertIn("--quota-bytes", self.failureResultOf(second, EtcdError).value.cause)
 
-    def test_how_far_it_can_be_exceeded(self) -> None:
-        """By what was on its way while something was removed that it writes again, and no further."""
+    def test_quota_is_exceeded_by_a_bounded_size(self) -> None:
+        """The excess is at most what was in flight while something was removed that it writes again."""
         self.patch(state_machine, "_ENTRIES_A_TURN", 1)
         self.assert_done(Set("/a", 0, "x" * 5_000))
         self.fill()
         self.start(Delete("/a", 0))
         self.start(Set("/a", 0, "y" * 5_000))
-        self.failureResultOf(self.start(Set("/c", 0)), EtcdError)  # by now, what is on its way adds nothing
+        self.failureResultOf(self.start(Set("/c", 0)), EtcdError)  # By now the proposals in flight add nothing.
         index = self.replica.index
         while self.replica.index == index:
             self.machine0.clock.advance(0)
@@ -231,15 +235,15 @@ class AlarmTests(QuotaTest):
         return [line for line in lines if "key space holds" in line]
 
     def use(self, *percents: int) -> None:
-        """Have it as large as that, one after the other."""
+        """Makes the key space grow to each of these sizes, one after the other."""
         for percent in percents:
             node = self.replica.keyspace.root.children.get("big")
             now = len(node.value) if isinstance(node, File) else -NODE_BYTES - 3
             self.assert_done(Set("/big", 0, "x" * (ROOM * percent // 100 - self.size + now)))
             self.assertEqual(self.size, ROOM * percent // 100)
 
-    def test_near(self) -> None:
-        """One warning, on the way up."""
+    def test_size_near_the_quota_is_logged(self) -> None:
+        """There is one warning, on the way up."""
         self.use(89)
         self.assertEqual((self.said(LogLevel.warn), self.alarm), ([], False))
         self.use(90)
@@ -250,8 +254,8 @@ class AlarmTests(QuotaTest):
         )
         self.assertEqual((self.said(LogLevel.warn), self.alarm), ([warning], True))
 
-    def test_over(self) -> None:
-        """One line when it is far from the quota again; in between it may go up and down."""
+    def test_size_far_from_the_quota_is_logged(self) -> None:
+        """One line is logged when it is far from the quota again; in between it may go up and down."""
         self.use(95, 89, 92, 86, 97)
         self.assertEqual((len(self.said(LogLevel.warn)), self.said(LogLevel.info)), (1, []))
         self.assert_done(Set("/big", 0, "x"))
@@ -260,8 +264,11 @@ class AlarmTests(QuotaTest):
         self.assertEqual(over, f"The key space holds {self.size} bytes, {percent} % of the quota: there is room again")
         self.assertEqual(self.alarm, False)
 
-    def test_refusals(self) -> None:
-        """At once, then every half a minute as long as it goes on, with how many there were; each in one line."""
+    def test_refusals_are_logged(self) -> None:
+        """
+        Refusals are logged at once, then every half a minute as long as they go on, with their number, each in one
+        line.
+        """
         self.fill()
         for _ in range(3):
             self.assert_refused(Set("/b", 0))
@@ -284,8 +291,8 @@ class AlarmTests(QuotaTest):
 
 
 class ClusterTests(ClusterTestCase):
-    def test_every_machine(self) -> None:
-        """All know how large it is and have the alarm; a new leader refuses what the last one did."""
+    def test_every_machine_has_the_alarm(self) -> None:
+        """All machines know the size and have the alarm, and a new leader refuses what the last one did."""
         cluster = self.cluster(quota_bytes=ROOM)
         cluster.start(3)
         leader = cluster.leader

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.reads}: in the order in which they were confirmed, and none before what it waits for is
-applied.
+Tests of L{etcd_twisted.consensus.reads}: reads are answered in the order of their confirmation, and none before its
+index is applied.
 """
 
 from twisted.internet.defer import Deferred
@@ -34,7 +34,7 @@ class ReadsTests(SynchronousTestCase):
         self.reads.applied(100)
         self.assertNoResult(read)
 
-    def test_who_leads_no_longer_fails_the_unconfirmed_ones_only(self) -> None:
+    def test_lost_leadership_fails_only_the_unconfirmed_reads(self) -> None:
         confirmed, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
         self.reads.fail_unconfirmed()
         self.failureResultOf(unconfirmed, NotLeaderError)
@@ -42,13 +42,13 @@ class ReadsTests(SynchronousTestCase):
         self.reads.applied(5)
         self.successResultOf(confirmed)
 
-    def test_the_end_fails_all_of_them(self) -> None:
+    def test_end_fails_all_reads(self) -> None:
         reads = [self.confirmed(1, 5), self.reads.add(2)]
         self.reads.fail()
         for read in reads:
             self.failureResultOf(read, NotLeaderError)
 
-    def test_when_none_waits(self) -> None:
+    def test_callback_when_no_read_waits(self) -> None:
         self.successResultOf(self.reads.when_none())
         read, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
         none = self.reads.when_none()

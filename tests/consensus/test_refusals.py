@@ -1,6 +1,6 @@
 """
-A start that is refused changes nothing on the disk, follows nothing and waits for nobody, whatever stands where a file
-should be.
+Tests that a start that is refused changes nothing on the disk, follows no link and waits for nothing, whatever stands
+where a file should be.
 """
 
 import errno
@@ -28,11 +28,11 @@ from tests.consensus.machine import MEMBER
 OWN = Identity("machine0", "0" * 16, "1" * 16)
 SPARSE_BYTES = 20 << 30
 MEMORY_BYTES = 200 << 20
-"""More than reading a data directory of a few kilobytes ever takes."""
+"""More bytes than reading a data directory of a few kilobytes ever takes."""
 
 
 def most_resident() -> int:
-    """The most memory that this process had at a time, in bytes."""
+    """Returns the most memory that this process has had at a time, in bytes."""
     (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(kilobytes) << 10
 
@@ -57,7 +57,7 @@ class RefusalTestCase(SynchronousTestCase):
         (self.path / "lock").write_bytes(b"12345\n")
 
     def assert_refused(self, *words: str, fresh: bool = False) -> str:
-        """The start is refused in one line that says these words, and nothing is changed."""
+        """Asserts that the start is refused in one line with these words, and nothing is changed."""
         before = listing(self.path.parent)
         if fresh:
             error = self.assertRaises(StorageError, DataDirectory, self.path, "--data-dir", True)
@@ -70,12 +70,12 @@ class RefusalTestCase(SynchronousTestCase):
         return str(error)
 
     def assert_starts(self) -> None:
-        """Nothing that was acknowledged is missing."""
+        """Asserts that nothing that was acknowledged is missing."""
         self.assertEqual(started(self.path)[1], str(LAST))
 
 
 class NothingChangedTests(RefusalTestCase):
-    """Each of these has a torn end in its log and an unfinished snapshot, which a start would tidy up."""
+    """Each of these directories has a torn end in its log and an unfinished snapshot, which a start would tidy up."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -84,8 +84,8 @@ class NothingChangedTests(RefusalTestCase):
         (self.path / "snapshots" / f"{1:020}-{2:020}.snapshot.tmp").write_bytes(b"unfinished")
         (self.path / "identity.json.tmp").write_bytes(b"unfinished")
 
-    def test_nothing_is_wrong(self) -> None:
-        """And a start that goes no further than to look changes nothing either."""
+    def test_check_of_a_good_directory_changes_nothing(self) -> None:
+        """A start that goes no further than to check changes nothing either."""
         before = listing(self.path)
         refused_or_recovered(self.path)
         self.assertEqual(listing(self.path), before)
@@ -93,7 +93,7 @@ class NothingChangedTests(RefusalTestCase):
         self.assertNotIn("12345", (self.path / "lock").read_text())
         self.assertEqual(list((self.path / "snapshots").glob("*.tmp")), [])
 
-    def test_no_identity(self) -> None:
+    def test_missing_identity_changes_nothing(self) -> None:
         (self.path / "identity.json").unlink()
         self.assert_refused("there is a snapshot but no identity.json: restore that file from a backup")
         self.snapshot.unlink()
@@ -102,7 +102,7 @@ class NothingChangedTests(RefusalTestCase):
         shutil.rmtree(self.path / "log")
         self.assert_refused("there is state.json but no identity.json: restore that file from a backup")
 
-    def test_damage(self) -> None:
+    def test_damage_changes_nothing(self) -> None:
         for path in (self.path / "identity.json", self.path / "state.json", self.segments[0], self.snapshot):
             content = path.read_bytes()
             path.write_bytes(content[:50] + b"?" + content[51:])
@@ -110,8 +110,8 @@ class NothingChangedTests(RefusalTestCase):
             path.write_bytes(content)
         self.assert_starts()
 
-    def test_nothing_is_made(self) -> None:
-        """Neither directories nor a lock, if they were missing."""
+    def test_refused_start_makes_nothing(self) -> None:
+        """Neither directories nor a lock file are made if they are missing."""
         (self.path / "lock").unlink()
         for path in self.segments:
             path.unlink()
@@ -119,16 +119,16 @@ class NothingChangedTests(RefusalTestCase):
         self.assert_refused("the log is gone")
         self.assertEqual({path.name for path in self.path.iterdir()} & {"lock", "log"}, set())
 
-    def test_in_use(self) -> None:
+    def test_directory_in_use_is_not_changed(self) -> None:
         with closing(DataDirectory(self.path)):
             self.assert_refused(f"is in use by process {os.getpid()}")
 
 
 class OtherKindsTests(RefusalTestCase):
-    """Something else where a file or a directory should be: named, and left alone."""
+    """Something other than the expected file or directory is named, and left alone."""
 
     def kinds(self) -> dict[str, Callable[[Path], None]]:
-        """How to make what is no file."""
+        """Returns ways to make what is no file."""
         return {
             "a symbolic link": lambda path: path.symlink_to(self.outside / "target"),
             "a FIFO": os.mkfifo,
@@ -142,7 +142,7 @@ class OtherKindsTests(RefusalTestCase):
         unfinished = ["identity.json.tmp", "state.json.tmp", f"snapshots/{1:020}-{2:020}.snapshot.tmp"]
         return ["identity.json", "state.json", "lock", *below, *unfinished]
 
-    def test_instead_of_a_file(self) -> None:
+    def test_something_else_instead_of_a_file_is_refused(self) -> None:
         (self.outside / "target").write_bytes(b"precious")
         for name in self.names():
             path = self.path / name
@@ -158,8 +158,8 @@ class OtherKindsTests(RefusalTestCase):
         self.assertEqual((self.outside / "target").read_bytes(), b"precious")
         self.assert_starts()
 
-    def test_a_link_to_the_file_itself(self) -> None:
-        """It is not followed even if the right thing is behind it."""
+    def test_link_to_the_file_itself_is_refused(self) -> None:
+        """A link is not followed even if the right thing is behind it."""
         for name in self.names()[:-3]:
             path = self.path / name
             path.rename(self.outside / "aside")
@@ -169,7 +169,7 @@ class OtherKindsTests(RefusalTestCase):
             (self.outside / "aside").rename(path)
         self.assert_starts()
 
-    def test_a_device(self) -> None:
+    def test_device_is_refused(self) -> None:
         for name in self.names():
             path = self.path / name
             path.unlink(missing_ok=True)
@@ -180,7 +180,7 @@ class OtherKindsTests(RefusalTestCase):
             self.assert_refused(f"{path} is a device and should be a file")
             path.unlink()
 
-    def test_instead_of_a_directory(self) -> None:
+    def test_something_else_instead_of_a_directory_is_refused(self) -> None:
         for name in ("log", "snapshots"):
             path = self.path / name
             path.rename(self.outside / "aside")
@@ -195,8 +195,8 @@ class OtherKindsTests(RefusalTestCase):
             (self.outside / "aside").rename(path)
         self.assert_starts()
 
-    def test_the_directory_itself(self) -> None:
-        """That may be a link to a directory; nothing else is one."""
+    def test_data_directory_may_be_a_link(self) -> None:
+        """The data directory may be a link to a directory, and nothing else."""
         real = self.path.rename(self.outside / "real")
         self.path.symlink_to(real.resolve())
         self.assert_starts()
@@ -208,7 +208,7 @@ class OtherKindsTests(RefusalTestCase):
             listening.bind(self.path.name)
         self.assert_refused("it is not a directory; move it away")
 
-    def test_what_is_to_be_forgotten(self) -> None:
+    def test_force_removes_links_and_refuses_directories(self) -> None:
         """With C{--force}, links and the like are removed; a directory is refused before anything is."""
         self.segments[0].unlink()
         self.segments[0].mkdir()
@@ -222,9 +222,9 @@ class OtherKindsTests(RefusalTestCase):
         self.assertEqual({path.name for path in self.path.rglob("*")}, {"lock", "log", "snapshots"})
         self.assertTrue(self.outside.is_dir())
 
-    def test_too_large(self) -> None:
+    def test_huge_files_are_not_read_into_memory(self) -> None:
         """Files of 20 GB that take no room are not read into memory."""
-        Path("/proc/self/clear_refs").write_text("5")  # the most that this process had is counted from here on
+        Path("/proc/self/clear_refs").write_text("5")  # This resets the peak memory of this process.
         before = most_resident()
         last = self.segments[-1]
         for path, words in (
@@ -241,7 +241,7 @@ class OtherKindsTests(RefusalTestCase):
             os.truncate(path, length)
         self.assertEqual(started(self.path)[1], str(LAST))
         length = last.stat().st_size
-        os.truncate(last, length + 2 * MEMORY_BYTES)  # as large as the end of a segment may be that was allocated
+        os.truncate(last, length + 2 * MEMORY_BYTES)  # as large as the end of an allocated segment may be
         with last.open("r+b") as file:
             file.seek(length)
             file.write(b"torn")
@@ -250,7 +250,7 @@ class OtherKindsTests(RefusalTestCase):
 
 
 class _at:
-    """Be in a directory: the path of a socket is short."""
+    """Changes the working directory, because the path of a socket has to be short."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -264,12 +264,12 @@ class _at:
 
 
 class DiskTests(SynchronousTestCase):
-    """What the disk refuses has its own remedy."""
+    """Each refusal by the disk has its own remedy."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
 
-    def test_too_full_to_allocate(self) -> None:
+    def test_disk_that_is_too_full_to_allocate_is_refused(self) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -283,8 +283,8 @@ class DiskTests(SynchronousTestCase):
             " time)",
         )
 
-    def test_too_full_to_begin(self) -> None:
-        """That is seen before anything is made."""
+    def test_disk_that_is_too_full_to_begin_is_refused(self) -> None:
+        """The lack of space is noticed before anything is made."""
         with closing(Storage.open(self.path, "--data-dir")) as storage:
             found = recovered(storage)
             status = list(os.statvfs(self.path))
@@ -299,8 +299,8 @@ class DiskTests(SynchronousTestCase):
         )
         self.assertFalse(self.path.exists())
 
-    def test_read_only(self) -> None:
-        """Told from a directory of another user's."""
+    def test_read_only_disk_is_refused(self) -> None:
+        """The error is not that about a directory of another user."""
         self.path.mkdir()
         self.patch(directory_module.os, "access", lambda _path, _mode: False)
         error = self.assertRaises(StorageError, DataDirectory, self.path)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.replica} and what it is made of, on a fake clock and a real disk.
+Tests of L{etcd_twisted.consensus.replica} and its parts, on a fake clock and a real disk.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from tests.consensus.storage.logs import ready
 
 class StartTests(ReplicaTestCase):
     def test_a_single_machine_elects_itself_and_registers_at_index_1(self) -> None:
-        """Spec, "Indexes"."""
+        """The registration takes index 1 (spec, "Indexes")."""
         machine = self.machine()
         self.assertTrue(machine.replica.serving)
         self.assertTrue(machine.replica.is_leader)
@@ -46,7 +46,7 @@ class StartTests(ReplicaTestCase):
         self.assertGreater(machine.replica.term, 2)
         machine.stop()
 
-    def test_requests_that_come_before_wait(self) -> None:
+    def test_requests_before_the_election_wait(self) -> None:
         machine = TestMachine(self.path)
         serving = machine.replica.when_serving()
         answer = machine.set("/a", "1")
@@ -58,8 +58,10 @@ class StartTests(ReplicaTestCase):
         self.assertEqual(self.successResultOf(answer).index, 2)
         machine.stop()
 
-    def test_it_serves_nothing_less_than_it_had(self) -> None:
-        """Not while it applies again what it has applied before, though its group is a part of that."""
+    def test_restarted_machine_serves_nothing_before_it_has_replayed_its_log(self) -> None:
+        """
+        The machine does not serve while it replays entries that it has applied before, although its group exists.
+        """
         machine = self.machine()
         for number in range(300):
             machine.set(f"/{number}", "x")
@@ -89,14 +91,14 @@ class StartTests(ReplicaTestCase):
         self.assertIn("--data-dir", str(error))
         self.assertIn("'machine0'", str(error))
 
-    def test_without_a_name_the_directorys_is_taken(self) -> None:
+    def test_name_of_the_directory_is_used_without_another(self) -> None:
         self.machine().stop()
         machine = TestMachine(self.path, name=None)
         machine.settle()
         self.assertEqual(machine.replica.name, "machine0")
         machine.stop()
 
-    def test_a_log_that_is_gone_is_refused(self) -> None:
+    def test_missing_log_is_refused(self) -> None:
         self.machine().stop()
         for segment in (self.path / "log").iterdir():
             segment.unlink()
@@ -152,13 +154,13 @@ class ReadTests(ReplicaTestCase):
         machine.stop()
 
     def test_a_read_that_can_not_be_confirmed_any_more_fails(self) -> None:
-        """Much is committed and little of it applied when the disk fails: the read must not wait for ever."""
+        """Much is committed and little of it applied when the disk fails, and the read must not wait for ever."""
         machine = self.machine()
         for number in range(1_000):
             machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
         machine.clock.advance(0)
         member = machine.replica._member
-        self.patch(member._node, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
+        self.patch(member._node, "_wake", lambda: None)  # the reactor has not reached the rest of the entries yet
         machine.writer.run_one()
         self.assertLess(member.machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
@@ -185,7 +187,7 @@ class ReadTests(ReplicaTestCase):
 
 
 class WatchTests(ReplicaTestCase):
-    def test_a_watcher_is_told_in_a_turn_of_its_own(self) -> None:
+    def test_watcher_sees_events_in_a_later_turn(self) -> None:
         machine = self.machine()
         told: list[Event] = []
         machine.replica.watch("/a", False, False, None, told.append)
@@ -198,7 +200,7 @@ class WatchTests(ReplicaTestCase):
         self.assertEqual(told, [event])
         machine.stop()
 
-    def test_many_watchers_are_told_in_slices(self) -> None:
+    def test_many_watchers_see_events_in_slices(self) -> None:
         machine = self.machine()
         told: list[Event] = []
         for _ in range(1_000):
@@ -236,7 +238,7 @@ class StopTests(ReplicaTestCase):
         self.assertEqual(self.value(machine, "/a"), "1")
         machine.stop()
 
-    def test_nothing_is_left_on_the_clock(self) -> None:
+    def test_stop_leaves_nothing_on_the_clock(self) -> None:
         machine = self.machine()
         machine.set("/a", "1", machine.replica.now() + SECOND)
         machine.replica.watch("/a", False, True, None, lambda _event: None)
@@ -244,7 +246,7 @@ class StopTests(ReplicaTestCase):
         machine.stop()
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
-    def test_a_disk_that_fails_during_the_stop_does_not_hold_it_up(self) -> None:
+    def test_disk_that_fails_during_a_stop_does_not_delay_it(self) -> None:
         machine = self.machine()
         under_way = machine.set("/a", "1")
         stopped = ensureDeferred(machine.participation.stop())

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.replica}: keys that expire, on a fake clock and a real disk.
+Tests of L{etcd_twisted.consensus.replica}: keys that expire, on a fake clock and a real disk.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +10,7 @@ from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
 
 
 class TimeTests(SynchronousTestCase):
-    """What an older log may hold has to be shown somehow."""
+    """Times that an older log may hold have to be shown somehow."""
 
     def test_a_time_that_no_year_has_is_moved_to_the_nearest(self) -> None:
         for beyond in (LAST_MOMENT + 1, 10**18, 10**30):
@@ -21,9 +21,9 @@ class TimeTests(SynchronousTestCase):
 
 
 class ExpiryTests(ReplicaTestCase):
-    """Spec, section 1, "TTL"."""
+    """Tests of TTLs (spec, section 1, "TTL")."""
 
-    def test_a_key_goes_when_its_time_has_come(self) -> None:
+    def test_key_expires_when_its_time_has_come(self) -> None:
         machine = self.machine()
         machine.set("/a", "1", machine.replica.now() + 5 * SECOND)
         machine.settle()
@@ -45,7 +45,7 @@ class ExpiryTests(ReplicaTestCase):
         self.assertEqual((len(machine.writer.jobs), machine.replica.raft_index), (0, before))
         machine.stop()
 
-    def test_many_keys_expire_in_several_commands_and_all_of_them(self) -> None:
+    def test_many_keys_expire_in_several_commands(self) -> None:
         machine = self.machine()
         expires = machine.replica.now() + 2 * SECOND
         for number in range(2_500):
@@ -58,7 +58,7 @@ class ExpiryTests(ReplicaTestCase):
         self.assertEqual(machine.replica.raft_index - before, 3)
         machine.stop()
 
-    def test_one_command_is_under_way_at_a_time(self) -> None:
+    def test_one_expire_command_is_under_way_at_a_time(self) -> None:
         machine = self.machine()
         machine.set("/a", "", machine.replica.now() + SECOND)
         machine.settle()
@@ -82,7 +82,7 @@ class ExpiryTests(ReplicaTestCase):
         self.assertRaises(EtcdError, machine.replica.get, "/a")
         machine.stop()
 
-    def test_a_clock_that_is_set_makes_no_key_live_longer_or_shorter(self) -> None:
+    def test_clock_that_is_set_makes_no_key_live_longer_or_shorter(self) -> None:
         for ahead in (3600.0, -3600.0):
             machine = self.machine()
             machine.set("/a", "", machine.replica.now() + 600 * SECOND)
@@ -111,7 +111,7 @@ class ExpiryTests(ReplicaTestCase):
         machine.stop()
 
     def test_time_does_not_go_back_when_a_machine_is_started_again(self) -> None:
-        """With its clock set back by an hour meanwhile: it goes on from the newest time that it finds."""
+        """The clock was set back by an hour meanwhile, and the time continues from the newest one that is found."""
         for snapshot_count in (None, 1):
             machine = self.machine(snapshot_count)
             machine.set("/a", "", machine.replica.now() + 600 * SECOND)

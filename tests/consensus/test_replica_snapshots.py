@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.replica}: snapshots, on a fake clock and a real disk.
+Tests of L{etcd_twisted.consensus.replica}: snapshots, on a fake clock and a real disk.
 """
 
 import itertools
@@ -71,7 +71,7 @@ class SnapshotTests(ReplicaTestCase):
         self.assertEqual(self.snapshot_index(machine), machine.replica.raft_index)
         machine.stop()
 
-    def test_without_snapshots_large_entries_make_none(self) -> None:
+    def test_large_entries_make_no_snapshot_due_without_snapshots(self) -> None:
         self.patch(taking, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine()
         machine.set("/a", "x" * 2_000)
@@ -79,7 +79,7 @@ class SnapshotTests(ReplicaTestCase):
         self.assertEqual(self.snapshot_index(machine), 0)
         machine.stop()
 
-    def test_writes_go_on_meanwhile(self) -> None:
+    def test_writes_go_on_during_a_snapshot(self) -> None:
         machine = self.machine(snapshot_count=10)
         for number in range(12):
             machine.set(f"/k{number}")
@@ -112,7 +112,7 @@ class SnapshotTests(ReplicaTestCase):
             machine.replica.get(f"/k{number}")
         machine.stop()
 
-    def test_a_stop_gives_a_snapshot_up(self) -> None:
+    def test_stop_cancels_a_snapshot(self) -> None:
         machine = self.machine(snapshot_count=10)
         for number in range(12):
             machine.set(f"/k{number}")

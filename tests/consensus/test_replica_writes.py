@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.replica}: changes, on a fake clock and a real disk.
+Tests of L{etcd_twisted.consensus.replica}: writes, on a fake clock and a real disk.
 """
 
 from pathlib import Path
@@ -61,8 +61,8 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual((error.code, error.cause, error.index), (ErrorCode.KEY_NOT_FOUND, "/nothing", 1))
         machine.stop()
 
-    def test_without_a_deferred(self) -> None:
-        """What a change did is told once it is applied, and so is why it did nothing."""
+    def test_outcome_is_passed_to_a_callback(self) -> None:
+        """The outcome of a change, or the reason why it did nothing, is passed to a callback once it is applied."""
         machine = self.machine()
         told: list[Event | Exception | None] = []
         self.assertTrue(machine.replica.submit(Set("/a", machine.replica.now(), "1"), told.append))
@@ -81,7 +81,7 @@ class WriteTests(ReplicaTestCase):
         self.assertFalse(machine.replica.submit(Set("/a", 0), told.append))
         self.assertEqual(len(told), 2)
 
-    def test_without_a_deferred_there_is_no_waiting_for_room(self) -> None:
+    def test_proposal_with_a_callback_does_not_wait_for_room(self) -> None:
         self.patch(proposer, "MOST_BYTES", 10)
         machine = self.machine()
         told: list[Event | Exception | None] = []
@@ -94,7 +94,7 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(self.successResultOf(waits).index, 3)
         machine.stop()
 
-    def test_what_could_not_be_applied_or_read_back_is_refused_and_not_logged(self) -> None:
+    def test_command_that_could_not_be_applied_or_decoded_is_refused_and_not_logged(self) -> None:
         machine = self.machine()
         logged = machine.replica.raft_index
         for command, code, words in (
@@ -128,7 +128,7 @@ class WriteTests(ReplicaTestCase):
         machine.stop()
 
     def test_a_log_of_an_earlier_version_may_hold_a_deeper_key(self) -> None:
-        """It is applied as it stands, again after a restart, and what it made can be changed and removed."""
+        """The key is applied as it stands, again after a restart, and what it made can be changed and removed."""
         machine = self.machine()
         key = "/a" * 1_000
         unchecked = self.patch(proposer, "check_size", lambda *_: None)
@@ -162,7 +162,7 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         machine.stop()
 
-    def test_who_went_away_is_not_answered_and_hurts_nobody(self) -> None:
+    def test_cancelled_write_is_not_answered(self) -> None:
         machine = self.machine()
         gone, there = machine.set("/a", "1"), machine.set("/b", "1")
         gone.cancel()
@@ -189,7 +189,7 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         machine.stop()
 
-    def test_all_are_told_of_a_failing_disk_though_one_of_them_fails(self) -> None:
+    def test_all_writers_learn_of_a_failing_disk_although_one_callback_fails(self) -> None:
         machine = self.machine()
 
         def broken(_reason: str) -> None:
@@ -207,7 +207,7 @@ class WriteTests(ReplicaTestCase):
         machine.stop()
 
     @given(st.lists(st.sampled_from(["set", "turn", "sync", "crash"]), max_size=40))
-    def test_what_was_acknowledged_survives_any_crash(self, steps: list[str]) -> None:
+    def test_acknowledged_writes_survive_any_crash(self, steps: list[str]) -> None:
         self.path = Path(self.mktemp())
         machine = self.machine()
         pending: list[tuple[str, Deferred[Event]]] = []

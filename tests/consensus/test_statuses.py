@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.monitoring.statuses}: what a machine knows of the others.
+Tests of L{etcd_twisted.consensus.monitoring.statuses}: what a machine knows of the others.
 """
 
 from typing import Any, cast
@@ -24,9 +24,9 @@ REPORT = StatusReport(int(WALL * 1e6), int(WALL * 1e6), None, "follower", 3, 40,
 
 class Transport:
     """
-    Others that answer when the test says so.
+    Other machines that answer when the test decides.
 
-    @ivar asked: the questions that are not answered, in order.
+    @ivar asked: the requests that are not answered, in order.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Transport:
         return question
 
     def answer(self, result: Any) -> None:
-        """Answer the oldest question."""
+        """Answers the oldest request."""
         _, question = self.asked.pop(0)
         question.callback(Failure(result) if isinstance(result, Exception) else result)
 
@@ -55,7 +55,7 @@ class StatusesTests(SynchronousTestCase):
         self.statuses = Statuses(clocks, cast(ITransport, self.transport), 0.2)
 
     def know(self, *others: str) -> None:
-        """Have these others, and ask them."""
+        """Sets the other machines, and has them asked."""
         self.statuses.keep(set(others))
         self.pass_time(0.25)
 
@@ -64,27 +64,27 @@ class StatusesTests(SynchronousTestCase):
             self.clock.advance(0.01)
 
     def of(self, machine_id: str) -> MachineStatus:
-        """What is known of a machine."""
+        """Returns what is known of a machine."""
         members = {each: Member(f"machine {each}", "", "") for each in "abc"}
         return self.statuses.all("a", members, REPORT)[machine_id]
 
     def asked(self) -> list[str]:
         return [machine_id for machine_id, _ in self.transport.asked]
 
-    def test_itself(self) -> None:
-        """It answers, and its clock is right."""
+    def test_machine_reaches_itself(self) -> None:
+        """The machine itself is reachable, and its clock is right."""
         self.pass_time(3)
         expected = MachineStatus("a", "machine a", True, int(WALL * 1e6), 3.0, "", REPORT, 0.0, 0.0, 0.0)
         self.assertEqual(attrs.evolve(self.of("a"), lasted_seconds=3.0, since=int(WALL * 1e6)), expected)
         self.assertAlmostEqual(self.of("a").lasted_seconds, 3.0)
 
-    def test_alone(self) -> None:
-        """Nobody is asked, and nothing waits in the reactor."""
+    def test_single_machine_asks_nobody(self) -> None:
+        """A single machine asks nobody, and nothing waits in the reactor."""
         self.know()
         self.assertEqual((self.clock.getDelayedCalls(), self.asked()), ([], []))
 
-    def test_not_answered_yet(self) -> None:
-        """It is there from the beginning, and not reachable before it answers."""
+    def test_machine_is_unreachable_before_it_answers(self) -> None:
+        """A machine is listed from the beginning, and not reachable before it answers."""
         self.know("b")
         self.pass_time(1)
         status = self.of("b")
@@ -93,8 +93,8 @@ class StatusesTests(SynchronousTestCase):
         self.assertAlmostEqual(status.lasted_seconds, 1.25)
         self.assertAlmostEqual(status.since / 1e6, WALL, places=3)
 
-    def test_answered(self) -> None:
-        """What it says, how long that took, and how far its clock is ahead."""
+    def test_answer_is_the_status(self) -> None:
+        """The status has the answer, how long it took, and how far ahead the clock is."""
         self.know("b")
         self.pass_time(0.1)
         wall = WALL + 0.3 + 3600
@@ -107,8 +107,8 @@ class StatusesTests(SynchronousTestCase):
         self.assertAlmostEqual(status.clock_ahead_seconds or 0, 3600, places=3)
         self.assertAlmostEqual(status.clock_error_seconds or 0, 0.05, places=3)
 
-    def test_own_clock_is_set(self) -> None:
-        """The difference is the one of now, and nothing else has changed."""
+    def test_own_clock_that_is_set_changes_the_difference(self) -> None:
+        """The difference between the clocks is corrected, and nothing else has changed."""
         self.know("b")
         self.transport.answer(msgspec.structs.replace(REPORT, wall_time=int((WALL + 0.25) * 1e6)))
         self.wall_ahead += 100
@@ -117,8 +117,8 @@ class StatusesTests(SynchronousTestCase):
         self.assertEqual(status.lasted_seconds, 0.0)
         self.assertAlmostEqual(status.since / 1e6, WALL + 100.25, places=3)
 
-    def test_about_once_a_second(self) -> None:
-        """And not all the time."""
+    def test_machines_are_asked_about_once_a_second(self) -> None:
+        """Requests are sent about once a second, and not all the time."""
         self.know("b", "c")
         asked = 0
         for _ in range(100):
@@ -130,7 +130,7 @@ class StatusesTests(SynchronousTestCase):
         self.assertLessEqual(asked, 20)
 
     def test_one_question_at_a_time(self) -> None:
-        """However long there is no answer; an answer that comes late is one."""
+        """There is one request at a time, however long there is no answer; a late answer counts."""
         self.know("b")
         self.transport.answer(REPORT)
         self.pass_time(10)
@@ -143,8 +143,8 @@ class StatusesTests(SynchronousTestCase):
         self.transport.answer(REPORT)
         self.assertTrue(self.of("b").reachable)
 
-    def test_late_within_two_seconds(self) -> None:
-        """A machine that stops in the middle of everything."""
+    def test_silent_machine_is_missed_within_two_seconds(self) -> None:
+        """A machine that stops in the middle of everything is missed within two seconds."""
         self.know("b")
         self.transport.answer(REPORT)
         self.pass_time(1.9)
@@ -152,7 +152,7 @@ class StatusesTests(SynchronousTestCase):
         self.pass_time(0.4)
         self.assertFalse(self.of("b").reachable)
 
-    def test_held_up(self) -> None:
+    def test_late_reading_of_an_answer_is_in_time(self) -> None:
         """An answer that could not be read before its time was over is in time."""
         self.know("b")
         self.clock.advance(5)
@@ -161,8 +161,8 @@ class StatusesTests(SynchronousTestCase):
         self.pass_time(0.5)
         self.assertTrue(self.of("b").reachable)
 
-    def test_lost(self) -> None:
-        """It is not reachable, says why, and is asked again before long."""
+    def test_lost_machine_is_asked_again(self) -> None:
+        """The machine is not reachable, the status has the reason, and the machine is asked again before long."""
         self.know("b")
         self.transport.answer(REPORT)
         self.pass_time(1.25)
@@ -173,8 +173,8 @@ class StatusesTests(SynchronousTestCase):
         self.pass_time(0.3)
         self.assertEqual(self.asked(), ["b"])
 
-    def test_something_broken(self) -> None:
-        """It is told, and does not end the asking."""
+    def test_internal_error_is_logged(self) -> None:
+        """The error is logged, and does not end the requests."""
         self.know("b")
         self.transport.answer(ValueError("no report"))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
@@ -182,15 +182,15 @@ class StatusesTests(SynchronousTestCase):
         self.pass_time(0.3)
         self.assertEqual(self.asked(), ["b"])
 
-    def test_older_version(self) -> None:
-        """It is there, and says nothing."""
+    def test_older_version_is_reachable(self) -> None:
+        """An older machine is reachable, and has no status."""
         self.know("b")
         self.transport.answer(None)
         status = self.of("b")
         self.assertEqual((status.reachable, status.report, status.clock_ahead_seconds), (True, None, None))
 
-    def test_gone(self) -> None:
-        """Who is no member any more is not waited for, nor is who was a member when all is stopped."""
+    def test_removed_machines_are_not_waited_for(self) -> None:
+        """A machine that is no longer a member is not waited for, nor is any machine when all is stopped."""
         self.know("b", "c")
         self.statuses.keep({"c"})
         self.assertFalse(self.of("b").reachable)
@@ -201,8 +201,8 @@ class StatusesTests(SynchronousTestCase):
         self.statuses.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_told(self) -> None:
-        """The cluster time is told each report, with when it was asked for and came."""
+    def test_reports_go_to_the_cluster_time(self) -> None:
+        """The cluster time gets each report, with the times of the request and of the answer."""
         told: list[Any] = []
         self.patch(ClusterTime, "heard", lambda _, *report: told.append(report))
         self.know("b")
@@ -212,8 +212,8 @@ class StatusesTests(SynchronousTestCase):
         self.assertEqual(report, REPORT)
         self.assertAlmostEqual(answered - asked, 0.5)
 
-    def test_asked_for(self) -> None:
-        """A machine is asked at once when that is asked for, unless it is being asked."""
+    def test_machine_is_asked_on_demand(self) -> None:
+        """A machine is asked at once on demand, unless it is being asked."""
         self.know("b")
         self.transport.answer(REPORT)
         for _ in range(2):
@@ -223,7 +223,7 @@ class StatusesTests(SynchronousTestCase):
 
 
 class ClusterStatusesTests(ClusterTestCase):
-    """Whole machines, and a network in memory."""
+    """Tests of whole machines, and a network in memory."""
 
     def reachable(self, machine: ClusterMachine, other: ClusterMachine) -> bool:
         return machine.replica.statuses()[other.id].reachable
@@ -232,7 +232,7 @@ class ClusterStatusesTests(ClusterTestCase):
         return all(self.reachable(each, other) for each in cluster.up for other in cluster.machines)
 
     def test_every_machine_knows_of_every_other(self) -> None:
-        """Followers too, of each other."""
+        """Followers know of each other too."""
         cluster = self.cluster()
         cluster.start(3)
         cluster.run_until(lambda: self.all_reach_each_other(cluster))
@@ -251,8 +251,8 @@ class ClusterStatusesTests(ClusterTestCase):
                 ahead = 10.0 * (other.number - machine.number)
                 self.assertApproximates(status.clock_ahead_seconds, ahead, 0.01)
 
-    def test_a_machine_that_is_killed(self) -> None:
-        """It is missed within two seconds, and found again."""
+    def test_killed_machine_is_missed_and_found_again(self) -> None:
+        """The machine is missed within two seconds, and found again."""
         cluster = self.cluster()
         cluster.start(3)
         cluster.run_until(lambda: self.all_reach_each_other(cluster))
@@ -267,8 +267,8 @@ class ClusterStatusesTests(ClusterTestCase):
         victim.restart()
         cluster.run_until(lambda: self.all_reach_each_other(cluster))
 
-    def test_without_a_leader(self) -> None:
-        """Who is left alone knows that, and who it misses, also after a restart."""
+    def test_machine_that_is_left_alone_knows_it(self) -> None:
+        """A machine that is left alone knows that, and which machines it misses, also after a restart."""
         cluster = self.cluster()
         cluster.start(3)
         survivor, *others = cluster.machines
@@ -283,8 +283,8 @@ class ClusterStatusesTests(ClusterTestCase):
             status = statuses[other.id]
             self.assertEqual((status.reachable, status.report, bool(status.problem)), (False, None, True))
 
-    def test_a_machine_of_an_older_version(self) -> None:
-        """It is known to be there."""
+    def test_machine_of_an_older_version_is_known(self) -> None:
+        """The machine is known to be there."""
         cluster = self.cluster()
         first, second, third = cluster.start(3)
         cluster.network.older = {second.url}
@@ -297,8 +297,8 @@ class ClusterStatusesTests(ClusterTestCase):
             [(False, True)] * 2,
         )
 
-    def test_a_standby(self) -> None:
-        """It asks nobody."""
+    def test_standby_asks_nobody(self) -> None:
+        """A standby asks nobody."""
         cluster = self.cluster()
         (machine,) = cluster.start(1)
         self.assertTrue(self.reachable(machine, machine))

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.proposals.proposer}.
+Tests of L{etcd_twisted.consensus.proposals.proposer}.
 """
 
 from pathlib import Path
@@ -18,11 +18,11 @@ from tests.consensus.machine import TestMachine
 
 
 class TooMuchError(Exception):
-    """It has waited for too long."""
+    """The proposal has waited for too long."""
 
 
 class ThrottleTests(SynchronousTestCase):
-    """Beside proposals that the test adds and takes."""
+    """Tests of the throttle with proposals that the test adds and applies."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -44,8 +44,8 @@ class ThrottleTests(SynchronousTestCase):
         self.apply(2)
         self.assertTrue(self.throttle.is_open)
 
-    def test_one_after_the_other(self) -> None:
-        """Who comes first goes first, and nobody before those who wait."""
+    def test_proposals_are_admitted_in_order(self) -> None:
+        """Proposals are admitted in the order of their arrival, and none before those that wait."""
         self.propose(1, MOST_BYTES)
         self.propose(2, 1)
         order: list[int] = []
@@ -61,8 +61,8 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual(order, [0, 1, 2])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_not_too_much_waits(self) -> None:
-        """What comes then is refused at once, until some of it waits no more."""
+    def test_number_of_waiting_proposals_is_bounded(self) -> None:
+        """Too many proposals are refused at once, until fewer wait."""
         self.propose(1, MOST_BYTES + 1)
         waiting = self.throttle.wait(MOST_WAITING_BYTES + 1)
         self.failureResultOf(self.throttle.wait(1), TooMuchError)
@@ -74,8 +74,8 @@ class ThrottleTests(SynchronousTestCase):
         self.clock.advance(LONGEST_WAIT_SECONDS)
         self.failureResultOf(again, TooMuchError)
 
-    def test_those_who_wait_go_first(self) -> None:
-        """Before whoever comes when there is room again and nobody was let in yet."""
+    def test_waiting_proposals_go_first(self) -> None:
+        """Waiting proposals precede one that comes when there is room again and none was admitted yet."""
         self.propose(1, MOST_BYTES + 1)
         waiting = self.throttle.wait(1)
         self.proposals.take(Entry(1, 1, EntryKind.COMMAND, b""))
@@ -84,7 +84,7 @@ class ThrottleTests(SynchronousTestCase):
         self.successResultOf(waiting)
         self.assertTrue(self.throttle.is_open)
 
-    def test_too_long(self) -> None:
+    def test_proposal_that_waits_for_too_long_fails(self) -> None:
         self.propose(1, MOST_BYTES + 1)
         waiting = self.throttle.wait(1)
         self.clock.advance(LONGEST_WAIT_SECONDS - 1)
@@ -96,8 +96,8 @@ class ThrottleTests(SynchronousTestCase):
         self.successResultOf(later)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_who_goes_away(self) -> None:
-        """Nobody waits for it."""
+    def test_cancelled_proposal_holds_up_no_other(self) -> None:
+        """A cancelled proposal holds up no other."""
         self.propose(1, MOST_BYTES + 1)
         gone, there = self.throttle.wait(1), self.throttle.wait(1)
         gone.cancel()
@@ -106,7 +106,7 @@ class ThrottleTests(SynchronousTestCase):
         self.successResultOf(there)
         self.assertTrue(self.throttle.is_open)
 
-    def test_nobody_can_be_let_in(self) -> None:
+    def test_no_proposal_is_admitted_after_the_end(self) -> None:
         self.propose(1, MOST_BYTES + 1)
         waiting = [self.throttle.wait(1) for _ in range(2)]
         error = RequestDroppedError()
@@ -117,7 +117,7 @@ class ThrottleTests(SynchronousTestCase):
 
 
 class MachineTests(SynchronousTestCase):
-    """As a machine's clients see it, whose disk works when the test says so."""
+    """Tests of a machine as its clients see it, whose disk works when the test decides."""
 
     def setUp(self) -> None:
         self.patch(module, "MOST_BYTES", 500)
@@ -126,13 +126,13 @@ class MachineTests(SynchronousTestCase):
 
     @property
     def logged(self) -> int:
-        """The last entry that a machine has in its log, on disk or not."""
+        """Returns the last entry that a machine has in its log, on disk or not."""
         member = self.machine.replica._member
         assert member is not None
         return member.raft.last_index
 
-    def test_all_are_done_at_last(self) -> None:
-        """In the order in which they came, and only some of them on their way at a time."""
+    def test_all_proposals_are_done_in_order(self) -> None:
+        """Proposals are done in the order in which they came, and only some of them at a time."""
         before = self.logged
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(20)]
         self.machine.clock.advance(0)
@@ -145,8 +145,10 @@ class MachineTests(SynchronousTestCase):
         self.machine.stop()
         self.assertEqual(self.machine.clock.getDelayedCalls(), [])
 
-    def test_a_disk_that_hangs(self) -> None:
-        """Who waits for too long is told that nothing was done; the others are told when it is."""
+    def test_disk_that_hangs_fails_waiting_proposals(self) -> None:
+        """
+        A proposal that waits for too long is reported as not done, and the others are answered when they are done.
+        """
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(4)]
         self.machine.clock.advance(0)
         logged = self.logged
@@ -160,8 +162,8 @@ class MachineTests(SynchronousTestCase):
             self.successResultOf(answer)
         self.machine.stop()
 
-    def test_a_disk_that_fails(self) -> None:
-        """Everybody is told."""
+    def test_disk_that_fails_fails_all_proposals(self) -> None:
+        """Every proposal fails."""
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(10)]
         self.machine.writer.failing = OSError(5, "Input/output error")
         self.machine.settle()
@@ -170,8 +172,8 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.machine.stop()
 
-    def test_a_stop(self) -> None:
-        """Those who wait are served before it is over."""
+    def test_stop_serves_waiting_proposals(self) -> None:
+        """Waiting proposals are served before the machine stops."""
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(10)]
         self.machine.stop()
         for answer in answers:
@@ -179,10 +181,10 @@ class MachineTests(SynchronousTestCase):
 
 
 class ClusterTests(ClusterTestCase):
-    """When the leader is lost."""
+    """Tests of a lost leader."""
 
-    def test_another_leads(self) -> None:
-        """Who waits to be proposed was not, and may ask the new one."""
+    def test_waiting_proposals_fail_when_another_machine_leads(self) -> None:
+        """A waiting proposal was not made, and may be made to the new leader."""
         self.patch(module, "MOST_BYTES", 500)
         cluster = self.cluster()
         cluster.start(3)

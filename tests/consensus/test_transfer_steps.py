@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.snapshots}, one step at a time.
+Tests of the single steps of L{etcd_twisted.consensus.snapshots}.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.consensus.test_transfers import TransferTestCase
 
 
 class OfferTests(TransferTestCase):
-    """What the receiver is told, one step at a time."""
+    """Tests of the receiver's answers, one step at a time."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -34,7 +34,7 @@ class OfferTests(TransferTestCase):
         self.disk = AsyncStorage(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
         self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.disk)
         self.file.close()
-        self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
+        self.group.network.cut.add((self.leader.url, self.late.url))  # The test is the leader.
         self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
         self.await_member(self.group, self.late)
         self.peer = self.late.peer
@@ -49,68 +49,68 @@ class OfferTests(TransferTestCase):
     def do(self, deferred: "Deferred[Any]") -> Any:
         return self.group.finish(deferred)
 
-    def test_in_two_pieces(self) -> None:
+    def test_snapshot_is_received_in_two_pieces(self) -> None:
         self.assertEqual(self.do(self.offer()), 0)
         self.do(self.send(0, 100))
         self.assertEqual(self.do(self.offer()), 100)
         self.do(self.send(100, len(self.data)))
         self.assertEqual(self.late.value("/k0"), self.leader.value("/k0"))
-        self.assertEqual(self.do(self.offer()), len(self.data))  # it needs no more
+        self.assertEqual(self.do(self.offer()), len(self.data))  # It needs no more.
 
-    def test_two_offers_at_once(self) -> None:
+    def test_second_offer_at_once_is_refused(self) -> None:
         first, second = self.offer(), self.offer(head=b"other")
         self.failureResultOf(second, ValueError)
         self.assertEqual(self.do(first), 0)
         self.assertEqual(len(self.files(self.late)), 1)
 
-    def test_two_pieces_at_once(self) -> None:
+    def test_second_piece_at_once_is_refused(self) -> None:
         self.do(self.offer())
         first, second = self.send(0, 100), self.send(0, 100)
         self.failureResultOf(second, ValueError)
         self.do(first)
         self.assertEqual(self.part(self.late), 100)
 
-    def test_a_piece_that_does_not_go_on(self) -> None:
-        self.failureResultOf(self.send(0, 100), ValueError)  # nothing was offered
+    def test_piece_out_of_place_is_refused(self) -> None:
+        self.failureResultOf(self.send(0, 100), ValueError)  # Nothing was offered.
         self.do(self.offer())
         self.failureResultOf(self.send(1, 100), ValueError)
         self.do(self.send(0, 100))
         self.failureResultOf(self.send(0, 100), ValueError)
 
-    def test_a_piece_of_another_sender(self) -> None:
+    def test_piece_of_another_sender(self) -> None:
         """Two leaders may send at once, one of which no longer leads."""
         other = next(machine for machine in self.group.followers if machine is not self.late)
         self.do(self.offer())
         self.failureResultOf(self.send(0, 100, other.id), ValueError)
         self.do(self.send(0, 100))
-        self.assertEqual(self.do(self.offer(other.id)), 100)  # it has the same file
+        self.assertEqual(self.do(self.offer(other.id)), 100)  # It has the same file.
         self.failureResultOf(self.send(100, 200), ValueError)
         self.do(self.send(100, 200, other.id))
 
-    def test_what_is_no_offer(self) -> None:
+    def test_bad_offer_is_refused(self) -> None:
         for metadata in (b"", b"\xc1", b"\x93\x01\x02\x03", b"\xa1\xff"):
             refused = self.peer.snapshot_offered(self.leader.id, metadata, b"", 1)
             self.failureResultOf(refused, ValueError)
 
-    def test_a_stranger(self) -> None:
+    def test_offer_of_a_stranger_is_refused(self) -> None:
         self.failureResultOf(self.offer("f" * 16), ValueError)
         self.failureResultOf(self.send(0, 100, "f" * 16), ValueError)
 
-    def test_nothing_at_all(self) -> None:
+    def test_empty_piece_is_refused(self) -> None:
         refused = self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", 0)
         self.assertEqual(self.do(refused), 0)
         self.assertRaises(ValueError, self.do, self.send(0, 0))
         self.assertEqual(self.files(self.late), [])
 
-    def test_more_than_was_said(self) -> None:
+    def test_piece_beyond_the_end_is_refused(self) -> None:
         self.do(self.offer())
         self.data += b"more"
         self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
         self.assertEqual(self.files(self.late), [])
         self.assertEqual(self.late.replica.index, 0)
 
-    def test_a_snapshot_of_something_else(self) -> None:
-        """The file is whole, and is not what was offered."""
+    def test_snapshot_of_something_else_is_refused(self) -> None:
+        """The file is whole, but not what was offered."""
         store = SnapshotStore(Path(self.mktemp()))
         store._directory.mkdir()
         writer = store.create(SnapshotMetadata(5, 1, Configuration(())))
@@ -120,7 +120,7 @@ class OfferTests(TransferTestCase):
         self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
         self.assertEqual(self.files(self.late), [])
 
-    def test_a_snapshot_of_no_key_space(self) -> None:
+    def test_snapshot_of_no_key_space_is_refused(self) -> None:
         store = SnapshotStore(Path(self.mktemp()))
         store._directory.mkdir()
         reader = self.leader.storage.snapshots.latest()
@@ -134,7 +134,7 @@ class OfferTests(TransferTestCase):
         self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
         self.assertEqual(self.files(self.late), [])
 
-    def test_an_old_leader(self) -> None:
+    def test_offer_of_an_old_leader_is_refused(self) -> None:
         path = next((self.leader.path / "snapshots").iterdir())
         stale = SnapshotFile(path, SnapshotMetadata(90, 1, Configuration(())), 1, self.disk)
         stale.close()
@@ -144,7 +144,7 @@ class OfferTests(TransferTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """L{SnapshotFile}."""
+    """Tests of L{SnapshotFile}."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
@@ -153,7 +153,7 @@ class FileTests(SynchronousTestCase):
         disk = AsyncStorage(Clock(), None, self.writer)  # type: ignore[arg-type]  # all of it that is used
         self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, disk)
 
-    def test_it_stays_readable_when_another_takes_its_place(self) -> None:
+    def test_file_stays_readable_when_another_replaces_it(self) -> None:
         self.path.unlink()
         data = self.file.read(100, 50)
         self.writer.run_one()
@@ -162,7 +162,7 @@ class FileTests(SynchronousTestCase):
         self.file.close()
         self.file.close()
 
-    def test_it_is_not_closed_while_it_is_read(self) -> None:
+    def test_file_is_not_closed_while_it_is_read(self) -> None:
         """Another file could have its number by then."""
         data = self.file.read(0, 10)
         data.cancel()
@@ -175,7 +175,7 @@ class FileTests(SynchronousTestCase):
         self.writer.run_one()
         self.assertEqual(self.file._descriptor, -1)
 
-    def test_a_disk_that_fails(self) -> None:
+    def test_disk_that_fails_while_a_file_is_read(self) -> None:
         data = self.file.read(0, 10)
         self.writer.failing = OSError(5, "Input/output error")
         self.writer.run_one()

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.snapshots.receiving}, in a cluster whose machines shorten their logs.
+Tests of L{etcd_twisted.consensus.snapshots.receiving}, in a cluster whose machines compact their logs.
 """
 
 import os
@@ -33,12 +33,12 @@ class TransferTestCase(ClusterTestCase):
         self.offsets: list[int] = []
 
     def behind(self, **settings: Any) -> tuple[Cluster, ClusterMachine]:
-        """A cluster of three, and one of them that is down and needs a snapshot."""
+        """Returns a cluster of three, and one of its machines that is down and needs a snapshot."""
         cluster = self.cluster(snapshot_count=COUNT, **settings)
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
-        cluster.run(1.0)  # nothing is kept for a machine that is not heard
+        cluster.run(1.0)  # Nothing is kept for an unreachable machine.
         self.write(cluster, 3 * COUNT)
         cluster.network.on_piece = self.offsets.append
         return cluster, late
@@ -52,16 +52,16 @@ class TransferTestCase(ClusterTestCase):
         return sorted(path.name for path in (machine.path / "snapshots").iterdir())
 
     def part(self, machine: ClusterMachine) -> int:
-        """How much of a snapshot is there."""
+        """Returns how much of a snapshot is there."""
         incoming = machine.member._receiver.incoming
         return 0 if incoming is None else incoming.file.length
 
     def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
-        """Wait until it takes part."""
+        """Waits until the machine takes part."""
         cluster.run_until(lambda: late.replica._member is not None)
 
     def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
-        """Wait until a file begins to come."""
+        """Waits until the first part of a file arrives."""
         self.await_member(cluster, late)
         receiver = late.member._receiver
         cluster.run_until(lambda: receiver.incoming is not None)
@@ -77,7 +77,7 @@ class TransferTestCase(ClusterTestCase):
 
 
 class CatchingUpTests(TransferTestCase):
-    def test_the_whole_file(self) -> None:
+    def test_machine_gets_the_whole_file(self) -> None:
         cluster, late = self.behind()
         late.restart()
         self.assertCaughtUp(cluster, late)
@@ -86,7 +86,7 @@ class CatchingUpTests(TransferTestCase):
         cluster.finish(late.restart())
         self.assertCaughtUp(cluster, late)
 
-    def test_a_new_machine(self) -> None:
+    def test_new_machine_gets_a_snapshot(self) -> None:
         cluster = self.cluster(snapshot_count=COUNT)
         cluster.start(1)
         self.write(cluster, 3 * COUNT)
@@ -94,7 +94,7 @@ class CatchingUpTests(TransferTestCase):
         self.assertCaughtUp(cluster, new)
         self.assertGreater(cluster.leader.raft.configuration.voters.count(new.id), 0)
 
-    def test_heartbeats_go_on_meanwhile(self) -> None:
+    def test_heartbeats_go_on_during_a_snapshot(self) -> None:
         cluster, late = self.behind()
         cluster.network.weather.piece = 10
         term = cluster.leader.replica.term
@@ -103,7 +103,7 @@ class CatchingUpTests(TransferTestCase):
         self.assertGreater(len(self.offsets), 100)
         self.assertEqual(cluster.leader.replica.term, term)
 
-    def test_writes_go_on_meanwhile(self) -> None:
+    def test_writes_go_on_during_a_snapshot(self) -> None:
         cluster, late = self.behind()
         cluster.network.weather.piece = 100
         late.restart()
@@ -111,7 +111,7 @@ class CatchingUpTests(TransferTestCase):
             self.write(cluster, 1)
         self.assertCaughtUp(cluster, late)
 
-    def test_watchers_are_told_of_what_it_holds(self) -> None:
+    def test_watchers_see_the_events_in_a_snapshot(self) -> None:
         cluster, late = self.behind()
         cluster.finish(cluster.leader.set("/watched", "1"))
         self.write(cluster, COUNT)
@@ -122,7 +122,7 @@ class CatchingUpTests(TransferTestCase):
         self.assertCaughtUp(cluster, late)
         self.assertEqual([event.node.value for event in told], ["1"])
 
-    def test_watchers_end_when_it_does_not_hold_enough(self) -> None:
+    def test_watchers_end_when_a_snapshot_lacks_events(self) -> None:
         cluster, late = self.behind(history=5)
         ended: list[int] = []
         late._begin()
@@ -131,8 +131,8 @@ class CatchingUpTests(TransferTestCase):
         self.assertCaughtUp(cluster, late)
         self.assertEqual(ended, [1])
 
-    def test_those_who_proposed_to_one_that_led(self) -> None:
-        """Whether a snapshot holds their changes can't be told."""
+    def test_outcome_of_proposals_in_a_snapshot_is_unknown(self) -> None:
+        """The outcome of changes in a snapshot can't be known."""
         cluster = self.cluster(snapshot_count=COUNT)
         cluster.start(3)
         leader = cluster.leader
@@ -150,7 +150,7 @@ class CatchingUpTests(TransferTestCase):
 
 class InterruptedTests(TransferTestCase):
     def interrupt_at(self, cluster: Cluster, offset: int, happens: Callable[[], object]) -> None:
-        """Have something happen before the piece there is sent, once."""
+        """Runs a callback once before the piece at this offset is sent."""
 
         def note(at: int) -> None:
             self.offsets.append(at)
@@ -159,14 +159,14 @@ class InterruptedTests(TransferTestCase):
 
         cluster.network.on_piece = note
 
-    def test_it_goes_on_where_it_ended(self) -> None:
+    def test_transfer_continues_where_it_ended(self) -> None:
         cluster, late = self.behind()
         self.interrupt_at(cluster, 3_000, lambda: cluster.network.break_connections(late.url))
         late.restart()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 3_000, 4_000])
 
-    def test_who_refuses_it_is_left_in_peace_for_a_while(self) -> None:
+    def test_machine_that_refuses_a_snapshot_gets_none_for_a_while(self) -> None:
         cluster, late = self.behind()
         times: list[float] = []
 
@@ -181,7 +181,7 @@ class InterruptedTests(TransferTestCase):
         self.assertGreater(len(times), 3)
         self.assertLess(len(times), 5 / PAUSE_SECONDS + 2)
 
-    def test_another_file_begins_anew(self) -> None:
+    def test_transfer_of_another_file_begins_anew(self) -> None:
         cluster, late = self.behind()
         leader = cluster.leader
 
@@ -195,8 +195,8 @@ class InterruptedTests(TransferTestCase):
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 0, 1_000])
 
-    def test_the_leader_changes(self) -> None:
-        """The next one sends its own file, or this one's log reaches far enough."""
+    def test_leader_changes_during_a_transfer(self) -> None:
+        """The next leader sends its own file, or the log of the machine is enough."""
         cluster, late = self.behind()
         self.interrupt_at(cluster, 3_000, cluster.leader.crash)
         late.restart()
@@ -205,8 +205,8 @@ class InterruptedTests(TransferTestCase):
         cluster.await_leader()
         self.assertCaughtUp(cluster, late)
 
-    def test_what_came_is_dropped_when_the_log_brings_as_much(self) -> None:
-        """And a snapshot that is taken here, at the very same index, is not disturbed by it."""
+    def test_partial_file_is_dropped_when_the_log_catches_up(self) -> None:
+        """A snapshot that is taken here, at the very same index, is not affected."""
         cluster, late = self.behind()
         cluster.network.weather.piece = 100
         late.restart()
@@ -226,7 +226,7 @@ class InterruptedTests(TransferTestCase):
         self.assertEqual(self.files(late), [])
         self.assertCaughtUp(cluster, late)
 
-    def test_it_is_stopped_in_the_middle(self) -> None:
+    def test_receiver_is_stopped_in_the_middle(self) -> None:
         cluster, late = self.behind()
         self.interrupt_at(cluster, 3_000, lambda: None)
         late.restart().addErrback(lambda failure: failure.trap(EtcdError))
@@ -240,7 +240,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         self.assertCaughtUp(cluster, late)
 
-    def test_it_is_stopped_while_it_takes_it_in(self) -> None:
+    def test_receiver_is_stopped_while_it_installs_the_snapshot(self) -> None:
         cluster, late = self.behind()
         late.restart().addErrback(lambda failure: failure.trap(EtcdError))
         self.await_member(cluster, late)
@@ -251,7 +251,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         self.assertCaughtUp(cluster, late)
 
-    def test_the_sender_is_stopped_in_the_middle(self) -> None:
+    def test_sender_is_stopped_in_the_middle(self) -> None:
         cluster, late = self.behind()
         leader = cluster.leader
         self.interrupt_at(cluster, 3_000, leader.begin_to_stop)
@@ -261,7 +261,7 @@ class InterruptedTests(TransferTestCase):
         self.assertEqual(open_files(leader.path), [])
         self.assertCaughtUp(cluster, late)
 
-    def test_the_leader_is_no_leader_any_more(self) -> None:
+    def test_leader_is_deposed_during_a_transfer(self) -> None:
         cluster, late = self.behind()
         leader = cluster.leader
         self.interrupt_at(cluster, 2_000, lambda: ensureDeferred(leader.participation.hand_over()))
@@ -271,7 +271,7 @@ class InterruptedTests(TransferTestCase):
         self.assertEqual(leader.member._sender._sending, {})
         self.assertCaughtUp(cluster, late)
 
-    def test_a_file_that_was_damaged_is_refused_and_removed(self) -> None:
+    def test_damaged_file_is_refused_and_removed(self) -> None:
         cluster, late = self.behind()
         damaged: list[int] = []
 
@@ -288,23 +288,23 @@ class InterruptedTests(TransferTestCase):
 
 
 async def nothing() -> None:
-    """What is done between slices."""
+    """Does nothing between slices."""
 
 
 def open_files(below: Path | None = None) -> list[str]:
-    """The files that this process has open, below a directory."""
+    """Returns the files that this process has open, below a directory."""
     links = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        except FileNotFoundError:  # the one that listed them
+        except FileNotFoundError:  # The descriptor of the listing itself.
             continue
     return [link for link in links if below is None or link.startswith(str(below.absolute()))]
 
 
 class CrashTests(TransferTestCase):
-    def test_at_any_point(self) -> None:
-        """Whatever was done to the disk when it crashed, it starts and catches up."""
+    def test_receiver_may_crash_at_any_point(self) -> None:
+        """Wherever the machine crashes, it starts and catches up."""
         for jobs in range(8):
             cluster, late = self.behind()
             cluster.network.weather.piece = 1_000_000
@@ -312,8 +312,8 @@ class CrashTests(TransferTestCase):
             self.await_file(cluster, late)
             self.crash_after(cluster, late, jobs)
 
-    def test_at_any_point_with_a_log_that_is_void(self) -> None:
-        """It has led, and has much in its log that nobody else has."""
+    def test_receiver_with_a_void_log_may_crash_at_any_point(self) -> None:
+        """The machine has led, and has much in its log that no other machine has."""
         for jobs in range(10):
             cluster = self.cluster(snapshot_count=COUNT)
             cluster.start(3)
@@ -330,7 +330,7 @@ class CrashTests(TransferTestCase):
             self.crash_after(cluster, late, jobs)
 
     def crash_after(self, cluster: Cluster, late: ClusterMachine, jobs: int) -> None:
-        """Have a machine crash when it has done so many things more to its disk, and come back."""
+        """Crashes a machine after so many more changes of its disk, and restarts it."""
         late.disk.held = True
         for _ in range(jobs):
             cluster.run(0.005)
@@ -342,10 +342,10 @@ class CrashTests(TransferTestCase):
         for machine in cluster.up:
             machine.crash()
 
-    def test_between_the_snapshot_and_the_new_log(self) -> None:
+    def test_crash_between_the_snapshot_and_the_new_log(self) -> None:
         """
-        The log on disk is longer than the snapshot, and has other entries up to there: those of a leader that was
-        never followed. They are void.
+        The log on disk is longer than the snapshot, and has other entries up to there, from a leader that was never
+        followed. They are void.
         """
         path = Path(self.mktemp())
         storage = Storage.open(path, "--data-dir")
@@ -358,11 +358,11 @@ class CrashTests(TransferTestCase):
         self.finish_snapshot(storage.snapshots.create(metadata), keyspace)
         found = self.recovered(path, storage)
         self.assertEqual((found.log.first_index, found.log.last_index, found.snapshot), (11, 10, metadata))
-        found = self.recovered(path)  # and once more, from what the first start has left
+        found = self.recovered(path)  # And once more, from what the first start has left.
         self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 3))
 
-    def test_a_log_that_agrees_with_the_snapshot_stays(self) -> None:
-        """But for what was replaced in it, before the snapshot's end or behind it."""
+    def test_log_that_agrees_with_the_snapshot_stays(self) -> None:
+        """The log stays except for what was replaced in it, before the snapshot's end or after it."""
         for last in (10, 14):
             path = Path(self.mktemp())
             storage = Storage.open(path, "--data-dir")
@@ -396,8 +396,8 @@ class CrashTests(TransferTestCase):
 
 
 class DiskTests(TransferTestCase):
-    def test_one_that_fails_ends_the_machine(self) -> None:
-        """When the file is begun, when a piece is written, and when it is finished."""
+    def test_disk_that_fails_ends_the_machine(self) -> None:
+        """The disk fails when the file is begun, when a piece is written, or when it is finished."""
         for place in ("receive", "write", "finish"):
             cluster, late = self.behind()
 
@@ -417,8 +417,8 @@ class DiskTests(TransferTestCase):
             late.fatal.clear()
             late.crash()
 
-    def test_a_key_space_that_can_not_become_it_ends_the_machine(self) -> None:
-        """Half of it may be there."""
+    def test_key_space_that_can_not_load_a_snapshot_ends_the_machine(self) -> None:
+        """Half of the snapshot may be applied."""
         cluster, late = self.behind()
 
         def broken(*_: object) -> None:

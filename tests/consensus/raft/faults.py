@@ -1,9 +1,8 @@
 """
-A group to which everything happens that may: what is sent is lost, late, doubled or out of order, machines pause, or
-crash in the middle of a write, their disks are slow, snapshots come in between, and the group changes meanwhile; all
-from a seed.
+A group with every kind of fault: messages are lost, late, doubled or out of order, machines pause, or crash in the
+middle of a write, disks are slow, snapshots are taken, and the group changes meanwhile; all from a seed.
 
-After every step the properties of the paper's figure 3 are looked at, and what is promised of leases and reads.
+After every step the properties of the paper's figure 3 are checked, and the promises about leases and reads.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ IDS = "abcdefg"
 
 class Faults(Group):
     """
-    See the module.
+    A group with faults.
 
     @ivar acknowledged: the index of everything that a leader has committed.
     """
@@ -49,7 +48,7 @@ class Faults(Group):
         self.syncs: dict[str, float] = {}
         self.paused: dict[str, float] = {}
 
-    # One step after the other
+    # Steps
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -116,14 +115,14 @@ class Faults(Group):
             if self.random.random() >= self.doubling:
                 return
 
-    # What happens
+    # Faults
 
     def crash_one(self) -> None:
         if self.machines:
             machine_id = self.random.choice(sorted(self.machines))
             machine = self.machines[machine_id]
             if self.random.random() < 0.5 and machine._writing is not None and not machine._written:
-                machine.disk.append(machine._writing)  # it was written, and nobody knows
+                machine.disk.append(machine._writing)  # It was written, and nobody knows.
             self.crash(machine_id)
             for key in [key for key in self.asked if key[0] == machine_id]:
                 del self.asked[key]
@@ -149,7 +148,7 @@ class Faults(Group):
             self.isolate(machine_id, *self.random.sample(sorted(self.disks), self.random.randint(0, 1)))
 
     def pause_one(self) -> None:
-        """Like a process that is held up: what is for it waits."""
+        """Pauses a machine, as a process that is held up: its messages wait."""
         for machine_id in self.random.choice([self.leaders_now(), sorted(self.machines)])[:1]:
             self.paused[machine_id] = self.now + self.random.uniform(0, 3 * LONG)
 
@@ -203,7 +202,7 @@ class Faults(Group):
                 self.asked[machine_id, self.reads] = self.acknowledged
                 machine.core.read(self.reads)
 
-    # What must be
+    # Checks
 
     def look_at(self, machine: Machine) -> None:
         core = machine.core
@@ -235,7 +234,7 @@ class Faults(Group):
     # The end
 
     def end(self) -> None:
-        """No more faults: they must go on."""
+        """Ends the faults; the group must go on."""
         self.heal()
         self.paused.clear()
         self.lossy = self.doubling = self.slowness = 0

@@ -1,6 +1,6 @@
 """
-Raft cores without anything around them: disks whose syncs happen when the test says so, a network in which the test
-decides what arrives, and a clock that only it moves. Everything happens in the same order each time.
+Raft cores without anything around them: disks whose syncs happen when the test decides, a network in which the test
+decides what arrives, and a clock that only the test moves. Everything happens in the same order each time.
 """
 
 from collections import deque
@@ -18,13 +18,13 @@ from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message, Timeo
 TIMING = Timing(heartbeat_seconds=0.05, election_timeout_seconds=0.2)
 
 LONG = 2 * TIMING.election_timeout_seconds
-"""Who was told of no leader for so long stands for election."""
+"""After how long without a leader a machine stands for election."""
 
 ALL = 1_000_000
 """More entries than there are."""
 
 MOST_STEPS = 10_000
-"""Who is not done after so many steps goes round in circles."""
+"""After how many steps the group counts as going round in circles."""
 
 
 def entry(index: int, term: int, data: bytes = b"", kind: EntryKind = EntryKind.COMMAND) -> Entry:
@@ -32,7 +32,7 @@ def entry(index: int, term: int, data: bytes = b"", kind: EntryKind = EntryKind.
 
 
 def entries_of(terms: Iterable[int], first: int = 1) -> tuple[Entry, ...]:
-    """Entries of these terms, from index C{first} on, each with data of its own."""
+    """Returns entries of these terms, from index C{first} on, each with data of its own."""
     return tuple(entry(index, term, b"%d.%d" % (term, index)) for index, term in enumerate(terms, first))
 
 
@@ -64,9 +64,9 @@ class Disk:
 
     def save(self, snapshot: SnapshotMetadata, state: tuple[bytes, ...], keep: bool) -> None:
         """
-        Take a snapshot in.
+        Saves a snapshot.
 
-        @param keep: whether the log goes on behind it.
+        @param keep: whether the log continues after it.
         """
         self.snapshot, self.state = snapshot, state
         self.entries = [each for each in self.entries if keep and each.index > snapshot.index]
@@ -79,7 +79,7 @@ class Disk:
 
 class Machine:
     """
-    A core, the disk it is on, and the state machine that it brings up to date.
+    A core, its disk, and its state machine.
 
     @ivar state: the data of every command that was applied.
     @ivar answered: each read that may be answered: its token, and how many commands the state machine had then.
@@ -97,14 +97,14 @@ class Machine:
         self._written = False
 
     def write(self) -> bool:
-        """Hand the next record to the disk, unless one is on its way there; whether one was."""
+        """Hands the next record to the disk unless another one is being written, and returns whether it did."""
         if self._writing is None:
             self._writing = self.core.to_persist()
             return self._writing is not None
         return False
 
     def sync(self, now: float) -> bool:
-        """Make durable what was handed to the disk; whether there was something."""
+        """Makes durable what was handed to the disk, and returns whether there was anything."""
         if self._writing is None:
             return False
         record, self._writing = self._writing, None
@@ -115,7 +115,7 @@ class Machine:
         return True
 
     def save(self, now: float) -> list[Record]:
-        """Make everything durable; in which records it was."""
+        """Makes everything durable, and returns the records."""
         saved = []
         while self.write() or self._writing is not None:
             assert self._writing is not None
@@ -124,7 +124,7 @@ class Machine:
         return saved
 
     def apply(self) -> bool:
-        """Apply what is committed, and answer the reads that waited for it; whether there was something."""
+        """Applies what is committed, answers the reads that waited for it, and returns whether there was anything."""
         entries = self.core.to_apply(ALL)
         for each in entries:
             assert each.index == self.applied + 1
@@ -138,7 +138,7 @@ class Machine:
         return bool(entries or answers)
 
     def take_snapshot(self) -> None:
-        """Of what was applied."""
+        """Takes a snapshot of what was applied."""
         core = self.core
         term = self.term_at(self.applied)
         *_, configuration = (each for index, each in core.log.configurations if index <= self.applied)
@@ -150,7 +150,7 @@ class Machine:
         return self.core.log.term(index)
 
     def take_in(self, snapshot: SnapshotMetadata, state: tuple[bytes, ...]) -> None:
-        """Become what another machine's snapshot says. What was handed to the disk before is there before."""
+        """Becomes what another machine's snapshot contains. What was handed to the disk before is written before."""
         if self._writing is not None and not self._written:
             self.disk.append(self._writing)
             self._written = True
@@ -171,9 +171,10 @@ def alone(
     now: float = -LONG,
 ) -> Machine:
     """
-    One machine of a group whose others are played by the test. Each character of C{voters} and C{learners} is one.
+    Returns one machine of a group whose others are played by the test. Each character of C{voters} and C{learners} is
+    one.
 
-    @param terms: of its entries.
+    @param terms: the terms of its entries.
     @param now: when it was started; long ago, so that it has made no promise to a leader.
     """
     entries = list(entries_of(terms))
@@ -184,13 +185,13 @@ def alone(
 
 
 def sent(machine: Machine, now: float = 0.0) -> list[Outgoing]:
-    """What a machine has to send once everything is on its disk."""
+    """Returns what a machine has to send once everything is on its disk."""
     machine.save(now)
     return machine.core.to_send(now)
 
 
 def elect(machine: Machine, now: float = 0.0) -> None:
-    """Have a machine elected by those that the test plays, and its messages thrown away."""
+    """Has a machine elected by those that the test plays, and drops its messages."""
     core = machine.core
     core.campaign(now)
     for pre in (True, False):
@@ -204,7 +205,7 @@ def elect(machine: Machine, now: float = 0.0) -> None:
 
 
 class Sent(NamedTuple):
-    """A message on its way."""
+    """A message in flight."""
 
     sender: str
     receiver: str
@@ -212,7 +213,7 @@ class Sent(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A snapshot on its way."""
+    """A snapshot in flight."""
 
     sender: str
     receiver: str
@@ -223,21 +224,19 @@ class Snapshot(NamedTuple):
 
 class Group:
     """
-    Several machines.
+    A group of machines.
 
-    @ivar machines: those that run, by machine id.
-    @ivar disks: those of all machines.
-    @ivar network: what is on its way, oldest first.
-    @ivar snapshots: likewise.
-    @ivar passes: which messages are not lost.
-    @ivar lost: those that were.
-    @ivar snapshots_pass: whether snapshots arrive; those that do not wait.
+    @ivar machines: the machines that run, by machine id.
+    @ivar disks: the disks of all machines.
+    @ivar network: the messages in flight, oldest first.
+    @ivar snapshots: the snapshots in flight, oldest first.
+    @ivar passes: decides which messages are not lost.
+    @ivar lost: the messages that were lost.
+    @ivar snapshots_pass: whether snapshots arrive; those that do not are held back.
     """
 
     def __init__(self, voters: str, learners: str = "", terms: Mapping[str, Iterable[int]] | None = None) -> None:
-        """
-        @param terms: the terms of each machine's entries.
-        """
+        """@param terms: the terms of each machine's entries."""
         self.now = 0.0
         self.machines: dict[str, Machine] = {}
         self.disks: dict[str, Disk] = {}
@@ -256,7 +255,7 @@ class Group:
             self.add(machine_id, configuration, entries)
 
     def add(self, machine_id: str, configuration: Configuration, entries: list[Entry] | None = None) -> None:
-        """Start a machine that has not been there."""
+        """Starts a machine that has not existed before."""
         entries = entries or []
         term = entries[-1].term if entries else 0
         self.disks[machine_id] = Disk(SnapshotMetadata(0, 0, configuration), (), HardState(term), entries)
@@ -265,45 +264,45 @@ class Group:
     def __getitem__(self, machine_id: str) -> Raft:
         return self.machines[machine_id].core
 
-    # What happens to it
+    # Faults
 
     def start(self, machine_id: str) -> None:
-        """Start a machine from what is on its disk."""
+        """Starts a machine from what is on its disk."""
         self._starts += 1
         self.machines[machine_id] = Machine(machine_id, self.disks[machine_id], self._starts, self.now)
 
     def crash(self, machine_id: str) -> None:
-        """End a machine; what is not on its disk is lost."""
+        """Crashes a machine; what is not on its disk is lost."""
         del self.machines[machine_id]
 
     def cut(self, senders: Iterable[str], receivers: Iterable[str]) -> None:
-        """Let nothing that C{senders} send arrive at C{receivers}."""
+        """Lets nothing that C{senders} send arrive at C{receivers}."""
         receivers = tuple(receivers)
         self._cut.update((sender, receiver) for sender in senders for receiver in receivers)
 
     def isolate(self, *machine_ids: str) -> None:
-        """Cut these machines off from the others, and the others from them."""
+        """Cuts these machines off from the others, and the others from them."""
         others = [each for each in self.disks if each not in machine_ids]
         self.cut(machine_ids, others)
         self.cut(others, machine_ids)
 
     def heal(self) -> None:
-        """Let everything arrive again."""
+        """Lets everything arrive again."""
         self._cut.clear()
         self.passes = lambda _: True
         self.snapshots_pass = True
 
-    # What happens in it
+    # Steps
 
     def settle(self) -> None:
-        """Let everything happen that can happen without time going by."""
+        """Lets everything happen that can happen without time passing."""
         for _ in range(MOST_STEPS):
             if not self.step():
                 return
         raise AssertionError("they go round in circles")
 
     def step(self) -> bool:
-        """One turn of every machine, and what was sent in it arrives; whether there was something."""
+        """Runs one turn of every machine, delivers what was sent in it, and returns whether there was anything."""
         busy = False
         for machine in list(self.machines.values()):
             busy |= machine.write()
@@ -347,7 +346,7 @@ class Group:
             self[sender].snapshot_ended(receiver)
 
     def advance(self, seconds: float) -> None:
-        """Let time go by."""
+        """Lets time pass."""
         end = self.now + seconds
         self.settle()
         for _ in range(MOST_STEPS):
@@ -361,7 +360,7 @@ class Group:
         raise AssertionError("they go round in circles")
 
     def _check(self, machine: Machine) -> None:
-        """The paper's figure 3: one leader a term, and what is committed is the same everywhere."""
+        """Checks the paper's figure 3: a term has one leader, and what is committed is the same everywhere."""
         core = machine.core
         if core.role is Role.LEADER:
             assert self.leaders.setdefault(core.term, core.machine_id) == core.machine_id, "two leaders"
@@ -369,30 +368,30 @@ class Group:
         for each in core.log.between(first, core.commit_index + 1):
             assert self.committed.setdefault(each.index, each) == each, f"{core.machine_id}: {each}"
 
-    # What is asked of it
+    # Questions and requests
 
     def leader(self) -> str:
-        """The machine that leads in the newest term."""
+        """Returns the machine that leads in the newest term."""
         return max((core.term, each) for each, core in self._cores() if core.role is Role.LEADER)[1]
 
     def leaders_now(self) -> list[str]:
-        """All machines that think that they lead."""
+        """Returns all machines that believe that they lead."""
         return [each for each, core in self._cores() if core.role is Role.LEADER]
 
     def _cores(self) -> list[tuple[str, Raft]]:
         return [(each, machine.core) for each, machine in self.machines.items()]
 
     def elect(self, machine_id: str) -> None:
-        """Tell a machine to stand, as a leader would, and let time go by until all know that it leads."""
+        """Has a machine stand for election, as a leader would, and lets time pass until all know that it leads."""
         core = self[machine_id]
         core.receive("", TimeoutNow(core.term), self.now)
         self.advance(2 * TIMING.heartbeat_seconds)
         assert self.leader() == machine_id
 
     def propose(self, data: bytes) -> int:
-        """Have the leader log a command; its index."""
+        """Has the leader log a command, and returns its index."""
         return self[self.leader()].propose(data)
 
     def states(self) -> dict[str, list[bytes]]:
-        """What the state machines hold."""
+        """Returns what the state machines hold."""
         return {each: machine.state for each, machine in self.machines.items()}

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.ballot}.
+Tests of L{etcd_twisted.consensus.raft.ballot}.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +12,7 @@ class BallotTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.ballot = Ballot(HardState(3, "b"))
 
-    def test_what_it_begins_with_is_durable(self) -> None:
+    def test_initial_ballot_is_durable(self) -> None:
         self.assertEqual((self.ballot.term, self.ballot.vote), (3, "b"))
         self.assertTrue(self.ballot.is_durable)
         self.assertIsNone(self.ballot.to_persist())
@@ -31,14 +31,14 @@ class BallotTests(SynchronousTestCase):
         self.ballot.give("c")
         self.assertRaises(ValueError, self.ballot.give, "b")
 
-    def test_only_the_newest_is_written(self) -> None:
+    def test_only_the_newest_ballot_is_written(self) -> None:
         self.ballot.enter(4)
         self.ballot.enter(5)
         self.ballot.give("c")
         self.assertEqual(self.ballot.to_persist(), HardState(5, "c"))
         self.assertIsNone(self.ballot.to_persist())
 
-    def test_it_is_not_durable_while_anything_newer_is_not(self) -> None:
+    def test_ballot_is_not_durable_while_a_newer_one_is_not(self) -> None:
         self.ballot.enter(4)
         written = self.ballot.to_persist()
         self.assertFalse(self.ballot.is_durable)

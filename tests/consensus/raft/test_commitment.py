@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.raft.core}: what is committed, when, and what becomes of it (Raft paper, sections 5.3 and
-5.4).
+Tests of L{etcd_twisted.consensus.raft.core}: what is committed, when, and what becomes of it (Raft paper, sections 5.3
+and 5.4).
 """
 
 from hypothesis import given
@@ -16,7 +16,7 @@ from tests.consensus.raft.group import ALL, TIMING, Group, Machine, alone, elect
 
 
 def leading(voters: str = "a", terms: tuple[int, ...] = (1,), term: int = 1) -> Machine:
-    """Machine a, which leads in the term after C{term}; nothing of what it has said was answered."""
+    """Returns machine a, which leads in the term after C{term}; nothing that it has sent was answered."""
     machine = alone("a", voters, terms, HardState(term))
     elect(machine)
     return machine
@@ -25,7 +25,7 @@ def leading(voters: str = "a", terms: tuple[int, ...] = (1,), term: int = 1) -> 
 class QuorumTests(SynchronousTestCase):
     """A log entry is committed once the leader has replicated it on a majority of the servers."""
 
-    def test_how_many_have_to_have_it(self) -> None:
+    def test_entry_is_committed_when_a_majority_has_it(self) -> None:
         for voters, acknowledging, commits in (
             ("a", "", True),
             ("ab", "", False),
@@ -58,8 +58,8 @@ class QuorumTests(SynchronousTestCase):
         machine.sync(0.0)
         self.assertEqual(core.commit_index, index)
 
-    def test_others_may_have_it_before_the_leader(self) -> None:
-        """Then it is committed, and applied here once it is durable here too."""
+    def test_followers_may_have_an_entry_before_the_leader(self) -> None:
+        """The entry is committed, and applied here once it is durable here too."""
         machine = leading("abc")
         core = machine.core
         index = core.propose(b"x")
@@ -80,7 +80,7 @@ class QuorumTests(SynchronousTestCase):
             core.receive(voter, AppendReply(2, 1, index, index), 0.0)
             self.assertEqual(core.commit_index, commit)
 
-    def test_what_a_machine_has_rejected_it_may_have_acknowledged_in_part(self) -> None:
+    def test_rejected_message_may_be_acknowledged_in_part(self) -> None:
         machine = leading("abc", (1, 1, 1))
         core = machine.core
         core.receive("b", AppendReply(2, 1, 3, 3), 0.0)
@@ -113,8 +113,8 @@ class EarlierTermTests(SynchronousTestCase):
 
     def figure_8(self, own_entry_arrives: bool) -> Group:
         """
-        Machine a leads in term 4, and has brought its entry of term 2 to a quorum; it crashes then, and e, which was
-        down, has an entry of term 3 in that place.
+        Returns a group in which machine a leads in term 4 and has replicated its entry of term 2 on a quorum. It
+        crashes then, and e, which was down, has an entry of term 3 in that place.
         """
         self.patch(leader, "_BATCH_ENTRIES", 1)
         group = Group("abcde", terms={"a": [1, 2], "b": [1, 2], "c": [1], "d": [1], "e": [1, 3]})
@@ -133,28 +133,30 @@ class EarlierTermTests(SynchronousTestCase):
         group["e"].wants_snapshot("", 4, 0, group.now)
         return group
 
-    def test_figure_8_d(self) -> None:
-        """It may be replaced, though a quorum has had it; it was not committed, so that is no harm."""
+    def test_figure_8_d_replaces_an_uncommitted_entry(self) -> None:
+        """The entry may be replaced although a quorum has it, because it was not committed."""
         group = self.figure_8(own_entry_arrives=False)
         self.assertEqual({group[each].commit_index for each in "bcd"}, {0})
         group.elect("e")
         self.assertEqual({group[each].log.term(2) for each in "bcde"}, {3})
 
-    def test_figure_8_e(self) -> None:
-        """With an entry of the leader's own term behind it, it is committed, and e can't win an election any more."""
+    def test_figure_8_e_commits_with_an_entry_of_the_own_term(self) -> None:
+        """
+        With an entry of the leader's own term after it, the entry is committed, and e can't win an election any more.
+        """
         group = self.figure_8(own_entry_arrives=True)
         group.advance(10 * TIMING.election_timeout_seconds)
         self.assertIn(group.leader(), "bc")
         self.assertEqual({group[each].log.term(2) for each in "bcde"}, {2})
 
-    def test_entries_before_are_committed_with_it(self) -> None:
+    def test_earlier_entries_are_committed_with_one_of_the_own_term(self) -> None:
         group = Group("abc", terms={each: [1, 1, 2] for each in "abc"})
         group.elect("b")
         self.assertEqual([each.term for each in group["a"].log.between(1, 9)], [1, 1, 2, 3])
         self.assertEqual({group[each].commit_index for each in "abc"}, {4})
         self.assertEqual(group.states(), {each: [b"1.1", b"1.2", b"2.3"] for each in "abc"})
 
-    def test_what_was_acknowledged_outlasts_any_leader(self) -> None:
+    def test_acknowledged_entries_outlast_any_leader(self) -> None:
         group = Group("abc")
         acknowledged = []
         for number in range(30):
@@ -174,7 +176,7 @@ class EarlierTermTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    """What one append makes durable."""
+    """Tests of what one append makes durable."""
 
     def test_an_entry_is_committed_only_when_it_is_durable(self) -> None:
         machine = leading()
@@ -233,8 +235,8 @@ class RecordTests(SynchronousTestCase):
 
 
 class SteppingDownTests(SynchronousTestCase):
-    def test_what_was_not_committed_may_be_lost_or_not(self) -> None:
-        """Who proposed it can't know: it is committed by the next leader if that has it, and replaced if not."""
+    def test_uncommitted_entries_may_be_lost_or_not(self) -> None:
+        """The proposer can't know: the entry is committed by the next leader if that has it, and replaced if not."""
         for survives in (False, True):
             group = Group("abc")
             group.elect("a")

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.configurations}.
+Tests of L{etcd_twisted.consensus.raft.configurations}.
 """
 
 from typing import ClassVar
@@ -21,12 +21,12 @@ from tests.consensus.raft.group import entry
 
 
 def group_of(number: int) -> Configuration:
-    """One that differs from all others."""
+    """Returns a configuration that differs from all others."""
     return Configuration(("a", f"b{number}"))
 
 
 class DifferencesTests(SynchronousTestCase):
-    """What is told of a change."""
+    """Tests of the description of a change."""
 
     MEMBERS: ClassVar = {"a": Member("one", "c1", "p1"), "b": Member("two", "c2", "p2"), "c": Member("x", "c3", "p3")}
     BEFORE = Configuration(("a", "b"), ("c",), MEMBERS)
@@ -35,24 +35,24 @@ class DifferencesTests(SynchronousTestCase):
         after = Configuration(tuple(voters), tuple(learners), {**self.BEFORE.members, **members})
         return list(differences(self.BEFORE, after))
 
-    def test_nothing(self) -> None:
+    def test_no_difference(self) -> None:
         self.assertEqual(self.told("ab", "c"), [])
 
-    def test_one_that_comes(self) -> None:
+    def test_machine_that_is_added(self) -> None:
         new = Member("new", "c4", "p4")
         self.assertEqual(self.told("ab", "cd", d=new), ["new at p4 has joined the cluster"])
         self.assertEqual(self.told("abd", "c", d=new), ["new at p4 has joined the cluster", "new has a vote"])
 
-    def test_one_that_gets_a_vote(self) -> None:
+    def test_machine_that_gets_a_vote(self) -> None:
         self.assertEqual(self.told("abc"), ["x has a vote"])
 
-    def test_one_that_moves(self) -> None:
+    def test_machine_that_moves(self) -> None:
         told = self.told("ab", "c", b=Member("two", "c2", "p9"))
         self.assertEqual(told, ["two is at p9 for machines and at c2 for clients from now on"])
         told = self.told("ab", "c", b=Member("three", "c2", "p2"))
         self.assertEqual(told, ["two is called three, and is at p2 for machines and at c2 for clients from now on"])
 
-    def test_one_that_goes(self) -> None:
+    def test_machine_that_is_removed(self) -> None:
         after = Configuration(("a",), ("c",), {name: self.BEFORE.members[name] for name in "ac"})
         self.assertEqual(list(differences(self.BEFORE, after)), ["two is no longer in the cluster"])
 
@@ -71,19 +71,19 @@ class ConfigurationsTests(SynchronousTestCase):
             ]
         )
 
-    def test_the_newest_counts(self) -> None:
+    def test_newest_configuration_counts(self) -> None:
         self.assertEqual((self.stack.current, self.stack.index), (group_of(8), 8))
         self.assertEqual(list(self.stack), [(index, group_of(index)) for index in (3, 5, 8)])
 
-    def test_those_since_an_entry(self) -> None:
+    def test_configurations_since_an_entry(self) -> None:
         for index, expected in ((9, (8,)), (8, (8,)), (7, (8, 5)), (5, (8, 5)), (4, (8, 5, 3)), (0, (8, 5, 3))):
             self.assertEqual(list(self.stack.since(index)), [group_of(each) for each in expected])
 
-    def test_the_newest_that_is_committed(self) -> None:
+    def test_newest_committed_configuration(self) -> None:
         for commit, index in ((9, 8), (8, 8), (7, 5), (5, 5), (4, 3), (3, 3)):
             self.assertEqual(self.stack.index_at(commit), index)
 
-    def test_those_that_were_replaced_are_gone(self) -> None:
+    def test_replaced_configurations_are_dropped(self) -> None:
         self.stack.replaced_after(8)
         self.assertEqual(self.stack.index, 8)
         self.stack.replaced_after(7)
@@ -91,13 +91,13 @@ class ConfigurationsTests(SynchronousTestCase):
         self.stack.replaced_after(4)
         self.assertEqual(self.stack.index, 3)
 
-    def test_a_snapshot_keeps_the_one_that_it_stands_for(self) -> None:
+    def test_snapshot_keeps_its_configuration(self) -> None:
         for index, expected in ((4, [3, 5, 8]), (5, [5, 8]), (7, [5, 8]), (20, [8])):
             self.setUp()
             self.stack.compacted(index)
             self.assertEqual([each for each, _ in self.stack], expected)
 
-    def test_another_machines_snapshot_brings_its_own(self) -> None:
+    def test_another_machines_snapshot_brings_its_configuration(self) -> None:
         self.stack.installed(6, group_of(6))
         self.assertEqual(list(self.stack), [(6, group_of(6)), (8, group_of(8))])
         self.stack.installed(9, group_of(9))
@@ -108,7 +108,7 @@ class ChangeTests(SynchronousTestCase):
     MACHINES = st.lists(st.sampled_from("abcde"), max_size=6).map(tuple)
 
     @given(MACHINES.filter(bool), MACHINES, MACHINES)
-    def test_what_may_be_changed_at_once(
+    def test_one_voter_may_be_changed_at_once(
         self, before: tuple[str, ...], voters: tuple[str, ...], learners: tuple[str, ...]
     ) -> None:
         stack = Configurations(0, Configuration(before))
@@ -122,11 +122,11 @@ class ChangeTests(SynchronousTestCase):
 
 
 class EncodingTests(SynchronousTestCase):
-    def test_what_is_encoded_is_decoded(self) -> None:
+    def test_encoded_configuration_is_decoded(self) -> None:
         configuration = Configuration(("a",), ("b",), {"a": Member("machine0", "http://c", "http://p")})
         self.assertEqual(decode_configuration(encode_configuration(configuration)), configuration)
 
-    def test_the_first_record(self) -> None:
+    def test_first_record_is_a_configuration(self) -> None:
         member = Member("machine0", "http://c", "http://p")
         record = bootstrap("a", member)
         self.assertEqual(record.hard_state, HardState(1, ""))

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.raft.core}: that nobody disturbs a group that works. PreVote (dissertation, section 9.6), and
-that who has a leader votes for nobody else (4.2.3).
+Tests of L{etcd_twisted.consensus.raft.core}: nothing disrupts a group that works, because of PreVote (dissertation,
+section 9.6), and because a machine that has a leader votes for no other (4.2.3).
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,14 +19,14 @@ class PreVoteTests(SynchronousTestCase):
         machine.core.campaign(0.0)
         return machine
 
-    def test_asking_changes_nothing(self) -> None:
+    def test_asking_for_a_pre_vote_changes_nothing(self) -> None:
         machine = self.asking()
         self.assertEqual((machine.core.role, machine.core.term), (Role.PRE_CANDIDATE, 2))
         self.assertIsNone(machine.core.to_persist())
         request = VoteRequest(3, 2, 2, pre=True)
         self.assertEqual(machine.core.to_send(0.0), [("b", request), ("c", request)])
 
-    def test_it_stands_when_it_would_win(self) -> None:
+    def test_candidate_stands_when_it_would_win(self) -> None:
         for voters, granting, stands in (
             ("ab", "", False),
             ("ab", "b", True),
@@ -46,14 +46,14 @@ class PreVoteTests(SynchronousTestCase):
             core.receive("b", reply, 0.0)
             self.assertEqual((core.role, core.term), (Role.PRE_CANDIDATE, 2))
 
-    def test_a_leader_makes_it_a_follower(self) -> None:
+    def test_leader_makes_a_pre_candidate_a_follower(self) -> None:
         core = self.asking().core
         core.receive("c", Append(2, 1, 2, 2, 0), 0.0)
         core.receive("b", VoteReply(3, True, pre=True), 0.0)
         self.assertEqual((core.role, core.term, core.leader), (Role.FOLLOWER, 2, "c"))
 
-    def test_answering_changes_nothing(self) -> None:
-        """It may be granted to several, and a vote besides."""
+    def test_answering_a_pre_vote_changes_nothing(self) -> None:
+        """A pre-vote may be granted to several machines, and a vote besides."""
         machine = alone("a", "abc", [1], HardState(1, "c"))
         deadline = machine.core.deadline
         for candidate in "bc":
@@ -63,14 +63,14 @@ class PreVoteTests(SynchronousTestCase):
         self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 1))
         self.assertEqual(machine.core.deadline, deadline)
 
-    def test_none_for_a_term_that_is_not_newer(self) -> None:
+    def test_no_pre_vote_for_a_term_that_is_not_newer(self) -> None:
         machine = alone("a", "abc", [1], HardState(5))
         for term in (4, 5):
             machine.core.receive("b", VoteRequest(term, 9, 4, pre=True), 0.0)
             self.assertEqual(sent(machine), [("b", VoteReply(5, False, pre=True))])
 
-    def test_who_is_behind_learns_the_term_from_it(self) -> None:
-        """One with the better log and an older term must be able to win some time."""
+    def test_machine_with_an_older_term_learns_the_newer_one(self) -> None:
+        """A machine with the better log and an older term must be able to win at some time."""
         group = Group("abc", terms={"a": [1, 1, 1], "b": [1], "c": [1]})
         group.crash("c")
         group.crash("b")
@@ -89,8 +89,8 @@ class PreVoteTests(SynchronousTestCase):
         group.advance(2 * LONG)
         self.assertEqual((group["a"].role, group["a"].term, group["c"].leader), (Role.LEADER, 1, "a"))
 
-    def test_one_that_hears_nothing_disturbs_nobody(self) -> None:
-        """What it asks arrives, and it hears no answer (Cloudflare, 2020)."""
+    def test_machine_that_hears_nothing_disrupts_nothing(self) -> None:
+        """What the machine asks arrives, and it receives no answer (Cloudflare, 2020)."""
         group = Group("abc")
         group.elect("a")
         group.cut("ab", "c")
@@ -98,7 +98,7 @@ class PreVoteTests(SynchronousTestCase):
         self.assertEqual(group.leaders, {1: "a"})
         self.assertEqual(group["a"].role, Role.LEADER)
 
-    def test_one_that_only_the_leader_does_not_reach_disturbs_nobody(self) -> None:
+    def test_machine_that_only_the_leader_does_not_reach_disrupts_nothing(self) -> None:
         group = Group("abc")
         group.elect("a")
         group.cut("a", "c")
@@ -108,10 +108,10 @@ class PreVoteTests(SynchronousTestCase):
 
 
 class StickinessTests(SynchronousTestCase):
-    """Who asks within an election timeout of hearing from the leader is ignored."""
+    """A machine that asks within an election timeout of hearing from the leader is ignored."""
 
     def asked(self, machine: Machine, now: float, transfer: bool = False) -> bool:
-        """Whether it answers one that has everything; both kinds of question alike."""
+        """Returns whether the machine answers one that has everything; it treats both kinds of question alike."""
         core = machine.core
         term = core.term
         for pre in (True, False):
@@ -126,36 +126,38 @@ class StickinessTests(SynchronousTestCase):
         sent(machine, now)
         return machine
 
-    def test_it_ignores_others_while_it_hears_its_leader(self) -> None:
+    def test_follower_ignores_candidates_while_it_hears_its_leader(self) -> None:
         self.assertFalse(self.asked(self.following(7.0), 7.0))
         self.assertFalse(self.asked(self.following(7.0), 7.0 + TIMING.election_timeout_seconds - 0.001))
         self.assertTrue(self.asked(self.following(7.0), 7.0 + TIMING.election_timeout_seconds))
 
-    def test_a_snapshot_offered_is_as_good(self) -> None:
+    def test_snapshot_offer_counts_as_hearing_the_leader(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.wants_snapshot("b", 1, 5, 7.0)
         self.assertFalse(self.asked(machine, 7.0 + TIMING.election_timeout_seconds - 0.001))
 
-    def test_it_may_have_heard_one_just_before_a_restart(self) -> None:
+    def test_machine_ignores_candidates_after_a_restart(self) -> None:
         machine = alone("a", "abc", [1], now=7.0)
         self.assertFalse(self.asked(machine, 7.0 + TIMING.election_timeout_seconds - 0.001))
         self.assertTrue(self.asked(alone("a", "abc", [1], now=7.0), 7.0 + TIMING.election_timeout_seconds))
 
-    def test_a_leader_ignores_them_as_long_as_it_leads(self) -> None:
+    def test_leader_ignores_candidates(self) -> None:
         machine = alone("a", "abc", [1])
         elect(machine)
         self.assertFalse(self.asked(machine, 0.0))
         machine.core.tick(LONG)
         self.assertTrue(self.asked(machine, LONG))
 
-    def test_one_that_the_leader_has_told_to_stand_is_heard(self) -> None:
+    def test_candidate_that_the_leader_has_told_to_stand_is_heard(self) -> None:
         self.assertTrue(self.asked(self.following(7.0), 7.0, transfer=True))
         machine = alone("a", "abc", [1])
         elect(machine)
         self.assertTrue(self.asked(machine, 0.0, transfer=True))
 
     def test_a_leader_with_a_term_of_the_past_is_replaced_by_one_that_all_follow(self) -> None:
-        """One has stood and was cut off then: what it answers ends a leadership that it could not follow."""
+        """
+        A machine has stood for election and was cut off then: its answer ends a leadership that it could not follow.
+        """
         group = Group("abc")
         group.elect("a")
         group.passes = lambda each: not isinstance(each.message, VoteReply) or each.message.pre
@@ -181,7 +183,7 @@ class CheckQuorumTests(SynchronousTestCase):
         self.assertIsNone(group["a"].leader)
         self.assertIn(group.leader(), "bc")
 
-    def test_also_one_that_is_only_not_answered(self) -> None:
+    def test_leader_that_is_not_answered_stops_leading(self) -> None:
         group = Group("abc")
         group.elect("a")
         group.cut("bc", "a")
@@ -189,7 +191,7 @@ class CheckQuorumTests(SynchronousTestCase):
         self.assertNotIn("a", group.leaders_now())
         self.assertIn(group.leader(), "bc")
 
-    def test_a_quorum_is_enough(self) -> None:
+    def test_leader_with_a_quorum_goes_on(self) -> None:
         group = Group("abcde")
         group.elect("a")
         group.isolate("b", "c")
@@ -197,15 +199,15 @@ class CheckQuorumTests(SynchronousTestCase):
         self.assertEqual(group.leaders_now(), ["a"])
         self.assertEqual(group["a"].term, 1)
 
-    def test_learners_do_not_count(self) -> None:
+    def test_learners_do_not_count_for_the_quorum(self) -> None:
         group = Group("abc", "de")
         group.elect("a")
         group.isolate("b", "c")
         group.advance(3 * LONG)
         self.assertEqual(group.leaders_now(), [each for each in group.leaders_now() if each in "bc"])
 
-    def test_old_answers_do_not_count(self) -> None:
-        """Answers to what was sent before the others were cut off."""
+    def test_old_answers_do_not_count_for_the_quorum(self) -> None:
+        """Answers to what was sent before the others were cut off do not count."""
         group = Group("abc")
         group.elect("a")
         late: list[Sent] = []
@@ -223,7 +225,7 @@ class CheckQuorumTests(SynchronousTestCase):
         self.assertTrue(late)
         self.assertNotEqual(group["a"].role, Role.LEADER)
 
-    def test_an_entry_answered_is_an_answer(self) -> None:
+    def test_acknowledged_entry_counts_as_an_answer(self) -> None:
         machine = alone("a", "abc", [1])
         elect(machine)
         core = machine.core

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: elections (Raft paper, sections 5.2 and 5.4.1).
+Tests of L{etcd_twisted.consensus.raft.core}: elections (Raft paper, sections 5.2 and 5.4.1).
 """
 
 from hypothesis import given
@@ -13,7 +13,7 @@ from tests.consensus.raft.group import LONG, TIMING, Disk, Group, Machine, alone
 
 
 def candidate(voters: str = "abc", terms: tuple[int, ...] = (1,)) -> Machine:
-    """Machine a, standing in the term after the last entry's; it has asked for votes."""
+    """Returns machine a, standing in the term after the last entry's; it has asked for votes."""
     machine = alone("a", voters, terms)
     core = machine.core
     core.campaign(0.0)
@@ -27,7 +27,7 @@ def candidate(voters: str = "abc", terms: tuple[int, ...] = (1,)) -> Machine:
 class FollowerTests(SynchronousTestCase):
     """When servers start up, they begin as followers, and stay so as long as they hear from a leader."""
 
-    def test_it_starts_as_a_follower_with_nothing_to_do(self) -> None:
+    def test_machine_starts_as_a_follower_with_nothing_to_do(self) -> None:
         machine = alone("a", "abc", [1, 1])
         core = machine.core
         self.assertEqual((core.role, core.term, core.leader), (Role.FOLLOWER, 1, None))
@@ -38,7 +38,7 @@ class FollowerTests(SynchronousTestCase):
         self.assertFalse(core.leads)
         self.assertRaises(NotLeaderError, core.propose, b"x")
 
-    def test_it_stands_when_it_hears_of_no_leader_for_an_election_timeout(self) -> None:
+    def test_follower_stands_after_an_election_timeout_without_a_leader(self) -> None:
         machine = alone("a", "abc", [1], now=10.0)
         core = machine.core
         timeout = TIMING.election_timeout_seconds
@@ -48,7 +48,7 @@ class FollowerTests(SynchronousTestCase):
         core.tick(core.deadline)
         self.assertEqual(core.role, Role.PRE_CANDIDATE)
 
-    def test_hearing_from_the_leader_puts_that_off(self) -> None:
+    def test_hearing_from_the_leader_restarts_the_election_timeout(self) -> None:
         core = alone("a", "abc", [1]).core
         for beat in range(100):
             now = beat * TIMING.heartbeat_seconds
@@ -57,12 +57,12 @@ class FollowerTests(SynchronousTestCase):
             core.tick(now)
         self.assertEqual((core.role, core.leader, core.term), (Role.FOLLOWER, "b", 2))
 
-    def test_giving_a_vote_puts_it_off(self) -> None:
+    def test_granting_a_vote_restarts_the_election_timeout(self) -> None:
         core = alone("a", "abc", [1]).core
         core.receive("b", VoteRequest(2, 1, 1), 5.0)
         self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election_timeout_seconds)
 
-    def test_refusing_one_does_not(self) -> None:
+    def test_refusing_a_vote_does_not_restart_the_election_timeout(self) -> None:
         core = alone("a", "abc", [1]).core
         before = core.deadline
         core.receive("b", VoteRequest(2, 0, 0), 5.0)
@@ -75,7 +75,7 @@ class FollowerTests(SynchronousTestCase):
         core.tick(1e9)
         self.assertEqual(core.role, Role.FOLLOWER)
 
-    def test_timeouts_are_random_and_known_from_the_seed(self) -> None:
+    def test_election_timeouts_are_random_and_determined_by_the_seed(self) -> None:
         disk = Disk(SnapshotMetadata(0, 0, Configuration(("a", "b"))))
         deadlines = [Machine("a", disk, seed).core.deadline for seed in (*range(100), *range(100))]
         self.assertEqual(deadlines[:100], deadlines[100:])
@@ -85,9 +85,9 @@ class FollowerTests(SynchronousTestCase):
 
 
 class CandidateTests(SynchronousTestCase):
-    """It increments its current term, votes for itself, and asks all others."""
+    """A candidate increments its current term, votes for itself, and asks all others."""
 
-    def test_it_asks_all_other_voters(self) -> None:
+    def test_candidate_asks_all_other_voters(self) -> None:
         machine = alone("a", "abc", [1, 1], learners="d")
         machine.core.campaign(0.0)
         machine.core.receive("c", VoteReply(2, True, pre=True), 0.0)
@@ -96,8 +96,8 @@ class CandidateTests(SynchronousTestCase):
         request = VoteRequest(2, 2, 1)
         self.assertEqual(machine.core.to_send(0.0)[2:], [("b", request), ("c", request)])
 
-    def test_who_wins(self) -> None:
-        """A quorum of all voters, itself among them; no other answer counts."""
+    def test_candidate_wins_with_a_quorum(self) -> None:
+        """A quorum of all voters, the candidate among them, elects it; no other answer counts."""
         for voters, granting, wins in (
             ("ab", "", False),
             ("ab", "b", True),
@@ -119,7 +119,7 @@ class CandidateTests(SynchronousTestCase):
             expected = Role.LEADER if wins else Role.CANDIDATE
             self.assertEqual(machine.core.role, expected, (voters, granting))
 
-    def test_its_own_vote_counts_once_it_is_durable(self) -> None:
+    def test_own_vote_counts_once_it_is_durable(self) -> None:
         machine = candidate("abc")
         core = machine.core
         core.campaign(0.0)
@@ -135,14 +135,14 @@ class CandidateTests(SynchronousTestCase):
             core.receive("b", reply, 0.0)
             self.assertEqual((core.role, core.term), (Role.CANDIDATE, 2))
 
-    def test_a_leader_of_its_term_makes_it_a_follower(self) -> None:
+    def test_leader_of_its_term_makes_a_candidate_a_follower(self) -> None:
         core = candidate("abc").core
         core.receive("b", Append(2, 1, 1, 1, 0), 0.0)
         self.assertEqual((core.role, core.term, core.leader), (Role.FOLLOWER, 2, "b"))
         core.receive("c", VoteReply(2, True), 0.0)
         self.assertEqual(core.role, Role.FOLLOWER)
 
-    def test_when_nobody_wins_it_asks_anew_after_a_while(self) -> None:
+    def test_candidate_asks_again_when_nobody_wins(self) -> None:
         machine = candidate("abc")
         core = machine.core
         self.assertLessEqual(core.deadline, 2 * TIMING.election_timeout_seconds)
@@ -178,7 +178,7 @@ class VoterTests(SynchronousTestCase):
             machine.core.receive(asking, VoteRequest(2, 1, 1), 0.0)
             self.assertEqual(sent(machine), [("b", VoteReply(2, granted))], vote)
 
-    def test_a_vote_that_was_given_is_given_again_without_another_write(self) -> None:
+    def test_vote_is_repeated_without_another_write(self) -> None:
         """The first answer may have been lost."""
         machine = alone("a", "abc", [1])
         machine.core.receive("b", VoteRequest(2, 1, 1), 0.0)
@@ -187,7 +187,7 @@ class VoterTests(SynchronousTestCase):
         self.assertEqual(machine.save(0.0), [])
         self.assertEqual(machine.core.to_send(0.0), [("b", VoteReply(2, True))])
 
-    def test_no_vote_in_a_term_whose_leader_is_known(self) -> None:
+    def test_no_vote_in_a_term_with_a_known_leader(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.receive("c", Append(2, 1, 1, 1, 0), 0.0)
         sent(machine)
@@ -195,7 +195,7 @@ class VoterTests(SynchronousTestCase):
         self.assertEqual(sent(machine), [("b", VoteReply(2, False))])
 
     def test_a_learner_votes_when_it_is_asked(self) -> None:
-        """Who asks may have it in a configuration that has not come here yet."""
+        """The candidate may have it as a voter in a configuration that has not arrived here yet."""
         machine = alone("a", "bc", [1], learners="a")
         machine.core.receive("b", VoteRequest(2, 1, 1), 0.0)
         self.assertEqual(sent(machine), [("b", VoteReply(2, True))])
@@ -225,7 +225,7 @@ class VoterTests(SynchronousTestCase):
                 expected = VoteReply(2 if pre and not granted else 3, granted, pre)
                 self.assertEqual(answer, ("b", expected), (terms, last_term, last_index, pre))
 
-    def test_entries_that_are_not_durable_count_as_its_log(self) -> None:
+    def test_entries_that_are_not_durable_count_in_a_comparison_of_logs(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.receive("b", Append(2, 1, 1, 1, 0, entries_of([2], 2)), 0.0)
         machine.core.receive("c", VoteRequest(3, 1, 1), LONG)
@@ -233,7 +233,7 @@ class VoterTests(SynchronousTestCase):
 
 
 class SingleVoterTests(SynchronousTestCase):
-    """It asks nobody."""
+    """A single voter asks no machine."""
 
     def first_machine(self) -> Machine:
         record = bootstrap("a", Member("machine0", "http://c", "http://p"))
@@ -241,7 +241,7 @@ class SingleVoterTests(SynchronousTestCase):
         disk.append(record)
         return Machine("a", disk)
 
-    def test_the_first_record_makes_it_the_only_voter(self) -> None:
+    def test_first_record_makes_a_machine_the_only_voter(self) -> None:
         core = self.first_machine().core
         self.assertEqual((core.role, core.term, core.leader), (Role.FOLLOWER, 1, None))
         self.assertEqual(core.configuration.voters, ("a",))
@@ -271,7 +271,7 @@ class SingleVoterTests(SynchronousTestCase):
         self.assertEqual(machine.core.term, 3)
         self.assertRaises(NotLeaderError, machine.core.propose, b"x")
 
-    def test_its_first_entry_commits_all_before(self) -> None:
+    def test_first_entry_of_a_leader_commits_all_before(self) -> None:
         machine = self.first_machine()
         machine.core.campaign(0.0)
         machine.write()
@@ -283,7 +283,7 @@ class SingleVoterTests(SynchronousTestCase):
         self.assertTrue(machine.core.leads_own_term)
         self.assertEqual([each.index for each in machine.core.to_apply(10)], [1, 2])
 
-    def test_it_needs_no_heartbeats(self) -> None:
+    def test_single_voter_needs_no_heartbeats(self) -> None:
         machine = self.first_machine()
         elect(machine)
         self.assertEqual(machine.core.deadline, float("inf"))
@@ -292,9 +292,9 @@ class SingleVoterTests(SynchronousTestCase):
 
 
 class SlowDiskTests(SynchronousTestCase):
-    """A vote that takes longer to write than an election timeout."""
+    """Writing a vote takes longer than an election timeout."""
 
-    def test_no_other_term_is_begun_meanwhile(self) -> None:
+    def test_no_other_term_begins_while_a_vote_is_written(self) -> None:
         for voters in ("a", "abc"):
             machine = alone("a", voters, [1])
             core = machine.core
@@ -311,7 +311,7 @@ class SlowDiskTests(SynchronousTestCase):
             core.receive("b", VoteReply(2, True), now)
             self.assertEqual(core.role, Role.LEADER)
 
-    def test_others_have_an_election_timeout_to_answer_once_it_is_durable(self) -> None:
+    def test_others_have_an_election_timeout_to_answer_a_durable_vote(self) -> None:
         machine = alone("a", "abc", [1])
         core = machine.core
         core.campaign(0.0)
@@ -320,7 +320,7 @@ class SlowDiskTests(SynchronousTestCase):
         machine.sync(5.0)
         self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election_timeout_seconds)
 
-    def test_who_is_told_to_stand_has_as_long(self) -> None:
+    def test_machine_that_is_told_to_stand_has_an_election_timeout(self) -> None:
         machine = alone("a", "abc", [1])
         core = machine.core
         core.campaign(0.0)
@@ -331,7 +331,7 @@ class SlowDiskTests(SynchronousTestCase):
 
 class GroupTests(SynchronousTestCase):
     @given(st.integers(0, 1_000), st.sampled_from(["ab", "abc", "abcde"]))
-    def test_one_is_elected_and_stays(self, start: int, voters: str) -> None:
+    def test_elected_leader_stays(self, start: int, voters: str) -> None:
         group = Group(voters)
         for machine_id in voters:
             group.crash(machine_id)
@@ -345,7 +345,7 @@ class GroupTests(SynchronousTestCase):
         group.advance(20 * LONG)
         self.assertEqual({(core.term, core.leader) for core in map(group.__getitem__, voters)}, {(term, leader)})
 
-    def test_another_follows_a_leader_that_died(self) -> None:
+    def test_new_leader_follows_a_leader_that_died(self) -> None:
         group = Group("abc")
         group.elect("a")
         group.propose(b"x")

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.raft.core}, when everything goes wrong that can: the properties of the Raft paper's figure 3,
-and that the group goes on once nothing goes wrong any more.
+Tests of L{etcd_twisted.consensus.raft.core} under all faults: the properties of the Raft paper's figure 3 hold, and
+the group goes on once the faults end.
 """
 
 import os
@@ -11,12 +11,12 @@ from etcd_twisted.consensus.raft import leader, log, progress
 from tests.consensus.raft.faults import Faults
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
-"""How many are run; C{make raft-campaign} runs many."""
+"""How many seeds are run; C{make raft-campaign} runs many."""
 
 
 class FaultsTests(SynchronousTestCase):
     def run_seed(self, seed: int) -> Faults:
-        """With limits so small that they are reached."""
+        """Runs a seed, with limits so small that they are reached."""
         self.patch(log, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
         self.patch(leader, "_BATCH_ENTRIES", 3)
         self.patch(progress, "MOST_IN_FLIGHT", 3)

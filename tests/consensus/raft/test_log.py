@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.log}.
+Tests of L{etcd_twisted.consensus.raft.log}.
 """
 
 from hypothesis import given
@@ -20,12 +20,12 @@ def entries(start: int, stop: int, term: int = 1) -> list[Entry]:
 
 
 class RaftLogTests(SynchronousTestCase):
-    def test_empty(self) -> None:
+    def test_empty_log(self) -> None:
         log = RaftLog()
         self.assertEqual((log.first_index, log.last_index, log.term(0)), (1, 0, 0))
         self.assertEqual(log.between(1, 1), ())
 
-    def test_behind_a_snapshot(self) -> None:
+    def test_log_after_a_snapshot(self) -> None:
         log = RaftLog(7, 3)
         self.assertEqual((log.first_index, log.last_index, log.term(7)), (8, 7, 3))
         self.assertRaises(IndexError, log.term, 6)
@@ -36,8 +36,8 @@ class RaftLogTests(SynchronousTestCase):
         log.extend(entries(5, 10))
         self.assertEqual(log.between(8, 10), (entry(8), entry(9)))
 
-    def test_what_a_snapshot_holds_replaces_what_followed_it_before(self) -> None:
-        """A machine's log: entries of a term that lost, and then those of one that won."""
+    def test_entries_after_a_snapshot_replace_conflicting_ones(self) -> None:
+        """The machine's log has entries of a term that lost, and then those of one that won."""
         log = RaftLog(7, 2)
         log.extend(entries(1, 11))
         log.extend(entries(5, 8, term=2))
@@ -52,7 +52,7 @@ class RaftLogTests(SynchronousTestCase):
         self.assertEqual(log.last_index, 3)
 
     def test_a_conflicting_entry_drops_what_follows(self) -> None:
-        """Raft paper, section 5.3."""
+        """An entry that conflicts with a new one is deleted with all that follow it (Raft paper, section 5.3)."""
         log = RaftLog()
         log.extend(entries(1, 6))
         log.extend([entry(3, 2)])
@@ -60,7 +60,7 @@ class RaftLogTests(SynchronousTestCase):
         self.assertEqual(log.last_index, 3)
 
     @given(length=st.integers(1, 30), data=st.data())
-    def test_compaction_changes_nothing_behind_it(self, length: int, data: st.DataObject) -> None:
+    def test_compaction_keeps_later_entries(self, length: int, data: st.DataObject) -> None:
         log = RaftLog()
         log.extend(entries(1, length + 1))
         index = data.draw(st.integers(1, length))
@@ -70,7 +70,7 @@ class RaftLogTests(SynchronousTestCase):
         self.assertRaises(IndexError, log.term, index - 1)
         self.assertEqual(log.between(index + 1, length + 1), tuple(entries(index + 1, length + 1)))
 
-    def test_what_is_not_there_is_left_out(self) -> None:
+    def test_missing_entries_are_left_out(self) -> None:
         log = RaftLog(7, 1)
         log.extend(entries(8, 11))
         self.assertEqual(log.between(1, 9), (entry(8),))
@@ -78,7 +78,7 @@ class RaftLogTests(SynchronousTestCase):
         for start, stop in ((1, 5), (8, 8), (10, 3), (11, 99), (99, 1)):
             self.assertEqual(log.between(start, stop), ())
 
-    def test_a_snapshot_covers_more_than_what_is_gone(self) -> None:
+    def test_snapshot_covers_more_than_was_compacted(self) -> None:
         log = RaftLog(7, 1)
         self.assertEqual(log.snapshot_index, 7)
         log.extend(entries(8, 20))
@@ -91,7 +91,7 @@ class RaftLogTests(SynchronousTestCase):
 
 @st.composite
 def logs(draw: st.DrawFn) -> RaftLog:
-    """One that may begin behind a snapshot; its terms only grow."""
+    """Generates logs that may begin after a snapshot; their terms only grow."""
     terms = sorted(draw(st.lists(st.integers(1, 6), min_size=1, max_size=20)))
     gone = draw(st.integers(0, len(terms) - 1))
     log = RaftLog()
@@ -102,15 +102,15 @@ def logs(draw: st.DrawFn) -> RaftLog:
 
 
 class ConflictTests(SynchronousTestCase):
-    """Raft paper, section 5.3."""
+    """Tests of conflicting entries (Raft paper, section 5.3)."""
 
     @given(
         here=st.lists(st.integers(1, 5), max_size=10).map(sorted),
         there=st.lists(st.integers(1, 5), max_size=10).map(sorted),
         start=st.integers(1, 12),
     )
-    def test_against_a_plain_list(self, here: list[int], there: list[int], start: int) -> None:
-        """Entry by entry: what is at or behind the place of a new one is gone."""
+    def test_log_agrees_with_a_plain_list(self, here: list[int], there: list[int], start: int) -> None:
+        """The log agrees with a plain list, from which everything at or after the place of a new entry is removed."""
         log = RaftLog()
         log.extend(entry(index, term) for index, term in enumerate(here, 1))
         new = [entry(index, term) for index, term in enumerate(there, start)]
@@ -124,21 +124,21 @@ class ConflictTests(SynchronousTestCase):
         self.assertEqual(log.between(1, 99), tuple(expected))
 
     @given(log=logs(), index=st.integers(-1, 25), term=st.integers(0, 7))
-    def test_last_of_term(self, log: RaftLog, index: int, term: int) -> None:
-        """By trying each of them."""
+    def test_last_entry_of_a_term(self, log: RaftLog, index: int, term: int) -> None:
+        """The result is that of trying each entry."""
         known = range(log.first_index, min(index, log.last_index) + 1)
         expected = max((each for each in known if log.term(each) <= term), default=log.first_index - 1)
         self.assertEqual(log.last_of_term(index, term), expected)
 
     @given(log=logs(), index=st.integers(-1, 25), term=st.integers(0, 7))
-    def test_has(self, log: RaftLog, index: int, term: int) -> None:
+    def test_log_has_an_entry_of_index_and_term(self, log: RaftLog, index: int, term: int) -> None:
         there = log.first_index - 1 <= index <= log.last_index
         self.assertEqual(log.has(index, term), there and log.term(index) == term)
 
 
 class FittingTests(SynchronousTestCase):
     @given(st.lists(st.integers(0, 10), max_size=10), st.integers(0, 30))
-    def test_as_many_as_fit_and_at_least_one(self, sizes: list[int], length: int) -> None:
+    def test_as_many_entries_as_fit_and_at_least_one(self, sizes: list[int], length: int) -> None:
         several = tuple(Entry(index, 1, EntryKind.COMMAND, bytes(size)) for index, size in enumerate(sizes, 1))
         count = len(fitting(several, length))
         self.assertEqual(fitting(several, length), several[:count])

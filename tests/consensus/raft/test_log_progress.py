@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.log}: what is durable, what is handed out, and what is kept.
+Tests of L{etcd_twisted.consensus.raft.log}: what is durable, what is handed out, and what is kept.
 """
 
 from hypothesis import given
@@ -13,26 +13,26 @@ from tests.consensus.raft.group import entries_of, entry
 
 
 def keeping(length: int, index: int = 0) -> RaftLog:
-    """A log of term 1, durable up to C{length}, behind a snapshot at C{index}."""
+    """Returns a log of term 1, durable up to C{length}, after a snapshot at C{index}."""
     log = RaftLog(index, 1 if index else 0, Configuration(("a",)))
     log.extend(entries_of([1] * (length - index), index + 1))
     return log
 
 
 def add(kept: RaftLog, term: int, number: int) -> None:
-    """Add entries of one term."""
+    """Adds entries of one term."""
     for position in range(number):
         kept.append(term, EntryKind.COMMAND, b"%d" % position)
 
 
 def apply(kept: RaftLog, commit: int, most: int) -> tuple[Entry, ...]:
-    """What is to be applied once C{commit} is known to be committed."""
+    """Returns what is to be applied once C{commit} is known to be committed."""
     kept.commit_index = commit
     return kept.to_apply(most)
 
 
 class DiskTests(SynchronousTestCase):
-    def test_what_it_begins_with_is_durable(self) -> None:
+    def test_initial_log_is_durable(self) -> None:
         kept = keeping(9, 4)
         self.assertEqual((kept.durable_index, kept.applying_index), (9, 4))
         self.assertEqual(kept.handed_out_index, kept.last_index)
@@ -50,8 +50,8 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(kept.durable_index, 4)
 
     @given(st.lists(st.tuples(st.sampled_from(["append", "merge", "write", "sync"]), st.integers(1, 4)), max_size=40))
-    def test_against_a_plain_disk(self, steps: list[tuple[str, int]]) -> None:
-        """What counts as durable is what a disk would hold, were there a crash now."""
+    def test_log_agrees_with_a_plain_disk(self, steps: list[tuple[str, int]]) -> None:
+        """What counts as durable is what a disk would have after a crash at any time."""
         kept = log = keeping(3)
         log.commit_index = 1
         disk = list(log.between(1, 4))
@@ -85,8 +85,11 @@ class MergeTests(SynchronousTestCase):
         there=st.lists(st.integers(1, 3), max_size=8).map(sorted),
         commit=st.integers(0, 8),
     )
-    def test_against_a_naive_model(self, here: list[int], there: list[int], commit: int) -> None:
-        """Raft paper, figure 2, AppendEntries, steps 3 and 4: one entry after the other."""
+    def test_merge_agrees_with_a_naive_model(self, here: list[int], there: list[int], commit: int) -> None:
+        """
+        The log agrees with one that takes one entry after the other (Raft paper, figure 2, AppendEntries, steps 3 and
+        4).
+        """
         agree = next((at for at, pair in enumerate(zip(here, there, strict=False)) if pair[0] != pair[1]), None)
         same = min(len(here), len(there)) if agree is None else agree
         commit = min(commit, same)
@@ -106,7 +109,7 @@ class MergeTests(SynchronousTestCase):
 
 
 class ApplyTests(SynchronousTestCase):
-    def test_what_is_committed_and_durable_in_order(self) -> None:
+    def test_committed_and_durable_entries_are_applied_in_order(self) -> None:
         kept = keeping(3)
         add(kept, 1, 2)
         self.assertEqual(apply(kept, 0, 10), ())
@@ -121,26 +124,26 @@ class ApplyTests(SynchronousTestCase):
 
 class CompactionTests(SynchronousTestCase):
     def first_kept(self, index: int, needed: int | None = None) -> int:
-        """Of twenty entries, with one byte each."""
+        """Returns the first index that is kept of twenty entries with one byte each."""
         log = RaftLog()
         log.extend(entry(each, 1, b"x") for each in range(1, 21))
         log.compact(index, needed)
         self.assertEqual((log.last_index, log.snapshot_index), (20, index))
         return log.first_index
 
-    def test_some_entries_are_kept(self) -> None:
+    def test_compaction_keeps_some_entries(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.assertEqual([self.first_kept(index) for index in (1, 5, 6, 15, 20)], [1, 1, 2, 11, 16])
 
-    def test_but_not_too_many_bytes(self) -> None:
+    def test_compaction_keeps_a_bounded_number_of_bytes(self) -> None:
         self.patch(raft_log, "TRAILING_BYTES", 3)
         self.assertEqual([self.first_kept(index) for index in (1, 3, 4, 15, 20)], [1, 1, 2, 13, 18])
 
-    def test_and_what_is_needed(self) -> None:
+    def test_compaction_keeps_what_is_needed(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.assertEqual([self.first_kept(15, needed) for needed in (3, 10, 11, 15, 20)], [3, 10, 11, 11, 11])
 
-    def test_within_other_limits(self) -> None:
+    def test_compaction_keeps_needed_entries_within_other_limits(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.patch(raft_log, "NEEDED_ENTRIES", 8)
         self.assertEqual([self.first_kept(15, needed) for needed in (3, 9, 12)], [8, 9, 11])

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.raft.core}: what is lost on the way is found out and sent again (Raft paper, section 5.3: "the
-leader retries AppendEntries RPCs indefinitely").
+Tests of L{etcd_twisted.consensus.raft.core}: a leader notices lost messages and sends them again (Raft paper, section
+5.3: "the leader retries AppendEntries RPCs indefinitely").
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +11,7 @@ from tests.consensus.raft.group import LONG, TIMING, Group, Sent
 
 
 class LossTests(SynchronousTestCase):
-    """Heartbeats find out what was lost."""
+    """Heartbeats reveal what was lost."""
 
     def setUp(self) -> None:
         self.group = Group("abc")
@@ -22,7 +22,7 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(self.group.states(), dict.fromkeys("abc", expected))
         self.assertEqual({self.group[each].commit_index for each in "abc"}, {self.group["a"].last_index})
 
-    def test_lost_entries(self) -> None:
+    def test_lost_entries_are_sent_again(self) -> None:
         self.group.passes = lambda each: not getattr(each.message, "entries", ())
         expected = [b"%d" % number for number in range(10)]
         for data in expected:
@@ -31,7 +31,7 @@ class LossTests(SynchronousTestCase):
         self.group.heal()
         self.assert_alike(expected)
 
-    def test_one_lost_of_many(self) -> None:
+    def test_one_lost_message_of_many_is_sent_again(self) -> None:
         for lost in range(10):
             data = b"lost %d" % lost
             self.group.propose(data)
@@ -42,7 +42,7 @@ class LossTests(SynchronousTestCase):
             self.group.settle()
         self.assert_alike([b"%s %d" % (word, number) for number in range(10) for word in (b"lost", b"after")])
 
-    def test_lost_answers(self) -> None:
+    def test_lost_answers_do_no_harm(self) -> None:
         self.group.passes = lambda each: not isinstance(each.message, AppendReply)
         self.group.propose(b"x")
         self.group.settle()
@@ -50,7 +50,7 @@ class LossTests(SynchronousTestCase):
         self.group.heal()
         self.assert_alike([b"x"])
 
-    def test_a_lost_commit_index(self) -> None:
+    def test_lost_commit_index_is_sent_again(self) -> None:
         index = self.group.propose(b"x")
         self.group.passes = lambda each: getattr(each.message, "commit", 0) < index
         self.group.settle()
@@ -73,7 +73,7 @@ class LossTests(SynchronousTestCase):
             self.group.advance(20 * TIMING.heartbeat_seconds)
             self.assert_alike(expected)
 
-    def test_a_machine_that_crashed_with_entries_not_written(self) -> None:
+    def test_machine_that_crashed_before_a_write_gets_the_entries_again(self) -> None:
         self.group.machines["b"].slow = True
         self.group.propose(b"x")
         self.group.settle()
@@ -81,8 +81,8 @@ class LossTests(SynchronousTestCase):
         self.group.start("b")
         self.assert_alike([b"x"])
 
-    def test_a_lost_connection(self) -> None:
-        """The window is empty then, and what comes late of it does no harm."""
+    def test_lost_connection_loses_no_entries(self) -> None:
+        """The window is empty then, and messages that arrive late do no harm."""
         late: list[Sent] = []
 
         def hold_back(letter: Sent) -> bool:
@@ -100,7 +100,7 @@ class LossTests(SynchronousTestCase):
             self.group.deliver(letter)
         self.assert_alike([b"%d" % number for number in range(5)])
 
-    def test_a_connection_lost_over_and_over(self) -> None:
+    def test_connection_that_is_lost_over_and_over_loses_no_entries(self) -> None:
         for number in range(20):
             self.group.propose(b"%d" % number)
             self.group["a"].unreachable("b")
@@ -108,7 +108,7 @@ class LossTests(SynchronousTestCase):
             self.group.advance(TIMING.heartbeat_seconds)
         self.assert_alike([b"%d" % number for number in range(20)])
 
-    def test_a_machine_that_was_away_for_long(self) -> None:
+    def test_machine_that_was_away_for_long_catches_up(self) -> None:
         self.group.crash("b")
         expected = [b"%d" % number for number in range(1_000)]
         for data in expected:

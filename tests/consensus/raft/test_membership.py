@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: changes of the group, one voter at a time (Raft dissertation, chapter 4).
+Tests of L{etcd_twisted.consensus.raft.core}: changes of the group, one voter at a time (Raft dissertation, chapter 4).
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +15,7 @@ def group_of(voters: str, learners: str = "") -> Configuration:
 
 
 def leading(voters: str = "abc", learners: str = "") -> Machine:
-    """Machine a, which leads and has committed in its term."""
+    """Returns machine a, which leads and has committed in its term."""
     machine = alone("a", voters, [1], learners=learners)
     elect(machine)
     for voter in voters[1:]:
@@ -26,16 +26,16 @@ def leading(voters: str = "abc", learners: str = "") -> Machine:
 
 
 class ProposalTests(SynchronousTestCase):
-    """Section 4.1."""
+    """Tests of proposed configurations (section 4.1)."""
 
-    def test_it_counts_as_soon_as_it_is_in_the_log(self) -> None:
+    def test_configuration_counts_as_soon_as_it_is_in_the_log(self) -> None:
         """A server always uses the latest configuration in its log, whether or not the entry is committed."""
         core = leading().core
         index = core.propose_configuration(group_of("abcd"), 0.0)
         self.assertEqual((core.configuration, core.configuration_index), (group_of("abcd"), index))
         self.assertEqual([each for _, each in core.log.configurations], [group_of("abc"), group_of("abcd")])
 
-    def test_the_new_quorum_has_to_have_it(self) -> None:
+    def test_new_quorum_commits_a_configuration(self) -> None:
         for voters, acknowledging, commits in (
             ("abcd", "b", False),
             ("abcd", "bd", True),
@@ -53,7 +53,7 @@ class ProposalTests(SynchronousTestCase):
                 core.receive(voter, AppendReply(2, 1, index, index), 0.0)
             self.assertEqual(core.commit_index, index if commits else index - 1, (voters, acknowledging))
 
-    def test_one_at_a_time(self) -> None:
+    def test_configurations_are_changed_one_at_a_time(self) -> None:
         core = leading().core
         for voters in ("abcde", "a", "abd", "", "bcd"):
             with self.assertRaisesRegex(ConfigurationError, "only one voter at a time"):
@@ -63,7 +63,7 @@ class ProposalTests(SynchronousTestCase):
                 core.propose_configuration(group_of(voters, learners), 0.0)
         self.assertEqual(core.last_index, 2)
 
-    def test_one_after_the_other(self) -> None:
+    def test_configurations_are_changed_one_after_the_other(self) -> None:
         machine = leading()
         core = machine.core
         index = core.propose_configuration(group_of("abcd"), 0.0)
@@ -74,20 +74,20 @@ class ProposalTests(SynchronousTestCase):
             core.receive(voter, AppendReply(2, 1, index, index), 0.0)
         self.assertEqual(core.propose_configuration(group_of("abc"), 0.0), index + 1)
 
-    def test_none_before_the_leader_has_committed_in_its_term(self) -> None:
-        """Ongaro's correction of 2015: else two groups of the same term could go on without each other."""
+    def test_no_change_before_the_leader_has_committed_in_its_term(self) -> None:
+        """By Ongaro's correction of 2015, two groups of the same term could otherwise go on without each other."""
         machine = alone("a", "abc", [1])
         elect(machine)
         with self.assertRaisesRegex(ConfigurationError, "another change"):
             machine.core.propose_configuration(group_of("abcd"), 0.0)
 
-    def test_only_by_a_leader_that_stays(self) -> None:
+    def test_no_change_by_a_leader_that_transfers_its_leadership(self) -> None:
         self.assertRaises(NotLeaderError, alone("a", "abc").core.propose_configuration, group_of("ab"), 0.0)
         core = leading().core
         self.assertTrue(core.transfer(0.0))
         self.assertRaises(NotLeaderError, core.propose_configuration, group_of("ab"), 0.0)
 
-    def test_what_is_said_of_the_members_may_change_alone(self) -> None:
+    def test_data_about_members_may_change_alone(self) -> None:
         core = leading().core
         index = core.propose_configuration(group_of("cab"), 0.0)
         self.assertEqual(core.configuration_index, index)
@@ -98,12 +98,12 @@ class FollowerTests(SynchronousTestCase):
         new = entry(index, term, encode_configuration(group_of(voters)), EntryKind.CONFIGURATION)
         return Append(term, 1, index - 1, 1, 0, (new,))
 
-    def test_it_takes_it_on_from_the_log(self) -> None:
+    def test_follower_uses_the_configuration_in_its_log(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.receive("b", self.configured(2, 1, "abcd"), 0.0)
         self.assertEqual((machine.core.configuration, machine.core.commit_index), (group_of("abcd"), 0))
 
-    def test_it_falls_back_when_the_entry_is_replaced(self) -> None:
+    def test_follower_falls_back_when_a_configuration_is_replaced(self) -> None:
         machine = alone("a", "abc", [1])
         core = machine.core
         core.receive("b", self.configured(2, 1, "abcd"), 0.0)
@@ -112,7 +112,7 @@ class FollowerTests(SynchronousTestCase):
         core.receive("c", self.configured(2, 3, "ab"), 0.0)
         self.assertEqual((core.configuration, core.configuration_index), (group_of("ab"), 2))
 
-    def test_it_is_found_again_after_a_restart(self) -> None:
+    def test_configuration_is_found_again_after_a_restart(self) -> None:
         group = Group("abc")
         group.elect("a")
         group["a"].propose_configuration(group_of("abcd"), group.now)
@@ -121,8 +121,10 @@ class FollowerTests(SynchronousTestCase):
         group.start("b")
         self.assertEqual(group["b"].configuration, group_of("abcd"))
 
-    def test_who_is_taken_out_is_a_member_until_that_is_committed(self) -> None:
-        """Its own change may be the one that is not, and then a machine that it takes out may lead."""
+    def test_removed_machine_is_a_member_until_the_removal_is_committed(self) -> None:
+        """
+        The machine's own change may be the one that is not committed, and then a machine that it removes may lead.
+        """
         machine = alone("a", "abc", [1])
         core = machine.core
         core.receive("b", self.configured(2, 1, "ab"), 0.0)
@@ -130,14 +132,14 @@ class FollowerTests(SynchronousTestCase):
         core.receive("b", Append(1, 1, 2, 1, 2), 0.0)
         self.assertEqual([core.has_member(each) for each in "abcd"], [True, True, False, False])
 
-    def test_its_voters_are_asked_and_no_others(self) -> None:
+    def test_candidate_asks_only_the_voters_of_its_configuration(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.receive("b", self.configured(2, 1, "abd"), 0.0)
         machine.core.campaign(LONG)
         asked = [to for to, message in sent(machine, LONG) if isinstance(message, VoteRequest)]
         self.assertEqual(asked, ["b", "d"])
 
-    def test_who_is_asked_need_not_know_who_asks(self) -> None:
+    def test_voter_need_not_know_the_candidate(self) -> None:
         """Servers process incoming RPC requests without consulting their current configuration."""
         machine = alone("a", "abc", [1])
         machine.core.receive("x", VoteRequest(2, 1, 1), 0.0)
@@ -146,12 +148,12 @@ class FollowerTests(SynchronousTestCase):
 
 
 class LearnerTests(SynchronousTestCase):
-    """Section 4.2.1."""
+    """Tests of learners (section 4.2.1)."""
 
-    def test_they_get_the_log_and_do_not_count(self) -> None:
+    def test_learners_get_the_log_and_do_not_count(self) -> None:
         machine = leading("abc", "de")
         index = machine.core.propose(b"x")
-        self.assertEqual([to for to, _ in sent(machine)], ["b", "c"])  # d and e have not said yet what they have
+        self.assertEqual([to for to, _ in sent(machine)], ["b", "c"])  # d and e have not answered yet what they have.
         for learner in "de":
             machine.core.receive(learner, AppendReply(2, 1, index, index), 0.0)
         self.assertEqual(machine.core.commit_index, index - 1)
@@ -181,7 +183,7 @@ class LearnerTests(SynchronousTestCase):
         group.advance(5 * LONG)
         self.assertIn(group.leader(), "bc")
 
-    def test_what_is_known_of_a_machine_stays_when_it_gets_a_vote(self) -> None:
+    def test_progress_of_a_machine_stays_when_it_gets_a_vote(self) -> None:
         machine = leading("abc", "d")
         core = machine.core
         core.receive("d", AppendReply(2, 1, 2, 2), 0.0)
@@ -190,7 +192,7 @@ class LearnerTests(SynchronousTestCase):
         core.propose_configuration(group_of("abcd"), 0.0)
         self.assertIs(core.leadership.progress["d"], before)
 
-    def test_one_that_takes_a_step_back_to_learner(self) -> None:
+    def test_voter_becomes_a_learner(self) -> None:
         group = Group("abc")
         group.elect("a")
         group["a"].propose_configuration(group_of("ab", "c"), group.now)
@@ -202,18 +204,18 @@ class LearnerTests(SynchronousTestCase):
 
 
 class RemovalTests(SynchronousTestCase):
-    """Section 4.2.2 and 4.2.3."""
+    """Tests of removed machines (sections 4.2.2 and 4.2.3)."""
 
-    def test_a_machine_that_is_out_gets_nothing_more(self) -> None:
+    def test_removed_machine_gets_nothing_more(self) -> None:
         machine = leading()
         core = machine.core
         core.propose_configuration(group_of("ab"), 0.0)
         self.assertEqual([to for to, _ in sent(machine)], ["b"])
-        core.receive("c", AppendReply(2, 99, 2, 2), 0.0)  # what it said before
+        core.receive("c", AppendReply(2, 99, 2, 2), 0.0)  # It sent this before.
         assert core.leadership is not None
         self.assertEqual(list(core.leadership.progress), ["b"])
 
-    def test_it_does_not_disturb_the_others(self) -> None:
+    def test_removed_machine_does_not_disrupt_the_others(self) -> None:
         group = Group("abc")
         group.elect("a")
         group["a"].propose_configuration(group_of("ab"), group.now)
@@ -221,8 +223,8 @@ class RemovalTests(SynchronousTestCase):
         self.assertEqual(group.leaders, {1: "a"})
         self.assertEqual(group["c"].term, 1)
 
-    def test_the_last_but_one_may_be_dead(self) -> None:
-        """As long as a quorum of those that are left is there."""
+    def test_dead_machine_may_be_removed(self) -> None:
+        """The change is committed as long as there is a quorum of the remaining machines."""
         group = Group("abc")
         group.elect("a")
         group.crash("c")
@@ -237,7 +239,7 @@ class RemovalTests(SynchronousTestCase):
         self.assertEqual(group.leaders_now(), ["a"])
 
     def test_a_leader_leads_until_its_own_removal_is_committed(self) -> None:
-        """It manages a cluster that does not include itself, and does not count itself in majorities."""
+        """The leader manages a cluster that does not include itself, and does not count itself in majorities."""
         machine = leading()
         core = machine.core
         index = core.propose_configuration(group_of("bc"), 0.0)
@@ -254,7 +256,7 @@ class RemovalTests(SynchronousTestCase):
         self.assertEqual(commits, {"b": index, "c": index})
         self.assertIsInstance(messages[-1][1], TimeoutNow)
 
-    def test_what_is_committed_before_that_does_not_end_it(self) -> None:
+    def test_earlier_commits_do_not_end_the_leadership_of_a_removed_leader(self) -> None:
         machine = leading()
         core = machine.core
         before = core.propose(b"x")
@@ -264,7 +266,7 @@ class RemovalTests(SynchronousTestCase):
             core.receive(other, AppendReply(2, 1, before, before), 0.0)
         self.assertEqual((core.role, core.commit_index), (Role.LEADER, before))
 
-    def test_another_leads_at_once(self) -> None:
+    def test_another_machine_leads_at_once_after_the_removal_of_the_leader(self) -> None:
         group = Group("abc")
         group.elect("a")
         group["a"].propose_configuration(group_of("bc"), group.now)
@@ -278,7 +280,7 @@ class RemovalTests(SynchronousTestCase):
         group.advance(10 * LONG)
         self.assertEqual(len(group.leaders), 2)
 
-    def test_also_from_two(self) -> None:
+    def test_leader_of_two_may_be_removed(self) -> None:
         group = Group("ab")
         group.elect("a")
         group["a"].propose_configuration(group_of("b"), group.now)
@@ -288,8 +290,8 @@ class RemovalTests(SynchronousTestCase):
         group.settle()
         self.assertEqual(group.states()["b"], [b"x"])
 
-    def test_one_that_only_itself_knows_to_be_out_can_still_be_elected(self) -> None:
-        """Else nobody could: it has the longer log, and the others wait for its vote."""
+    def test_machine_that_alone_knows_of_its_removal_can_be_elected(self) -> None:
+        """Otherwise nobody could be elected: it has the longer log, and the others wait for its vote."""
         group = Group("ab")
         group.elect("a")
         group.isolate("a")
@@ -306,7 +308,7 @@ class RemovalTests(SynchronousTestCase):
         group.settle()
         self.assertEqual(group.states()["b"], [b"x"])
 
-    def test_not_once_that_is_committed(self) -> None:
+    def test_machine_can_not_be_elected_once_its_removal_is_committed(self) -> None:
         group = Group("abc")
         group.elect("a")
         group["a"].propose_configuration(group_of("bc"), group.now)
@@ -315,7 +317,7 @@ class RemovalTests(SynchronousTestCase):
         group["a"].receive("b", TimeoutNow(group["a"].term), group.now)
         self.assertEqual(group["a"].role, Role.FOLLOWER)
 
-    def test_a_removal_that_is_replaced_did_not_happen(self) -> None:
+    def test_removal_that_is_replaced_has_no_effect(self) -> None:
         group = Group("abc")
         group.elect("a")
         group.isolate("a")
@@ -329,8 +331,8 @@ class RemovalTests(SynchronousTestCase):
 
 
 class QuorumTests(SynchronousTestCase):
-    def test_one_that_was_alone_has_had_its_quorum_all_the_time(self) -> None:
-        """However long ago it was elected."""
+    def test_single_voter_has_had_its_quorum_all_the_time(self) -> None:
+        """The machine has had its quorum however long ago it was elected."""
         machine = leading("a")
         core = machine.core
         core.propose_configuration(group_of("ab"), 1_000.0)
@@ -339,7 +341,7 @@ class QuorumTests(SynchronousTestCase):
         core.tick(1_000.0 + LONG)
         self.assertEqual(core.role, Role.FOLLOWER)
 
-    def test_from_one_to_five_and_back(self) -> None:
+    def test_group_grows_from_one_to_five_and_shrinks_again(self) -> None:
         group = Group("a")
         group.elect("a")
         steps = ["ab", "abc", "abcd", "abcde", "bcde", "cde", "cd", "d"]
@@ -367,7 +369,7 @@ class QuorumTests(SynchronousTestCase):
         group.settle()
         self.assertEqual(group.states()["a"], [b"x"])
 
-    def test_a_vote_of_one_that_is_out_does_not_count(self) -> None:
+    def test_vote_of_a_removed_machine_does_not_count(self) -> None:
         machine = alone("a", "abc", [1], HardState(1))
         new = entry(2, 1, encode_configuration(group_of("ab")), EntryKind.CONFIGURATION)
         machine.core.receive("b", Append(1, 1, 1, 1, 0, (new,)), 0.0)

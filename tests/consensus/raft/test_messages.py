@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.messages}.
+Tests of L{etcd_twisted.consensus.raft.messages}.
 """
 
 import msgspec
@@ -49,8 +49,11 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 
 
 class OrderTests(SynchronousTestCase):
-    def test_what_may_overtake_entries(self) -> None:
-        """Not what is of use only behind them: who is told to stand should have the last ones."""
+    def test_some_messages_may_overtake_entries(self) -> None:
+        """
+        What is only useful after the entries does not overtake them: a machine that is told to stand should have the
+        last ones.
+        """
         for message, ahead in (
             (VoteRequest(1, 2, 3), True),
             (VoteReply(1, True), True),
@@ -65,11 +68,11 @@ class OrderTests(SynchronousTestCase):
 
 class RoundTripTests(SynchronousTestCase):
     @given(st.lists(MESSAGES, max_size=5))
-    def test_what_is_encoded_is_decoded(self, messages: list[Message]) -> None:
+    def test_encoded_messages_are_decoded(self, messages: list[Message]) -> None:
         self.assertEqual(decode_messages(encode_messages(messages)), messages)
 
-    def test_layout(self) -> None:
-        """It must not change without a new protocol version, but for fields added at the end."""
+    def test_layout_of_messages_is_fixed(self) -> None:
+        """The layout must not change without a new protocol version, except by fields that are added at the end."""
         for message, layout in (
             (VoteRequest(1, 2, 3), ["vote", 1, 2, 3, False, False]),
             (VoteReply(1, True), ["voted", 1, True, False]),
@@ -80,26 +83,26 @@ class RoundTripTests(SynchronousTestCase):
         ):
             self.assertEqual(msgspec.msgpack.decode(encode_messages([message])), [layout])
 
-    def test_fields_of_the_future_are_passed_over(self) -> None:
+    def test_unknown_additional_fields_are_ignored(self) -> None:
         payload = msgspec.msgpack.encode([["now", 1, "later"], ["voted", 2, True]])
         self.assertEqual(decode_messages(payload), [TimeoutNow(1), VoteReply(2, True)])
 
 
 class RefusalTests(SynchronousTestCase):
-    """Whatever comes, it is messages or a L{ValueError} of one line."""
+    """Any payload is decoded to messages or raises a L{ValueError} with one line."""
 
     def assert_refused(self, payload: bytes) -> None:
         with self.assertRaisesRegex(ValueError, "^no Raft messages: ") as caught:
             decode_messages(payload)
         self.assertNotIn("\n", str(caught.exception))
 
-    def test_garbage(self) -> None:
+    def test_garbage_is_refused(self) -> None:
         deep = b"\x91\x93\xa3now\x01" + b"\x91" * 100_000
         large = b"\xdd\xff\xff\xff\xff"
         for payload in (b"", b"GET / HTTP/1.1\r\n", b"\xc1", b"\x91\x91\xa3\xff\xff\xff", large, deep):
             self.assert_refused(payload)
 
-    def test_what_no_cluster_says(self) -> None:
+    def test_impossible_messages_are_refused(self) -> None:
         for message in (
             ["now", -1],
             ["now", (1 << 48) + 1],
@@ -115,7 +118,7 @@ class RefusalTests(SynchronousTestCase):
             self.assert_refused(msgspec.msgpack.encode([message]))
         self.assert_refused(msgspec.msgpack.encode({}))
 
-    def test_entries_that_do_not_follow_each_other(self) -> None:
+    def test_entries_that_do_not_follow_each_other_are_refused(self) -> None:
         for append in (
             Append(3, 1, 5, 2, 0, entries_of([2], 5)),
             Append(3, 1, 5, 2, 0, entries_of([2], 7)),
@@ -127,23 +130,23 @@ class RefusalTests(SynchronousTestCase):
         ):
             self.assert_refused(encode_messages([append]))
 
-    def test_a_configuration_that_is_none(self) -> None:
+    def test_bad_configuration_is_refused(self) -> None:
         for data in (b"", b"x", encode_configuration(Configuration(()))[:-1], b"\x91\x91\x01"):
             new = entry(1, 1, data, EntryKind.CONFIGURATION)
             self.assert_refused(encode_messages([Append(1, 1, 0, 0, 0, (new,))]))
 
-    def test_what_is_refused_is_told_in_one_line(self) -> None:
-        """Whatever was sent: it goes into the log."""
+    def test_refusal_is_one_line(self) -> None:
+        """The error goes into the log, so it is one line whatever was sent."""
         error = self.assertRaises(ValueError, decode_messages, msgspec.msgpack.encode([["\nforged", 1]]))
         self.assertIn("forged", str(error))
         self.assertTrue(str(error).isprintable())
 
     @given(st.binary(max_size=200))
-    def test_any_bytes(self, payload: bytes) -> None:
+    def test_any_bytes_are_decoded_or_refused(self, payload: bytes) -> None:
         self.decode_or_refuse(payload)
 
     @given(st.lists(MESSAGES, min_size=1, max_size=3), st.data())
-    def test_messages_that_were_damaged(self, messages: list[Message], data: st.DataObject) -> None:
+    def test_damaged_messages_are_decoded_or_refused(self, messages: list[Message], data: st.DataObject) -> None:
         payload = bytearray(encode_messages(messages))
         for _ in range(data.draw(st.integers(1, 3))):
             payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))

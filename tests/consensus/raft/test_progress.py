@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.progress}.
+Tests of L{etcd_twisted.consensus.raft.progress}.
 """
 
 from collections import deque
@@ -13,18 +13,18 @@ from etcd_twisted.consensus.raft.progress import Phase, Progress
 
 
 class PhaseTests(SynchronousTestCase):
-    def test_at_first_it_is_asked_what_it_has(self) -> None:
+    def test_follower_is_probed_at_first(self) -> None:
         fresh = Progress(8, 0.0)
         self.assertEqual((fresh.phase, fresh.next, fresh.match, fresh.asking), (Phase.PROBE, 8, 0, True))
         self.assertFalse(fresh.has_room)
 
-    def test_it_is_never_asked_about_what_it_is_known_to_have(self) -> None:
+    def test_follower_is_never_probed_for_what_it_is_known_to_have(self) -> None:
         one = Progress(8, 0.0)
         one.matched(5)
         one.probe(2)
         self.assertEqual((one.next, one.asking), (6, True))
 
-    def test_nothing_is_on_its_way_in_a_new_phase(self) -> None:
+    def test_nothing_is_in_flight_in_a_new_phase(self) -> None:
         one = Progress(1, 0.0)
         for begin in (lambda: one.probe(2), one.replicate, lambda: one.await_snapshot(3)):
             one.replicate()
@@ -36,7 +36,7 @@ class PhaseTests(SynchronousTestCase):
             one.replicate()
             self.assertTrue(one.has_room)
 
-    def test_what_it_needs_follows_what_it_has_or_will_have(self) -> None:
+    def test_next_entries_follow_those_that_a_follower_has_or_will_have(self) -> None:
         one = Progress(8, 0.0)
         one.matched(5)
         self.assertEqual(one.needed, 6)
@@ -56,8 +56,8 @@ class WindowTests(SynchronousTestCase):
             max_size=60,
         )
     )
-    def test_against_a_model(self, steps: list[tuple[str, int, int]]) -> None:
-        """What is on its way is what was sent and is not known to have arrived."""
+    def test_window_agrees_with_a_model(self, steps: list[tuple[str, int, int]]) -> None:
+        """What is in flight is what was sent and is not known to have arrived."""
         self.patch(progress, "MOST_IN_FLIGHT", 4)
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 50)
         one = Progress(1, 0.0)

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.consensus.raft.core}: reads that need no entry of the log (Raft dissertation, section 6.4): by a round
-of heartbeats, and under the lease.
+Tests of L{etcd_twisted.consensus.raft.core}: reads that need no log entry (Raft dissertation, section 6.4), by a round
+of heartbeats or under the lease.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +13,9 @@ from tests.consensus.raft.group import LONG, TIMING, Group, Machine, Sent, alone
 
 
 def leading(voters: str = "abc", learners: str = "") -> Machine:
-    """Machine a, which leads and has committed in its term; it has begun one round of heartbeats, at time 0."""
+    """
+    Returns machine a, which leads and has committed in its term; it has begun one round of heartbeats, at time 0.
+    """
     machine = alone("a", voters, [1], learners=learners)
     elect(machine)
     for voter in voters[1:]:
@@ -24,7 +26,7 @@ def leading(voters: str = "abc", learners: str = "") -> Machine:
 
 
 def round_of(messages: list[Outgoing]) -> int:
-    """The round that was begun."""
+    """Returns the round that was begun."""
     (number,) = {message.round for _, message in messages if isinstance(message, Append)}
     return number
 
@@ -35,7 +37,7 @@ class ReadIndexTests(SynchronousTestCase):
     def test_only_a_leader_takes_reads(self) -> None:
         self.assertRaises(NotLeaderError, alone("a", "abc").core.read, 1)
 
-    def test_a_quorum_has_to_answer_a_round_that_began_after_it(self) -> None:
+    def test_quorum_has_to_answer_a_round_that_began_after_the_read(self) -> None:
         for voters, learners, answering, answered in (
             ("ab", "", "", False),
             ("ab", "", "b", True),
@@ -92,22 +94,22 @@ class ReadIndexTests(SynchronousTestCase):
         machine.core.receive("b", AppendReply(2, number, 2, 2), TIMING.heartbeat_seconds)
         self.assertEqual(machine.core.to_answer(), [(7, 2)])
 
-    def test_a_rejection_is_an_answer_too(self) -> None:
-        """It follows, whatever it has of the log."""
+    def test_rejection_confirms_a_read_too(self) -> None:
+        """The machine follows the leader, whatever it has of the log."""
         machine = leading()
         machine.core.read(7)
         number = round_of(sent(machine))
         machine.core.receive("b", AppendReply(2, number, 0, 2, True), 0.0)
         self.assertEqual(machine.core.to_answer(), [(7, 2)])
 
-    def test_no_log_entry_is_written(self) -> None:
+    def test_reads_write_no_log_entry(self) -> None:
         machine = leading()
         machine.core.read(7)
         self.assertIsNone(machine.core.to_persist())
         self.assertEqual(machine.core.last_index, 2)
 
     def test_a_leader_that_has_committed_nothing_in_its_term_waits(self) -> None:
-        """It may not yet know of everything that is committed."""
+        """The leader may not yet know of everything that is committed."""
         machine = alone("a", "abc", [1])
         elect(machine)
         core = machine.core
@@ -118,8 +120,8 @@ class ReadIndexTests(SynchronousTestCase):
         core.receive("b", AppendReply(2, number, 2, 2), 0.0)
         self.assertEqual(core.to_answer(), [(7, 2)])
 
-    def test_it_names_what_must_be_applied_before(self) -> None:
-        """As of when it is answered: that is not less than when it was asked."""
+    def test_confirmed_read_has_the_index_to_apply_first(self) -> None:
+        """The index is that of the time of the answer, which is not less than that of the time of the request."""
         machine = leading()
         core = machine.core
         core.propose(b"x")
@@ -128,7 +130,7 @@ class ReadIndexTests(SynchronousTestCase):
         core.receive("b", AppendReply(2, number, 3, 3), 0.0)
         self.assertEqual(core.to_answer(), [(7, 3)])
 
-    def test_one_alone_asks_nobody(self) -> None:
+    def test_single_voter_confirms_reads_alone(self) -> None:
         machine = alone("a", "a", [1])
         core = machine.core
         core.campaign(0.0)
@@ -142,7 +144,7 @@ class ReadIndexTests(SynchronousTestCase):
         core.read(8)
         self.assertEqual(core.to_answer(), [(8, 2)])
 
-    def test_who_leads_no_longer_never_answers(self) -> None:
+    def test_deposed_leader_never_answers_reads(self) -> None:
         machine = leading()
         machine.core.read(7)
         number = round_of(sent(machine))
@@ -152,8 +154,8 @@ class ReadIndexTests(SynchronousTestCase):
         elect(machine)
         self.assertEqual(machine.core.to_answer(), [])
 
-    def test_a_leader_that_was_replaced_can_not_be_fooled(self) -> None:
-        """What the others have answered before they followed another comes in late."""
+    def test_replaced_leader_is_not_fooled_by_late_answers(self) -> None:
+        """Answers of the others from before they followed another leader arrive late."""
         group = Group("abc")
         group.elect("a")
         late: list[Sent] = []
@@ -182,9 +184,9 @@ class ReadIndexTests(SynchronousTestCase):
 
 
 class LeaseTests(SynchronousTestCase):
-    """Section 6.4.1: nobody else can lead for a while after a quorum was heard."""
+    """Nobody else can lead for a while after a quorum has answered (section 6.4.1)."""
 
-    def test_it_begins_when_an_entry_of_the_term_is_committed(self) -> None:
+    def test_lease_begins_when_an_entry_of_the_term_is_committed(self) -> None:
         machine = alone("a", "abc", [1])
         elect(machine)
         self.assertFalse(machine.core.holds_lease(0.0))
@@ -193,15 +195,15 @@ class LeaseTests(SynchronousTestCase):
         machine.core.receive("b", AppendReply(2, 1, 2, 2), 0.0)
         self.assertTrue(machine.core.holds_lease(0.0))
 
-    def test_it_ends_before_anybody_else_can_be_elected(self) -> None:
-        """Also with clocks that differ."""
+    def test_lease_ends_before_another_machine_can_be_elected(self) -> None:
+        """This also holds with clocks that run at different speeds."""
         core = leading().core
         end = LEASE_ELECTIONS * TIMING.election_timeout_seconds
         self.assertTrue(core.holds_lease(end - 0.001))
         self.assertFalse(core.holds_lease(end))
         self.assertLess(end, TIMING.election_timeout_seconds)
 
-    def test_a_quorum_renews_it_as_of_when_it_was_asked(self) -> None:
+    def test_lease_is_renewed_as_of_the_time_of_the_request(self) -> None:
         machine = leading("abcde")
         number = round_of(sent(machine, TIMING.heartbeat_seconds))
         end = TIMING.heartbeat_seconds + LEASE_ELECTIONS * TIMING.election_timeout_seconds
@@ -211,27 +213,27 @@ class LeaseTests(SynchronousTestCase):
         self.assertTrue(machine.core.holds_lease(end - 0.001))
         self.assertFalse(machine.core.holds_lease(end))
 
-    def test_heartbeats_renew_it_for_ever(self) -> None:
+    def test_heartbeats_renew_the_lease_for_ever(self) -> None:
         group = Group("abc")
         group.elect("a")
         for _ in range(100):
             group.advance(0.013)
             self.assertTrue(group["a"].holds_lease(group.now))
 
-    def test_one_alone_always_holds_it(self) -> None:
+    def test_single_voter_always_holds_the_lease(self) -> None:
         machine = leading("a")
         self.assertTrue(machine.core.holds_lease(1e6))
         machine.core.propose_configuration(Configuration(("a", "b")), 1e6)
         self.assertTrue(machine.core.holds_lease(1e6))
         self.assertFalse(machine.core.holds_lease(1e6 + TIMING.election_timeout_seconds))
 
-    def test_a_follower_holds_none(self) -> None:
+    def test_follower_holds_no_lease(self) -> None:
         group = Group("abc")
         group.elect("a")
         self.assertFalse(group["b"].holds_lease(group.now))
 
-    def test_it_ends_for_good_when_another_is_told_to_stand(self) -> None:
-        """Whatever becomes of that: it may stand late, and nobody makes it wait."""
+    def test_lease_ends_for_good_with_a_transfer(self) -> None:
+        """The lease ends whatever becomes of the transfer: the target may stand late, and nobody makes it wait."""
         group = Group("abc")
         group.elect("a")
         group.advance(TIMING.heartbeat_seconds)
@@ -245,8 +247,8 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual((group["a"].role, group["a"].leads), (Role.LEADER, True))
         self.assertFalse(group["a"].holds_lease(group.now))
 
-    def test_two_never_hold_it(self) -> None:
-        """However long a leader that is cut off is not aware of it."""
+    def test_two_machines_never_hold_the_lease(self) -> None:
+        """This holds however long a leader that is cut off does not notice it."""
         group = Group("abc")
         group.elect("a")
         group.advance(TIMING.heartbeat_seconds)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: log replication (Raft paper, section 5.3), on both sides.
+Tests of L{etcd_twisted.consensus.raft.core}: log replication (Raft paper, section 5.3), on both sides.
 """
 
 from hypothesis import given
@@ -14,7 +14,7 @@ from tests.consensus.raft.group import TIMING, Group, Machine, Sent, alone, elec
 
 
 def follower(terms: list[int], term: int = 0) -> Machine:
-    """Machine a, which b leads."""
+    """Returns machine a, which b leads."""
     return alone("a", "abc", terms, HardState(term or max(terms, default=0)))
 
 
@@ -25,14 +25,14 @@ def terms_of(machine: Machine) -> list[int]:
 
 class FollowerTests(SynchronousTestCase):
     def answer(self, machine: Machine, append: Append) -> Message:
-        """What it answers when everything is durable."""
+        """Returns what it answers when everything is durable."""
         machine.core.receive("b", append, 0.0)
         (answer,) = sent(machine)
         self.assertEqual(answer[0], "b")
         assert isinstance(answer[1], AppendReply)
         return answer[1]
 
-    def test_consistency_check(self) -> None:
+    def test_follower_refuses_entries_after_a_mismatch(self) -> None:
         """If the follower does not find an entry with the same index and term, then it refuses the new entries."""
         for terms, prev_index, prev_term, rejected, hint in (
             ([1, 2, 2], 0, 0, False, None),
@@ -53,16 +53,16 @@ class FollowerTests(SynchronousTestCase):
             else:
                 self.assertEqual(reply, AppendReply(3, 7, prev_index, prev_index), append)
 
-    def test_what_tells_the_commit_index_alone(self) -> None:
-        """It is not answered, unless what came before is not there."""
+    def test_message_with_the_commit_index_alone_is_not_answered(self) -> None:
+        """Such a message is not answered, unless the entries before it are missing."""
         machine = follower([1, 2, 2], 3)
         machine.core.receive("b", Append(3, 0, 3, 2, 2), 0.0)
         self.assertEqual((sent(machine), machine.core.commit_index), ([], 2))
         machine.core.receive("b", Append(3, 0, 4, 3, 4), 0.0)
         self.assertEqual(sent(machine), [("b", AppendReply(3, 0, 3, 4, True, 3, 2))])
 
-    def test_entries_that_contradict_make_place(self) -> None:
-        """It deletes the existing entry and all that follow it."""
+    def test_conflicting_entries_are_replaced(self) -> None:
+        """The follower deletes the existing entry and all that follow it."""
         for prev_index, prev_term, new, expected, written in (
             (2, 2, [3], [1, 2, 3], [3]),
             (1, 1, [3, 4], [1, 3, 4], [3, 4]),
@@ -83,8 +83,8 @@ class FollowerTests(SynchronousTestCase):
             last = prev_index + len(new)
             self.assertEqual(machine.core.to_send(0.0), [("b", AppendReply(4, 7, last, last))])
 
-    def test_what_is_committed_is_compared_with_nothing(self) -> None:
-        """An old message that comes late is answered, and takes nothing back."""
+    def test_committed_entries_are_not_compared(self) -> None:
+        """An old message that arrives late is answered, and takes nothing back."""
         machine = follower([1, 1, 1, 1])
         self.answer(machine, Append(1, 2, 4, 1, 4))
         reply = self.answer(machine, Append(1, 1, 1, 1, 1, entries_of([1], 2)))
@@ -121,8 +121,8 @@ class FollowerTests(SynchronousTestCase):
         core.receive("b", Append(1, 2, 3, 1, 0), 0.0)
         self.assertEqual(core.to_send(0.0), [("b", AppendReply(1, 2, 1, 3))])
 
-    def test_an_entry_of_which_the_leader_may_have_another_is_not_acknowledged(self) -> None:
-        """Nothing says that what is behind the last entry compared is the leader's."""
+    def test_entry_that_may_not_be_the_leaders_is_not_acknowledged(self) -> None:
+        """Nothing says that what follows the last entry compared is the leader's."""
         machine = follower([1, 1, 1], 2)
         self.assertEqual(self.answer(machine, Append(2, 1, 2, 1, 0)), AppendReply(2, 1, 2, 2))
         self.assertEqual(self.answer(machine, Append(3, 1, 1, 1, 0)), AppendReply(3, 1, 1, 1))
@@ -136,7 +136,7 @@ class FollowerTests(SynchronousTestCase):
             core.receive("c", Append(2, 1, 2, 1, 0, entries_of([2], 3)), 0.0)
             if sync_first:
                 machine.sync(0.0)
-                self.assertEqual(core.to_send(0.0), [])  # term 2 is not durable
+                self.assertEqual(core.to_send(0.0), [])  # Term 2 is not durable.
                 core.receive("c", Append(2, 2, 2, 1, 0), 0.0)
             machine.save(0.0)
             answers = [message for _, message in core.to_send(0.0)]
@@ -145,8 +145,8 @@ class FollowerTests(SynchronousTestCase):
             self.assertEqual([each.term for each in machine.disk.entries], [1, 1, 2])
             self.assertEqual(core.last_index, 3)
 
-    def test_replaced_and_grown_again_before_the_first_write_is_done(self) -> None:
-        """The record that is on its way goes further than what of it still counts."""
+    def test_log_is_replaced_and_grows_again_before_the_first_write_is_done(self) -> None:
+        """The record that is being written contains more than what of it still counts."""
         machine = follower([1])
         core = machine.core
         core.receive("b", Append(1, 1, 1, 1, 0, entries_of([1] * 5, 2)), 0.0)
@@ -158,7 +158,7 @@ class FollowerTests(SynchronousTestCase):
         machine.save(0.0)
         self.assertEqual([each.term for each in core.to_apply(10)], [2, 2, 2])
 
-    def test_it_commits_what_the_leader_has_as_far_as_both_have_the_same(self) -> None:
+    def test_follower_commits_only_entries_that_match_the_leaders(self) -> None:
         """If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)."""
         for prev_index, new, commit, expected in (
             (0, [], 3, 0),
@@ -180,7 +180,7 @@ class FollowerTests(SynchronousTestCase):
         self.answer(machine, Append(2, 1, 3, 1, 0))
         self.assertEqual(machine.core.commit_index, 3)
 
-    def test_nothing_is_applied_before_it_is_durable_here(self) -> None:
+    def test_nothing_is_applied_before_it_is_durable(self) -> None:
         machine = follower([1])
         machine.core.receive("b", Append(1, 1, 1, 1, 3, entries_of([1, 1], 2)), 0.0)
         self.assertEqual([each.index for each in machine.core.to_apply(10)], [1])
@@ -195,8 +195,8 @@ class FollowerTests(SynchronousTestCase):
 
 
 class ConflictTests(SynchronousTestCase):
-    def test_figure_7(self) -> None:
-        """Whatever the followers' logs are like, they become the leader's, but for what it can't know of."""
+    def test_figure_7_logs_become_the_leaders(self) -> None:
+        """Whatever the followers' logs are like, they become the leader's, except for what it can't know of."""
         logs = {
             "a": [1, 1, 1, 4, 4, 5, 5, 6, 6, 6],
             "b": [1, 1, 1, 4, 4, 5, 5, 6, 6],
@@ -225,7 +225,7 @@ class ConflictTests(SynchronousTestCase):
         ones=st.lists(st.sampled_from([4, 6, 8]), max_size=8).map(sorted),
         others=st.lists(st.sampled_from([5, 7, 9]), max_size=8).map(sorted),
     )
-    def test_back_up_takes_one_question_for_each_term(
+    def test_back_up_takes_one_probe_for_each_term(
         self, common: list[int], longer: int, ones: list[int], others: list[int]
     ) -> None:
         """With this optimization, one RPC is required for each term with conflicting entries, not for each entry."""
@@ -249,7 +249,7 @@ class ConflictTests(SynchronousTestCase):
 
 class LeaderTests(SynchronousTestCase):
     def leading(self, voters: str = "abc", terms: list[int] | None = None) -> Machine:
-        """All others have what it has."""
+        """Returns a leader whose followers have everything that it has."""
         machine = alone("a", voters, terms or [1])
         elect(machine)
         for voter in voters[1:]:
@@ -278,21 +278,21 @@ class LeaderTests(SynchronousTestCase):
         expected = Append(2, 1, 2, 2, 2, (new,))
         self.assertEqual(machine.core.to_send(0.0), [("b", expected), ("c", expected)])
 
-    def test_it_does_not_wait_for_its_own_disk(self) -> None:
+    def test_leader_does_not_wait_for_its_own_disk(self) -> None:
         """The leader's own sync runs while the followers' do (dissertation, section 10.2.1)."""
         machine = self.leading()
         machine.core.propose(b"x")
         machine.write()
         self.assertEqual([receiver for receiver, _ in machine.core.to_send(0.0)], ["b", "c"])
 
-    def test_what_comes_together_goes_together(self) -> None:
+    def test_proposals_that_come_together_are_sent_together(self) -> None:
         machine = self.leading()
         for data in (b"x", b"y", b"z"):
             machine.core.propose(data)
         (append,) = self.appends(machine, "b")
         self.assertEqual([each.data for each in append.entries], [b"x", b"y", b"z"])
 
-    def test_it_does_not_wait_for_answers(self) -> None:
+    def test_leader_does_not_wait_for_answers(self) -> None:
         machine = self.leading()
         for data in (b"x", b"y", b"z"):
             machine.core.propose(data)
@@ -319,7 +319,7 @@ class LeaderTests(SynchronousTestCase):
         appends = self.appends(machine, "b")
         self.assertEqual([[len(e.data) for e in each.entries] for each in appends], [[6], [6], [99], [0, 0, 0], [0]])
 
-    def test_no_more_is_on_its_way_than_fits(self) -> None:
+    def test_bytes_in_flight_are_bounded(self) -> None:
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 25)
         self.patch(leader, "BATCH_BYTES", 10)
         machine = self.leading()
@@ -330,7 +330,10 @@ class LeaderTests(SynchronousTestCase):
         self.assertEqual([each.last_index for each in self.appends(machine, "b")], [6])
 
     def test_a_heartbeat_does_not_wait_behind_entries(self) -> None:
-        """With entries on their way, one goes that compares nothing: it may overtake, and no sync is waited for."""
+        """
+        While entries are in flight, a heartbeat is sent that compares nothing: it may overtake them, and no sync is
+        waited for.
+        """
         machine = self.leading()
         machine.core.propose(b"x")
         self.appends(machine, "b")
@@ -345,7 +348,7 @@ class LeaderTests(SynchronousTestCase):
         now = machine.core.deadline
         self.assertEqual([each.prev_index for each in self.appends(machine, "b", now)], [4])
 
-    def test_nor_more_messages(self) -> None:
+    def test_messages_in_flight_are_bounded(self) -> None:
         self.patch(progress, "MOST_IN_FLIGHT", 2)
         machine = self.leading()
         windows = []
@@ -356,7 +359,7 @@ class LeaderTests(SynchronousTestCase):
         self.acknowledge(machine, "b", 4)
         self.assertEqual([len(each.entries) for each in self.appends(machine, "b")], [3])
 
-    def test_a_new_leader_asks_first_what_a_machine_has(self) -> None:
+    def test_new_leader_probes_first(self) -> None:
         machine = alone("a", "abc", [1, 1])
         machine.core.campaign(0.0)
         elect(machine)
@@ -366,21 +369,21 @@ class LeaderTests(SynchronousTestCase):
         (append,) = self.appends(machine, "b")
         self.assertEqual((append.prev_index, len(append.entries)), (2, 2))
 
-    def test_a_question_is_repeated_with_the_heartbeat_and_not_before(self) -> None:
+    def test_probe_is_repeated_with_the_heartbeat_and_not_before(self) -> None:
         machine = alone("a", "abc", [1, 1])
         elect(machine)
         self.assertEqual(sent(machine, 0.01), [])
         again = self.appends(machine, "b", TIMING.heartbeat_seconds)
         self.assertEqual([(each.prev_index, each.entries) for each in again], [(2, ())])
 
-    def test_a_rejection_is_followed_by_the_next_question_at_once(self) -> None:
+    def test_rejection_is_followed_by_the_next_probe_at_once(self) -> None:
         machine = alone("a", "abc", [1, 1, 3, 3], HardState(4))
         elect(machine)
         machine.core.receive("b", AppendReply(5, 1, 0, 4, True, 3, 2), 0.0)
         (append,) = self.appends(machine, "b")
         self.assertEqual((append.prev_index, append.prev_term, append.entries), (2, 1, ()))
         self.assertEqual(self.appends(machine, "b"), [])
-        machine.core.receive("b", AppendReply(5, 1, 0, 4, True, 3, 2), 0.0)  # the same one again
+        machine.core.receive("b", AppendReply(5, 1, 0, 4, True, 3, 2), 0.0)  # The same one again.
         self.assertEqual(self.appends(machine, "b"), [])
 
     def test_late_rejections_change_nothing(self) -> None:
@@ -391,14 +394,14 @@ class LeaderTests(SynchronousTestCase):
         (append,) = self.appends(machine, "b")
         self.assertEqual((append.prev_index, len(append.entries)), (4, 1))
 
-    def test_an_answer_beyond_its_log_is_not_taken(self) -> None:
-        """Nobody can have that from this leader; what else it says can't be trusted."""
+    def test_answer_beyond_the_leaders_log_is_ignored(self) -> None:
+        """No machine can have that from this leader, and whatever else the answer says can't be trusted."""
         machine = self.leading()
         machine.core.receive("b", AppendReply(2, 1, 99, 99), 0.0)
         machine.core.propose(b"x")
         self.assertEqual([each.prev_index for each in self.appends(machine, "b")], [2])
 
-    def test_answers_of_strangers_are_not_taken(self) -> None:
+    def test_answers_of_strangers_are_ignored(self) -> None:
         machine = self.leading()
         machine.core.propose(b"x")
         machine.save(0.0)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots that go to other machines (Raft paper, section 7).
+Tests of L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots for other machines (Raft paper, section 7).
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,8 +39,8 @@ class LeaderTests(SynchronousTestCase):
     def heartbeat(self, number: int) -> Append:
         return Append(2, number, 0, 0, 10)
 
-    def test_only_to_one_that_is_there(self) -> None:
-        """It is sent heartbeats until it answers, which also say how far the others are."""
+    def test_snapshot_is_sent_only_to_a_reachable_machine(self) -> None:
+        """The machine is sent heartbeats until it answers, which also say how far the others are."""
         for beat in range(1, 5):
             self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat_seconds), [self.heartbeat(1 + beat)])
         self.answer("b", AppendReply(2, 5, 0, 0))
@@ -50,10 +50,10 @@ class LeaderTests(SynchronousTestCase):
         self.answer("b", AppendReply(2, 1, 0, 5, True, 2, 1))
         self.assertEqual(self.sent_to_b(), [InstallSnapshot(2)])
 
-    def test_a_rejection_that_goes_further_back_than_the_log(self) -> None:
+    def test_rejection_before_the_beginning_of_the_log_leads_to_a_snapshot(self) -> None:
         self.sending()
 
-    def test_meanwhile_it_gets_heartbeats_and_nothing_else(self) -> None:
+    def test_machine_gets_only_heartbeats_during_a_snapshot(self) -> None:
         self.sending()
         for beat in range(1, 10):
             self.machine.core.propose(b"y")
@@ -62,12 +62,12 @@ class LeaderTests(SynchronousTestCase):
             self.answer("c", AppendReply(2, 1 + beat, 10, 10))
             self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat_seconds), [])
 
-    def test_rejections_that_come_late_change_nothing(self) -> None:
+    def test_late_rejections_change_nothing(self) -> None:
         self.sending()
         self.answer("b", AppendReply(2, 1, 0, 4, True, 2, 1))
         self.assertEqual(self.sent_to_b(), [])
 
-    def test_entries_follow_when_it_is_installed(self) -> None:
+    def test_entries_follow_an_installed_snapshot(self) -> None:
         self.sending()
         self.machine.core.propose(b"y")
         self.assertEqual(self.sent_to_b(), [])
@@ -76,8 +76,8 @@ class LeaderTests(SynchronousTestCase):
         assert isinstance(append, Append)
         self.assertEqual((append.prev_index, append.prev_term, len(append.entries)), (10, 2, 1))
 
-    def test_the_end_of_the_sending_alone_leads_to_a_question(self) -> None:
-        """The answer of the other machine may be lost, and may come first."""
+    def test_end_of_sending_a_snapshot_leads_to_a_probe(self) -> None:
+        """The answer of the other machine may be lost, and may arrive first."""
         self.sending()
         self.machine.core.snapshot_ended("b")
         self.assertEqual(self.sent_to_b(), [])
@@ -88,7 +88,7 @@ class LeaderTests(SynchronousTestCase):
         assert isinstance(append, Append)
         self.assertEqual(append.prev_index, 10)
 
-    def test_one_that_was_given_up_is_sent_again(self) -> None:
+    def test_cancelled_snapshot_is_sent_again(self) -> None:
         self.sending()
         for attempt in range(1, 4):
             self.machine.core.snapshot_ended("b")
@@ -97,13 +97,13 @@ class LeaderTests(SynchronousTestCase):
             self.answer("b", AppendReply(2, 1 + attempt, 0, 0), now)
             self.assertEqual(self.sent_to_b(now), [InstallSnapshot(2)])
 
-    def test_news_of_a_snapshot_that_nobody_sends_changes_nothing(self) -> None:
+    def test_report_about_an_unknown_snapshot_changes_nothing(self) -> None:
         self.machine.core.snapshot_ended("c")
         self.machine.core.snapshot_ended("x")
         self.assertEqual(sent(self.machine), [])
 
-    def test_an_unreachable_machine_is_not_asked_for_more_than_heartbeats(self) -> None:
-        """What the log has of it is gone when it comes back."""
+    def test_unreachable_machine_gets_only_heartbeats(self) -> None:
+        """The log may have been compacted past its position when it comes back."""
         self.answer("c", AppendReply(2, 1, 10, 10))
         self.machine.core.unreachable("c")
         self.machine.core.propose(b"y")
@@ -112,10 +112,10 @@ class LeaderTests(SynchronousTestCase):
 
 
 class FollowerTests(SynchronousTestCase):
-    """Figure 13."""
+    """Tests of a follower that receives a snapshot (figure 13)."""
 
     def following(self, terms: list[int], committed: int = 0) -> Machine:
-        """Machine a, which b leads in term 5."""
+        """Returns machine a, which b leads in term 5."""
         machine = alone("a", "abc", terms, HardState(5))
         term = terms[committed - 1] if committed else 0
         machine.core.receive("b", Append(5, 1, committed, term, committed), 0.0)
@@ -123,7 +123,7 @@ class FollowerTests(SynchronousTestCase):
         machine.apply()
         return machine
 
-    def test_what_is_wanted(self) -> None:
+    def test_wanted_snapshots_are_newer_than_the_log(self) -> None:
         for term, index, wanted in ((4, 9, False), (5, 2, False), (5, 3, True), (6, 3, True)):
             core = self.following([1, 1, 1], 2).core
             self.assertEqual(core.wants_snapshot("b", term, index, 3.0), wanted)
@@ -131,13 +131,13 @@ class FollowerTests(SynchronousTestCase):
             heard = core.deadline >= 3.0 + TIMING.election_timeout_seconds
             self.assertEqual(heard, term >= 5)
 
-    def test_a_candidate_gives_up(self) -> None:
+    def test_candidate_follows_the_sender_of_a_snapshot(self) -> None:
         core = self.following([1, 1, 1]).core
         core.campaign(0.0)
         self.assertTrue(core.wants_snapshot("b", 5, 3, 0.0))
         self.assertEqual(core.role, Role.FOLLOWER)
 
-    def test_a_log_that_does_not_agree_is_thrown_away(self) -> None:
+    def test_log_that_conflicts_with_a_snapshot_is_dropped(self) -> None:
         for terms in ([], [1, 1], [1, 1, 1, 1, 1, 1]):
             machine = self.following(terms)
             machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
@@ -148,7 +148,7 @@ class FollowerTests(SynchronousTestCase):
             self.assertEqual(core.to_send(0.0), [("b", AppendReply(5, 0, 4, 4))])
             self.assertEqual(machine.disk.entries, [])
 
-    def test_what_is_behind_an_entry_that_agrees_stays(self) -> None:
+    def test_entries_after_a_matching_one_stay(self) -> None:
         machine = self.following([1, 1, 1, 3, 3])
         machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
         core = machine.core
@@ -157,7 +157,7 @@ class FollowerTests(SynchronousTestCase):
         core.receive("b", Append(5, 1, 5, 3, 5), 0.0)
         self.assertEqual([each.index for each in core.to_apply(9)], [5])
 
-    def test_the_log_goes_on_behind_it(self) -> None:
+    def test_log_continues_after_a_snapshot(self) -> None:
         machine = self.following([1, 1])
         machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
         machine.core.receive("b", Append(5, 1, 4, 3, 5, entries_of([3], 5)), 0.0)
@@ -165,7 +165,7 @@ class FollowerTests(SynchronousTestCase):
         machine.apply()
         self.assertEqual(machine.state, [b"state", b"3.5"])
 
-    def test_entries_on_their_way_to_the_disk_do_not_count_when_they_are_thrown_away(self) -> None:
+    def test_dropped_entries_that_are_being_written_do_not_count(self) -> None:
         machine = self.following([1, 1])
         core = machine.core
         core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2, 2, 2], 3)), 0.0)
@@ -179,8 +179,8 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual([each.term for each in core.to_apply(9)], [3, 3])
         self.assertEqual([each.term for each in machine.disk.entries], [3, 3])
 
-    def test_entries_on_their_way_to_the_disk_that_agree(self) -> None:
-        """The snapshot goes further than what is written, and less far than what is known."""
+    def test_matching_entries_that_are_being_written_count(self) -> None:
+        """The snapshot is ahead of what is written, and behind what is known."""
         machine = self.following([1, 1])
         core = machine.core
         core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2], 3)), 0.0)
@@ -192,7 +192,7 @@ class FollowerTests(SynchronousTestCase):
         answers = [m.index for _, m in core.to_send(0.0) if isinstance(m, AppendReply)]
         self.assertEqual(answers[-1], 7)
 
-    def test_nothing_waits_for_the_disk_that_the_snapshot_has_overtaken(self) -> None:
+    def test_nothing_that_the_snapshot_covers_waits_for_the_disk(self) -> None:
         machine = self.following([1, 1])
         core = machine.core
         core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2], 3)), 0.0)
@@ -202,7 +202,7 @@ class FollowerTests(SynchronousTestCase):
         machine.sync(0.0)
         self.assertEqual(core.to_send(0.0), [])
 
-    def test_its_configuration_counts(self) -> None:
+    def test_configuration_of_a_snapshot_counts(self) -> None:
         machine = self.following([1, 1])
         group = Configuration(("a", "b", "c", "d"))
         machine.core.receive(
@@ -213,7 +213,7 @@ class FollowerTests(SynchronousTestCase):
         machine.take_in(SnapshotMetadata(4, 3, group), ())
         self.assertEqual(list(machine.core.log.configurations), [(4, group)])
 
-    def test_a_configuration_behind_it_stays(self) -> None:
+    def test_configuration_after_a_snapshot_stays(self) -> None:
         group = Configuration(("a", "b", "c", "d"))
         machine = self.following([1, 1])
         new = entry(3, 2, encode_configuration(group), EntryKind.CONFIGURATION)
@@ -221,8 +221,8 @@ class FollowerTests(SynchronousTestCase):
         machine.take_in(SnapshotMetadata(2, 1, GROUP), ())
         self.assertEqual(list(machine.core.log.configurations), [(2, GROUP), (3, group)])
 
-    def test_a_machine_that_leads_by_then_tells_nobody(self) -> None:
-        """It was elected with what it had of the log, while the snapshot was read."""
+    def test_machine_that_leads_by_then_acknowledges_no_snapshot(self) -> None:
+        """The machine was elected with what it had of the log, while the snapshot was read."""
         machine = alone("a", "abc", [1, 1, 1], HardState(1))
         elect(machine)
         self.assertTrue(machine.core.install(SnapshotMetadata(2, 1, GROUP)))
@@ -231,7 +231,7 @@ class FollowerTests(SynchronousTestCase):
 
 
 class CompactionTests(SynchronousTestCase):
-    def test_what_was_compacted_is_not_asked_for(self) -> None:
+    def test_compacted_entries_are_not_probed(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
         group = Group("a")
         group.elect("a")
@@ -256,7 +256,9 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states()["c"], group.states()["a"])
 
     def grown(self, down: str, count: int) -> Group:
-        """One of three did not see the last entries, which the others have compacted."""
+        """
+        Returns a group of three in which one machine did not see the last entries, which the others have compacted.
+        """
         group = Group("abc")
         group.elect("a")
         group.crash(down)
@@ -268,7 +270,7 @@ class CompactionTests(SynchronousTestCase):
             machine.take_snapshot()
         return group
 
-    def test_one_further_behind_gets_one(self) -> None:
+    def test_machine_further_behind_gets_a_snapshot(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 10)
         for down, count in (("c", 15), ("b", 100)):
             group = self.grown(down, count)
@@ -279,8 +281,8 @@ class CompactionTests(SynchronousTestCase):
             group.advance(TIMING.heartbeat_seconds)
             self.assertEqual(group.states()[down], group.states()["a"])
 
-    def test_who_gets_one_also_gets_what_comes_after(self) -> None:
-        """The leader compacts its log meanwhile; what follows the snapshot on its way has to stay."""
+    def test_machine_gets_the_entries_after_a_snapshot(self) -> None:
+        """The leader compacts its log meanwhile, so the entries after the snapshot in flight have to stay."""
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         group = self.grown("c", 20)
         group.snapshots_pass = False
@@ -297,12 +299,12 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.disks["c"].snapshot.index, 21)
         self.assertEqual(group.states()["c"], group.states()["a"])
 
-    def test_not_for_one_that_went_away(self) -> None:
+    def test_entries_are_not_kept_for_an_unreachable_machine(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         group = self.grown("c", 20)
         self.assertEqual(group["a"].log.first_index, 17)
 
-    def test_nor_for_too_long(self) -> None:
+    def test_entries_are_not_kept_for_too_long(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.patch(raft_log, "NEEDED_ENTRIES", 50)
         group = self.grown("c", 20)
@@ -315,10 +317,10 @@ class CompactionTests(SynchronousTestCase):
         group.machines["a"].take_snapshot()
         self.assertEqual(group["a"].log.first_index, group["a"].last_index - 49)
 
-    def test_a_machine_that_has_more_than_the_leader_knows_gets_no_snapshot_over_and_over(self) -> None:
+    def test_machine_ahead_of_what_the_leader_knows_gets_no_snapshot_over_and_over(self) -> None:
         """
-        Its answers were lost, and it has forgotten since what it has compared with this leader; its own snapshot goes
-        further than the leader's.
+        The answers of the machine were lost, and it has forgotten what it has compared with this leader, because its
+        own snapshot is newer than the leader's.
         """
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
         group = Group("abc")
@@ -344,8 +346,8 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states()["c"], group.states()["a"])
         self.assertEqual(group.disks["c"].snapshot.index, 12)
 
-    def test_a_snapshot_that_was_overtaken_shortens_nothing(self) -> None:
-        """It was begun before another machine's came, and is done after."""
+    def test_superseded_snapshot_compacts_nothing(self) -> None:
+        """The snapshot was begun before another machine's arrived, and is done after."""
         self.patch(raft_log, "TRAILING_BYTES", 10)
         machine = alone("a", "abc", [1] * 5, HardState(1))
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
@@ -358,7 +360,7 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual((log.first_index, log.last_index, log.snapshot_index), (11, 60, 10))
 
     def test_an_old_message_from_before_the_log_is_answered(self) -> None:
-        """What is committed is the leader's, also where nobody can look it up any more."""
+        """What is committed is the leader's, even if nobody can look it up any more."""
         self.patch(raft_log, "TRAILING_ENTRIES", 0)
         machine = alone("a", "abc", [1] * 5, HardState(1))
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: terms (Raft paper, section 5.1) and what is remembered of them (figure 2,
+Tests of L{etcd_twisted.consensus.raft.core}: terms (Raft paper, section 5.1) and what is remembered of them (figure 2,
 "persistent state").
 """
 
@@ -12,7 +12,7 @@ from tests.consensus.raft.group import LONG, Group, Machine, alone, elect, entri
 
 
 def machine_as(role: Role) -> Machine:
-    """One of three in term 3."""
+    """Returns one of three machines in term 3."""
     machine = alone("a", "abc", [1, 2], HardState(2))
     core = machine.core
     if role is Role.LEADER:
@@ -40,7 +40,7 @@ class NewerTermTests(SynchronousTestCase):
         VoteReply(5, False, pre=True),
     )
 
-    def test_whatever_it_is_it_becomes_a_follower(self) -> None:
+    def test_newer_term_makes_any_machine_a_follower(self) -> None:
         for role in Role:
             for message in self.NEWS:
                 core = machine_as(role).core
@@ -49,8 +49,8 @@ class NewerTermTests(SynchronousTestCase):
                 self.assertIsNone(core.leadership)
                 self.assertEqual(core.leader, "b" if isinstance(message, Append) else None)
 
-    def test_a_candidate_brings_its_term(self) -> None:
-        """Where no leader was heard lately: there it would have been ignored."""
+    def test_candidate_brings_its_term(self) -> None:
+        """No leader was heard lately here; otherwise the candidate would be ignored."""
         for role in (Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE):
             machine = machine_as(role)
             machine.core.receive("b", VoteRequest(5, 0, 0), LONG)
@@ -58,7 +58,7 @@ class NewerTermTests(SynchronousTestCase):
             self.assertEqual(sent(machine, LONG), [("b", VoteReply(5, False))])
 
     def test_a_granted_pre_vote_is_of_no_term_yet(self) -> None:
-        """It names the term that the candidate would have (dissertation, section 9.6)."""
+        """A pre-vote names the term that the candidate would have (dissertation, section 9.6)."""
         for role in Role:
             machine = machine_as(role)
             machine.core.receive("b", VoteReply(5, True, pre=True), 0.0)
@@ -118,7 +118,7 @@ class DurabilityTests(SynchronousTestCase):
         self.assertEqual(core.to_send(0.0), [("b", AppendReply(4, 1, 2, 2))])
         self.assertEqual(core.to_send(0.0), [])
 
-    def test_nor_while_a_newer_one_is_being_written(self) -> None:
+    def test_nothing_is_sent_while_a_newer_term_is_being_written(self) -> None:
         machine = machine_as(Role.FOLLOWER)
         core = machine.core
         core.receive("b", Append(4, 1, 2, 2, 0), 0.0)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.raft.core}: a leader hands over (Raft dissertation, section 3.10).
+Tests of L{etcd_twisted.consensus.raft.core}: leadership transfer (Raft dissertation, section 3.10).
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +11,7 @@ from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elec
 
 
 def leading(voters: str = "abc", learners: str = "") -> Machine:
-    """Machine a, which leads; b has more of its log than the others."""
+    """Returns machine a, which leads; b has more of its log than the others."""
     machine = alone("a", voters, [1], learners=learners)
     elect(machine)
     for other in voters[1:] + learners:
@@ -22,25 +22,25 @@ def leading(voters: str = "abc", learners: str = "") -> Machine:
 
 
 def told(machine: Machine, now: float = 0.0) -> list[str]:
-    """Who is told to stand."""
+    """Returns the machine that is told to stand."""
     return [receiver for receiver, message in sent(machine, now) if isinstance(message, TimeoutNow)]
 
 
 class LeaderTests(SynchronousTestCase):
-    def test_one_that_has_everything_is_told_at_once(self) -> None:
+    def test_machine_that_has_everything_is_told_to_stand_at_once(self) -> None:
         machine = leading()
         self.assertTrue(machine.core.transfer(0.0))
         self.assertEqual(told(machine), ["b"])
         self.assertEqual(told(machine), [])
 
-    def test_no_proposals_are_taken_meanwhile(self) -> None:
+    def test_no_proposals_are_accepted_during_a_transfer(self) -> None:
         core = leading().core
         core.transfer(0.0)
         self.assertFalse(core.leads)
         self.assertRaises(NotLeaderError, core.propose, b"x")
         self.assertEqual(core.role, Role.LEADER)
 
-    def test_who_lacks_entries_gets_them_first(self) -> None:
+    def test_target_gets_missing_entries_first(self) -> None:
         machine = leading()
         index = machine.core.propose(b"x")
         machine.core.transfer(0.0)
@@ -50,7 +50,7 @@ class LeaderTests(SynchronousTestCase):
         machine.core.receive("b", AppendReply(2, 1, index, index), 0.0)
         self.assertEqual(told(machine), ["b"])
 
-    def test_the_one_that_has_most_is_chosen(self) -> None:
+    def test_machine_with_the_longest_log_is_chosen(self) -> None:
         machine = leading("abcd")
         index = machine.core.propose(b"x")
         machine.core.receive("c", AppendReply(2, 1, index, index), 0.0)
@@ -58,7 +58,7 @@ class LeaderTests(SynchronousTestCase):
         machine.core.transfer(0.0)
         self.assertEqual(told(machine), ["c"])
 
-    def test_of_those_that_were_heard_lately(self) -> None:
+    def test_target_was_heard_lately(self) -> None:
         machine = leading()
         now = 1.1 * TIMING.election_timeout_seconds
         sent(machine, now)
@@ -66,7 +66,7 @@ class LeaderTests(SynchronousTestCase):
         self.assertTrue(machine.core.transfer(now))
         self.assertEqual(told(machine, now), ["c"])
 
-    def test_not_without_another_voter(self) -> None:
+    def test_no_transfer_without_another_voter(self) -> None:
         for voters, learners in (("a", ""), ("a", "b")):
             machine = alone("a", voters, [1], learners=learners)
             elect(machine)
@@ -74,15 +74,18 @@ class LeaderTests(SynchronousTestCase):
             self.assertFalse(machine.core.transfer(0.0))
             self.assertTrue(machine.core.leads)
 
-    def test_not_to_one_that_is_silent(self) -> None:
+    def test_no_transfer_to_a_silent_machine(self) -> None:
         machine = leading()
         self.assertFalse(machine.core.transfer(1.1 * TIMING.election_timeout_seconds))
 
-    def test_a_follower_has_nothing_to_hand_over(self) -> None:
+    def test_follower_has_nothing_to_transfer(self) -> None:
         self.assertFalse(alone("a", "abc").core.transfer(0.0))
 
-    def test_it_leads_on_when_nothing_came_of_it(self) -> None:
-        """If leadership transfer does not complete after about an election timeout, it resumes accepting requests."""
+    def test_leader_goes_on_after_a_failed_transfer(self) -> None:
+        """
+        If leadership transfer does not complete after about an election timeout, the leader resumes accepting
+        requests.
+        """
         machine = leading()
         core = machine.core
         core.transfer(0.0)
@@ -94,7 +97,7 @@ class LeaderTests(SynchronousTestCase):
         core.propose(b"x")
         self.assertEqual(told(machine, TIMING.election_timeout_seconds), [])
 
-    def test_and_looks_for_another_if_asked_again(self) -> None:
+    def test_repeated_transfer_chooses_another_target(self) -> None:
         machine = leading()
         machine.core.transfer(0.0)
         self.assertEqual(told(machine), ["b"])
@@ -105,8 +108,11 @@ class LeaderTests(SynchronousTestCase):
 
 
 class TargetTests(SynchronousTestCase):
-    def test_it_stands_without_asking(self) -> None:
-        """As if its election timer had elapsed; who still hears the old leader need not be asked."""
+    def test_target_stands_without_a_pre_vote(self) -> None:
+        """
+        The target acts as if its election timer had elapsed; machines that still hear the old leader need not be
+        asked.
+        """
         machine = alone("b", "abc", [1], HardState(2))
         machine.core.receive("a", TimeoutNow(2), 0.0)
         self.assertEqual((machine.core.role, machine.core.term), (Role.CANDIDATE, 3))
@@ -114,7 +120,7 @@ class TargetTests(SynchronousTestCase):
         request = VoteRequest(3, 1, 1, transfer=True)
         self.assertEqual(machine.core.to_send(0.0), [("a", request), ("c", request)])
 
-    def test_being_told_twice_is_as_good_as_once(self) -> None:
+    def test_second_order_to_stand_changes_nothing(self) -> None:
         for role in (Role.CANDIDATE, Role.LEADER):
             machine = alone("b", "abc", [1], HardState(2))
             machine.core.receive("a", TimeoutNow(2), 0.0)
@@ -124,22 +130,22 @@ class TargetTests(SynchronousTestCase):
             machine.core.receive("a", TimeoutNow(2), 0.0)
             self.assertEqual((machine.core.role, machine.core.term), (role, 3))
 
-    def test_a_leader_is_told_nothing(self) -> None:
+    def test_leader_ignores_an_order_to_stand(self) -> None:
         machine = leading()
         machine.core.receive("b", TimeoutNow(2), 0.0)
         self.assertEqual((machine.core.role, machine.core.term), (Role.LEADER, 2))
 
-    def test_too_late(self) -> None:
+    def test_late_order_to_stand_is_ignored(self) -> None:
         machine = alone("b", "abc", [1], HardState(3))
         machine.core.receive("a", TimeoutNow(2), 0.0)
         self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 3))
 
-    def test_one_without_a_vote_does_not(self) -> None:
+    def test_learner_ignores_an_order_to_stand(self) -> None:
         machine = alone("b", "ac", [1], HardState(2), learners="b")
         machine.core.receive("a", TimeoutNow(2), 0.0)
         self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 2))
 
-    def test_if_it_loses_it_asks_before_it_stands_again(self) -> None:
+    def test_target_that_loses_asks_for_pre_votes(self) -> None:
         machine = alone("b", "abc", [1], HardState(2))
         machine.core.receive("a", TimeoutNow(2), 0.0)
         sent(machine)
@@ -150,7 +156,7 @@ class TargetTests(SynchronousTestCase):
 
 
 class GroupTests(SynchronousTestCase):
-    def test_no_time_goes_by(self) -> None:
+    def test_transfer_takes_no_time(self) -> None:
         group = Group("abc")
         group.elect("a")
         group.propose(b"x")
@@ -164,7 +170,7 @@ class GroupTests(SynchronousTestCase):
         group.settle()
         self.assertEqual(group.states(), {each: [b"x", b"y"] for each in "abc"})
 
-    def test_with_everything_that_was_proposed(self) -> None:
+    def test_transfer_keeps_everything_that_was_proposed(self) -> None:
         group = Group("abcde")
         group.elect("a")
         for number in range(50):
@@ -175,7 +181,7 @@ class GroupTests(SynchronousTestCase):
         group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(group.states(), {each: [b"%d" % number for number in range(50)] for each in "abcde"})
 
-    def test_around_and_around(self) -> None:
+    def test_leadership_is_transferred_around_the_group(self) -> None:
         group = Group("abc")
         group.elect("a")
         for number in range(20):
@@ -188,8 +194,8 @@ class GroupTests(SynchronousTestCase):
             group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(len(group.states()["a"]), 20)
 
-    def test_one_that_stands_late_does_no_harm(self) -> None:
-        """The leader has gone on meanwhile, without its lease; what it has committed is kept."""
+    def test_target_that_stands_late_does_no_harm(self) -> None:
+        """The leader has gone on meanwhile, without its lease, and what it has committed is kept."""
         group = Group("abc")
         group.elect("a")
         group.passes = lambda each: not isinstance(each.message, TimeoutNow)

@@ -1,5 +1,5 @@
 """
-Write-ahead logs for tests: what goes into them, and what is in them.
+Helpers for tests of write-ahead logs: records to write, and what is in a log.
 """
 
 import shutil
@@ -31,7 +31,10 @@ def vote(term: int) -> Record:
 
 
 def resolve(records: Iterable[Record], covered: int = 0) -> State:
-    """What a replica makes of the records: conflicts replaced, entries that a snapshot covers left out."""
+    """
+    Returns what a replica makes of the records: conflicting entries are replaced, and those that a snapshot covers are
+    left out.
+    """
     hard_state, found = HardState(), {}
     for record in records:
         hard_state = record.hard_state or hard_state
@@ -42,14 +45,14 @@ def resolve(records: Iterable[Record], covered: int = 0) -> State:
 
 
 def resumed(log: WriteAheadLog) -> list[Record]:
-    """Make a log ready for more; what was in it."""
+    """Makes a log ready for more, and returns what was in it."""
     records = list(log.recover())
     log.resume()
     return records
 
 
 def ready(storage: Storage, identity: Identity) -> list[Record]:
-    """Make the files of a machine ready to be written; what was in its log."""
+    """Makes the files of a machine ready to be written, and returns what was in its log."""
     storage.belong_to(identity)
     storage.directory.keep()
     return resumed(storage.log)
@@ -63,7 +66,7 @@ def recover(directory: Path) -> list[Record]:
 
 
 def frame_offsets(path: Path) -> list[int]:
-    """Where the file's frames begin, and where the last one ends."""
+    """Returns the offsets at which the file's frames begin, and at which the last one ends."""
     with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
         offsets = [reader.offset]
         while reader.next() is not None:
@@ -103,7 +106,7 @@ class LogTestCase(SynchronousTestCase):
         return path
 
     def assert_refused(self, directory: Path, *words: str) -> None:
-        """Recovery fails, says all the words in one line, and leaves the directory alone."""
+        """Asserts that recovery fails, has all the words in one line, and leaves the directory alone."""
         before = contents(directory)
         error = self.assertRaises(StorageError, recover, directory)
         for word in words:
@@ -114,7 +117,7 @@ class LogTestCase(SynchronousTestCase):
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Record]:
-    """Records as a replica appends them: contiguous, sometimes going back over uncommitted entries."""
+    """Generates records as a replica appends them: contiguous, and sometimes going back over uncommitted entries."""
     last, records = 0, []
     for _ in range(draw(st.integers(0, 12))):
         hard_state = draw(st.none() | st.builds(HardState, st.integers(1, 9), st.sampled_from(["", "0" * 16])))

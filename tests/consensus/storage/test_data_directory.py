@@ -1,4 +1,6 @@
-"""The data directory: one process's alone, untouched when it can't be used, and true to one identity."""
+"""
+Tests of the data directory: one process uses it, it is unchanged if it can't be used, and it has one identity.
+"""
 
 import errno
 import fcntl
@@ -34,15 +36,15 @@ sys.stdin.read()
 
 
 def tree(path: Path) -> dict[str, bytes | None]:
-    """Everything below a path; what is no file as C{None}."""
+    """Returns everything below a path; what is no file has the value C{None}."""
     return {str(found): found.read_bytes() if found.is_file() else None for found in path.rglob("*")}
 
 
 class RoomTests(SynchronousTestCase):
-    """What the disk has room for."""
+    """Tests of the free space on the disk."""
 
-    def test_room(self) -> None:
-        """As the system's own tools say; nothing is known of a directory that is gone."""
+    def test_free_space_is_known(self) -> None:
+        """The space is what the system's own tools say, and unknown for a directory that is gone."""
         path = Path(self.mktemp())
         with closing(DataDirectory(path)) as directory:
             free, size = directory.room()
@@ -60,7 +62,7 @@ class DirectoryTestCase(SynchronousTestCase):
         self.path = self.parent / "data"
 
     def assert_refused(self, path: Path, *words: str) -> None:
-        """The directory is refused in one line with the option and the words, and nothing was changed."""
+        """Asserts that the directory is refused in one line with the option and the words, and nothing was changed."""
         before = tree(self.parent)
         error = self.assertRaises(StorageError, DataDirectory, path)
         for word in ("--data-dir", str(path), *words):
@@ -70,7 +72,7 @@ class DirectoryTestCase(SynchronousTestCase):
 
 
 class FreshTests(DirectoryTestCase):
-    """What a machine has left is forgotten when that is asked for."""
+    """The data of a machine are dropped if that is asked for."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -89,7 +91,7 @@ class FreshTests(DirectoryTestCase):
     def assert_fresh(self) -> None:
         before = tree(self.path).keys()
         with closing(DataDirectory(self.path, fresh=True)) as directory:
-            self.assertEqual(tree(self.path).keys(), before)  # it may be refused yet
+            self.assertEqual(tree(self.path).keys(), before)  # The start may still be refused.
             self.assertTrue(directory.is_to_forget)
             directory.forget()
             self.assertFalse(directory.is_to_forget)
@@ -99,7 +101,7 @@ class FreshTests(DirectoryTestCase):
             directory.forget()
             self.assertEqual(directory.load_identity(), IDENTITY)
 
-    def test_the_disk_fails(self) -> None:
+    def test_failing_disk_is_reported(self) -> None:
         def unlink(path: Path, missing_ok: bool = False) -> None:
             raise OSError(5, "Input/output error", str(path), missing_ok)
 
@@ -110,19 +112,19 @@ class FreshTests(DirectoryTestCase):
             self.assertIn(f"--data-dir {self.path} can't be used", str(error))
             self.assertTrue(directory.is_to_forget)
 
-    def test_what_is_a_machines_goes_and_nothing_else(self) -> None:
+    def test_only_the_files_of_a_machine_are_removed(self) -> None:
         self.assert_fresh()
 
-    def test_though_it_is_damaged(self) -> None:
+    def test_damaged_files_are_removed(self) -> None:
         (self.path / "identity.json").write_bytes(b"{")
         self.assert_fresh()
 
-    def test_not_without_being_asked_for(self) -> None:
+    def test_nothing_is_removed_unless_asked_for(self) -> None:
         before = tree(self.path)
         DataDirectory(self.path).close()
         self.assertEqual(tree(self.path).keys(), before.keys())
 
-    def test_not_what_is_somebody_elses(self) -> None:
+    def test_foreign_directory_is_kept(self) -> None:
         path = self.parent / "other"
         path.mkdir()
         (path / "precious").write_bytes(b"x")
@@ -130,15 +132,15 @@ class FreshTests(DirectoryTestCase):
         self.assertIn("not a machine's", str(error))
         self.assertTrue((path / "precious").exists())
 
-    def test_not_while_it_is_in_use(self) -> None:
+    def test_directory_in_use_is_kept(self) -> None:
         with closing(DataDirectory(self.path)):
             before = tree(self.path)
             error = self.assertRaises(StorageError, DataDirectory, self.path, "--data-dir", True)
             self.assertIn("in use", str(error))
             self.assertEqual(tree(self.path), before)
 
-    def test_a_crash_leaves_nobody_half_of_what_was_there(self) -> None:
-        """The identity goes first, so that no machine goes on with half a log."""
+    def test_crash_leaves_no_usable_half_of_the_data(self) -> None:
+        """The identity is removed first, so that no machine continues with half a log."""
         unlink = Path.unlink
         for steps in range(4):
             left = [steps]
@@ -159,8 +161,8 @@ class FreshTests(DirectoryTestCase):
 
 
 class CreationTests(DirectoryTestCase):
-    def test_new(self) -> None:
-        """It is made with what is missing above it, and only its owner may look into it."""
+    def test_new_directory_is_private(self) -> None:
+        """The directory is made with its missing parents, and only its owner may look into it."""
         path = self.parent / "a" / "b" / "data"
         with closing(DataDirectory(path)) as directory:
             directory.keep()
@@ -176,7 +178,7 @@ class CreationTests(DirectoryTestCase):
             directory.keep()
         self.assertEqual(synced, [self.parent, self.parent / "a", self.parent / "a" / "data"])
 
-    def test_again(self) -> None:
+    def test_directory_is_opened_again(self) -> None:
         with closing(DataDirectory(self.path)) as directory:
             directory.keep()
             directory.save_identity(IDENTITY)
@@ -184,7 +186,7 @@ class CreationTests(DirectoryTestCase):
         DataDirectory(self.path).close()
         self.assertEqual((self.path / "log" / "kept").read_bytes(), b"kept")
 
-    def test_not_a_directory(self) -> None:
+    def test_what_is_no_directory_is_refused(self) -> None:
         self.path.write_bytes(b"a file")
         self.assert_refused(self.path, "can't be used: it is not a directory")
         self.assert_refused(self.path / "below", f"can't be used: {self.path} is not a directory")
@@ -192,8 +194,8 @@ class CreationTests(DirectoryTestCase):
         self.path.symlink_to(self.parent / "nowhere")
         self.assert_refused(self.path, "not a directory")
 
-    def test_file_in_a_directory_s_place(self) -> None:
-        """The file is named: etcd 0.4 keeps its log in one."""
+    def test_file_in_place_of_a_directory_is_refused(self) -> None:
+        """The error names the file: etcd 0.4 keeps its log in one."""
         self.path.mkdir()
         for name in ("log", "snapshots"):
             (self.path / name).write_bytes(b"a file")
@@ -203,13 +205,13 @@ class CreationTests(DirectoryTestCase):
             self.assert_refused(self.path, f"{self.path / name} is a symbolic link and should be a directory; put")
             (self.path / name).unlink()
 
-    def test_directory_in_a_file_s_place(self) -> None:
+    def test_directory_in_place_of_a_file_is_refused(self) -> None:
         self.path.mkdir()
         (self.path / "lock").mkdir()
         self.assert_refused(self.path, f"{self.path / 'lock'} is a directory and should be a file; move it away")
 
-    def test_control_characters(self) -> None:
-        """A path that would tear a message apart is refused, and shown so that it does not."""
+    def test_path_with_control_characters_is_refused(self) -> None:
+        """A path that would break a message apart is refused, and shown so that it does not."""
         for character in "\n\r\x00\x1b\x85\u2028":
             path = self.parent / f"da{character}ta"
             error = self.assertRaises(StorageError, DataDirectory, path)
@@ -217,7 +219,7 @@ class CreationTests(DirectoryTestCase):
             self.assertIn(f"--data-dir {str(path)!r} can't be used: there is a line break", str(error))
             self.assertEqual(tree(self.parent), {})
 
-    def test_given_otherwise(self) -> None:
+    def test_errors_name_the_directory_as_it_was_given(self) -> None:
         """Messages name the directory as it was given."""
         self.path.write_bytes(b"a file")
         error = self.assertRaises(StorageError, DataDirectory, self.path, "ETCD_DATA_DIR")
@@ -231,13 +233,13 @@ class CreationTests(DirectoryTestCase):
             error = self.assertRaises(StorageError, DataDirectory, self.path, "ETCD_DATA_DIR")
         self.assertIn(f"ETCD_DATA_DIR {self.path} is in use by", str(error))
 
-    def test_not_writable(self) -> None:
-        """Root may write everywhere, so the system's answer is put in its mouth."""
+    def test_directory_that_is_not_writable_is_refused(self) -> None:
+        """Root may write everywhere, so the test provides the system's answer."""
         self.path.mkdir()
         self.patch(module.os, "access", lambda _path, _mode: False)
         self.assert_refused(self.path, "not writable", "choose another directory")
 
-    def test_not_to_be_made(self) -> None:
+    def test_directory_that_can_not_be_made_is_refused(self) -> None:
         for number, words in (
             (errno.EACCES, "not writable"),
             (errno.EROFS, "it is on a read-only file system; mount that for writing (mount -o remount,rw), or choose"),
@@ -248,12 +250,12 @@ class CreationTests(DirectoryTestCase):
             self.patch(module.os, "mkdir", fail(number))
             self.assert_refused(self.path, words)
 
-    def test_made_half(self) -> None:
-        """Directories above it are removed again when the last one can't be made."""
+    def test_new_parents_are_removed_after_a_failure(self) -> None:
+        """New parent directories are removed again if the last one can't be made."""
         self.assert_refused(self.parent / "a" / "b" / ("x" * 300), "has a name that is too long; shorten it")
 
-    def test_full(self) -> None:
-        """When there is no room for the lock's file, its holder is not this process."""
+    def test_full_disk_is_refused(self) -> None:
+        """If there is no room for the lock file's content, its holder is not this process."""
         patched = self.patch(module, "write_all", fail(errno.ENOSPC))
         self.assert_refused(self.path, "it has no space left on its disk (the log allocates 4 MiB at a time); make")
         patched.restore()
@@ -268,7 +270,7 @@ def fail(number: int) -> object:
 
 
 class WhoseTests(DirectoryTestCase):
-    """A directory is used when it is a machine's, or nobody's."""
+    """A directory is used if it is a machine's, or nobody's."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -280,8 +282,8 @@ class WhoseTests(DirectoryTestCase):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"")
 
-    def test_nobody_s(self) -> None:
-        """Empty, or what a file system or a start that was cut short leaves behind."""
+    def test_empty_directory_is_used(self) -> None:
+        """The directory is empty, or has only what a file system or an interrupted start leaves behind."""
         (self.path / "lost+found").mkdir()
         DataDirectory(self.path).close()
         (self.path / "snapshots").mkdir()
@@ -289,19 +291,19 @@ class WhoseTests(DirectoryTestCase):
         self.put("identity.json.tmp", "state.json.tmp")
         DataDirectory(self.path).close()
 
-    def test_only_lock(self) -> None:
+    def test_directory_with_only_a_lock_file_is_used(self) -> None:
         self.put("lock")
         DataDirectory(self.path).close()
 
-    def test_without_identity(self) -> None:
-        """What is missing of a machine's directory is said by those who miss it."""
+    def test_directory_without_an_identity_is_used(self) -> None:
+        """Other code reports what is missing of a machine's directory."""
         for name in (f"log/{1:020}.log", f"snapshots/{1:020}-{2:020}.snapshot", "state.json"):
             self.put("notes.txt", name)
             DataDirectory(self.path).close()
             (self.path / name).unlink()
 
-    def test_another_s(self) -> None:
-        """One with other files in it is not taken over, whatever else they are called."""
+    def test_foreign_directory_is_refused(self) -> None:
+        """A directory with other files in it is not used, whatever else they are called."""
         for names in (
             ("notes.txt",),
             (".profile",),
@@ -316,14 +318,17 @@ class WhoseTests(DirectoryTestCase):
 
 
 class WithdrawalTests(DirectoryTestCase):
-    """A machine that does not start leaves what it has found."""
+    """A machine that does not start leaves the directory as it has found it."""
 
     def withdraw(self, path: Path) -> None:
         with closing(DataDirectory(path)) as directory:
             directory.withdraw()
 
-    def test_nothing_is_left(self) -> None:
-        """Of what was made, in a directory that was not there, or empty, or of a machine that never started."""
+    def test_refused_start_leaves_nothing(self) -> None:
+        """
+        What was made is removed, in a directory that did not exist, was empty, or belongs to a machine that never
+        started.
+        """
         self.withdraw(self.parent / "a" / "b" / "lock")
         self.assertEqual(tree(self.parent), {})
         for names in ((), ("log",), ("log", "snapshots"), ("lost+found",)):
@@ -333,8 +338,8 @@ class WithdrawalTests(DirectoryTestCase):
             self.withdraw(self.path)
             self.assertEqual(tree(self.parent), before)
 
-    def test_a_machine_stays(self) -> None:
-        """One that was certain to start has begun to write, whatever becomes of it then."""
+    def test_directory_of_a_machine_stays(self) -> None:
+        """A machine that was certain to start has begun to write, whatever becomes of it then."""
         with closing(DataDirectory(self.path)) as directory:
             directory.keep()
             before = tree(self.parent)
@@ -342,8 +347,8 @@ class WithdrawalTests(DirectoryTestCase):
             self.assertEqual(tree(self.parent), before)
         self.assertEqual({path.name for path in self.path.iterdir()}, {"lock", "log", "snapshots"})
 
-    def test_not_even_times_are_changed(self) -> None:
-        """Neither with a lock's file of an earlier process, nor without one."""
+    def test_refused_start_changes_no_times(self) -> None:
+        """The times are kept with and without a lock file of an earlier process."""
         self.path.mkdir(exist_ok=True)
         for content in (b"", b"12345\n", None):
             lock = self.path / "lock"
@@ -357,16 +362,16 @@ class WithdrawalTests(DirectoryTestCase):
                 directory.withdraw()
             self.assertEqual(listing(self.parent), before)
 
-    def test_another_s_stays(self) -> None:
-        """And what it stands in."""
+    def test_foreign_directory_stays(self) -> None:
+        """The parent of a foreign directory stays too."""
         path = self.parent / "a" / "data"
         with closing(DataDirectory(path)) as directory:
             (self.parent / "a" / "notes").write_bytes(b"kept")
             directory.withdraw()
         self.assertEqual(tree(self.parent), {str(self.parent / "a"): None, str(self.parent / "a" / "notes"): b"kept"})
 
-    def test_it_is_locked_to_the_last(self) -> None:
-        """Whoever has opened the lock's file before it was removed has locked nothing."""
+    def test_directory_is_locked_until_it_is_removed(self) -> None:
+        """A process that has opened the lock file before it was removed has locked nothing."""
         waiting = []
         open_file = os.open
 
@@ -384,7 +389,7 @@ class WithdrawalTests(DirectoryTestCase):
         self.assertIn(f"--data-dir {self.path} can't be used: ", str(error))
         self.assertEqual((waiting, tree(self.parent)), ([self.path / "lock"], {}))
 
-    def test_another_has_begun_meanwhile(self) -> None:
+    def test_new_lock_of_another_process_is_kept(self) -> None:
         """The lock that counts is the one that is there."""
         open_file = os.open
         opened = []
@@ -405,7 +410,7 @@ class WithdrawalTests(DirectoryTestCase):
 
 class LockTests(DirectoryTestCase):
     def hold(self) -> "subprocess.Popen[str]":
-        """Another process that holds the directory until its input ends."""
+        """Starts another process that holds the directory until its input ends."""
         root = str(Path(etcd_twisted.__file__).parent.parent)
         child = subprocess.Popen(
             [sys.executable, "-c", HOLD, str(self.path)],
@@ -422,34 +427,34 @@ class LockTests(DirectoryTestCase):
         self.assertEqual(child.stdout.readline(), "held\n")
         return child
 
-    def test_second_process(self) -> None:
-        """It is refused with the holder named, and let in as soon as the holder is killed."""
+    def test_second_process_is_refused(self) -> None:
+        """The process is refused with the holder named, and gets the lock as soon as the holder is killed."""
         child = self.hold()
         self.assert_refused(self.path, f"in use by process {child.pid}", "choose another directory")
         child.kill()
         child.wait()
         DataDirectory(self.path).close()
 
-    def test_same_process(self) -> None:
+    def test_second_opening_by_the_same_process_is_refused(self) -> None:
         with closing(DataDirectory(self.path)):
             self.assert_refused(self.path, f"in use by process {os.getpid()}")
         DataDirectory(self.path).close()
 
-    def test_holder_unknown(self) -> None:
-        """A process that locked the file and has not written its id."""
+    def test_unknown_holder_of_the_lock(self) -> None:
+        """A process has locked the file and has not written its id."""
         self.path.mkdir()
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
         self.addCleanup(os.close, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self.assert_refused(self.path, "in use by another process")
 
-    def test_close_twice(self) -> None:
+    def test_closing_twice_does_no_harm(self) -> None:
         directory = DataDirectory(self.path)
         directory.close()
         directory.close()
 
-    def test_shorter_process_id(self) -> None:
-        """Nothing of a former holder's id is left behind a shorter one."""
+    def test_shorter_process_id_replaces_a_longer_one(self) -> None:
+        """Nothing of a former holder's id is left after a shorter one."""
         DataDirectory(self.path).close()
         (self.path / "lock").write_bytes(b"9" * 30)
         with closing(DataDirectory(self.path)):
@@ -463,18 +468,18 @@ class IdentityTests(DirectoryTestCase):
         self.addCleanup(self.directory.close)
         self.file = self.path / "identity.json"
 
-    def test_none(self) -> None:
+    def test_missing_identity(self) -> None:
         self.assertIsNone(self.directory.load_identity())
 
     @settings(max_examples=examples(30))
     @given(st.text(min_size=1, max_size=30).filter(lambda name: name.isprintable()))
-    def test_round_trip(self, name: str) -> None:
+    def test_identity_is_read_again(self, name: str) -> None:
         self.file.unlink(missing_ok=True)
         identity = Identity(name, "00000000000000ff", "ff00000000000000")
         self.directory.save_identity(identity)
         self.assertEqual(self.directory.load_identity(), identity)
 
-    def test_layout(self) -> None:
+    def test_layout_of_the_identity(self) -> None:
         """The file is the one that docs/storage.md shows."""
         self.directory.save_identity(IDENTITY)
         self.assertEqual(
@@ -483,15 +488,15 @@ class IdentityTests(DirectoryTestCase):
             '  "cluster_id": "fedcba9876543210",\n  "checksum": "695d089c"\n}\n',
         )
 
-    def test_once(self) -> None:
+    def test_identity_is_written_once(self) -> None:
         self.directory.save_identity(IDENTITY)
         other = Identity("other", "0" * 16, "1" * 16)
         error = self.assertRaises(StorageError, self.directory.save_identity, other)
         self.assertIn(str(self.file), str(error))
         self.assertEqual(self.directory.load_identity(), IDENTITY)
 
-    def test_durable(self) -> None:
-        """Content, then name: each is synced, and the name never stands for less than the whole."""
+    def test_identity_is_durable(self) -> None:
+        """The content is synced, and then the name, which never stands for less than the whole."""
         events: list[tuple[str, list[str]]] = []
 
         def names() -> list[str]:
@@ -502,8 +507,8 @@ class IdentityTests(DirectoryTestCase):
         self.directory.save_identity(IDENTITY)
         self.assertEqual(events, [("file", ["identity.json.tmp"]), ("directory", ["identity.json"])])
 
-    def test_interrupted(self) -> None:
-        """A file that was not finished is no identity, and in nobody's way."""
+    def test_unfinished_identity_is_ignored(self) -> None:
+        """An unfinished file is no identity, and prevents nothing."""
         patched = self.patch(files, "write_all", fail(errno.ENOSPC))
         error = self.assertRaises(StorageError, self.directory.save_identity, IDENTITY)
         self.assertIn("No space left", str(error))
@@ -512,8 +517,8 @@ class IdentityTests(DirectoryTestCase):
         self.directory.save_identity(IDENTITY)
         self.assertEqual(self.directory.load_identity(), IDENTITY)
 
-    def test_every_flipped_bit(self) -> None:
-        """Damage never makes another identity of it. A flipped bit in a space may still be a space."""
+    def test_every_flipped_bit_of_the_identity_is_noticed(self) -> None:
+        """Damage never results in another identity. A flipped bit in a space may still be a space."""
         self.directory.save_identity(IDENTITY)
         data = self.file.read_bytes()
         refused = 0
@@ -529,16 +534,16 @@ class IdentityTests(DirectoryTestCase):
                     self.assertIn(str(self.file), str(error))
         self.assertGreater(refused, 7 * len(data))
 
-    def test_cut_at_every_byte(self) -> None:
+    def test_identity_that_is_cut_at_any_byte_is_refused(self) -> None:
         self.directory.save_identity(IDENTITY)
         data = self.file.read_bytes()
-        for length in range(len(data) - 1):  # the last byte is the newline behind it
+        for length in range(len(data) - 1):  # The last byte is the newline at the end.
             self.file.write_bytes(data[:length])
             error = self.assertRaises(StorageError, self.directory.load_identity)
             self.assertIn(f"{self.file} is damaged", str(error))
 
-    def test_refused_before_anything_is_made(self) -> None:
-        """A directory whose identity is no good is left as it is."""
+    def test_bad_identity_is_refused_before_anything_is_made(self) -> None:
+        """A directory with a bad identity is left as it is."""
         self.directory.close()
         (self.path / "lock").unlink()
         self.file.write_bytes(b"{}")
@@ -553,13 +558,13 @@ class IdentityTests(DirectoryTestCase):
         self.assertIn(f"{self.file} {words}", str(error))
         self.assertEqual(tree(self.path), before)
 
-    def test_newer_version(self) -> None:
-        """Said as such, whatever else a later version has in the file."""
+    def test_identity_of_a_newer_version_is_refused(self) -> None:
+        """The error says that the version is newer, whatever else a later version has in the file."""
         self.file.write_bytes(b'{"version": 2, "more": "of it"}')
         error = self.assertRaises(StorageError, self.directory.load_identity)
         self.assertIn("format version 2", str(error))
 
-    def test_bad_ids(self) -> None:
+    def test_bad_ids_are_refused(self) -> None:
         for bad in ("", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg"):
             self.assertRaises(ValueError, Identity, "name", bad, IDENTITY.cluster_id)
             self.assertRaises(ValueError, Identity, "name", IDENTITY.machine_id, bad)

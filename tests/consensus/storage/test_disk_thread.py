@@ -1,4 +1,6 @@
-"""The writer's thread: in order, one at a time, and gone when it was stopped."""
+"""
+Tests of the disk thread: jobs run in order, one at a time, and the thread ends when it is stopped.
+"""
 
 import threading
 
@@ -14,15 +16,15 @@ class WriterTests(TestCase):
         self.writer = DiskThread(reactor)
         self.addCleanup(self.writer.stop)
 
-    async def test_result(self) -> None:
-        """A job runs in the writer's thread; its result comes in the reactor's."""
+    async def test_result_is_delivered_in_the_reactor(self) -> None:
+        """A job runs in the disk thread, and its result is delivered in the reactor's."""
         self.writer.start()
         ran_in = await self.writer.submit(threading.current_thread)
         self.assertEqual(ran_in.name, "log-writer")
         self.assertIsNot(ran_in, threading.current_thread())
 
-    async def test_in_order(self) -> None:
-        """Jobs and their results keep the order in which they were submitted, before the start as well."""
+    async def test_jobs_run_in_order(self) -> None:
+        """Jobs and their results keep the order in which they were submitted, also before the start."""
         ran: list[int] = []
         results: list[int] = []
 
@@ -56,8 +58,8 @@ class WriterTests(TestCase):
         self.assertTrue(await first)
         self.assertEqual(await second, "second")
 
-    async def test_failing_job(self) -> None:
-        """It fails its own Deferred only."""
+    async def test_failing_job_fails_its_own_deferred(self) -> None:
+        """A failing job only fails its own Deferred."""
         self.writer.start()
         failing = self.writer.submit(lambda: 1 // 0)
         behind = self.writer.submit(lambda: "behind")
@@ -66,7 +68,7 @@ class WriterTests(TestCase):
         self.assertEqual(await behind, "behind")
 
     async def test_cancelled_job_is_run(self) -> None:
-        """Cancelling stops the waiting; the append that others build on is made all the same."""
+        """Cancelling stops the waiting, but the append that others build on is made all the same."""
         ran: list[str] = []
         cancelled = self.writer.submit(lambda: ran.append("cancelled"))
         cancelled.cancel()
@@ -75,8 +77,8 @@ class WriterTests(TestCase):
         await self.writer.submit(lambda: ran.append("behind"))
         self.assertEqual(ran, ["cancelled", "behind"])
 
-    async def test_stop(self) -> None:
-        """What was submitted is run and answered before the thread is gone."""
+    async def test_stop_runs_submitted_jobs(self) -> None:
+        """What was submitted is run and answered before the thread ends."""
         self.writer.start()
         thread = await self.writer.submit(threading.current_thread)
         release = threading.Event()
@@ -88,7 +90,7 @@ class WriterTests(TestCase):
         self.assertTrue(self.successResultOf(waiting))
         self.assertFalse(thread.is_alive())
 
-    async def test_after_stop(self) -> None:
+    async def test_nothing_is_submitted_after_a_stop(self) -> None:
         ran: list[None] = []
         self.writer.start()
         stopped = self.writer.stop()
@@ -97,13 +99,13 @@ class WriterTests(TestCase):
         self.failureResultOf(self.writer.submit(lambda: ran.append(None)), DiskThreadStoppedError)
         self.assertEqual(ran, [])
 
-    async def test_stop_twice(self) -> None:
+    async def test_stopping_twice_does_no_harm(self) -> None:
         self.writer.start()
         await gatherResults([self.writer.stop(), self.writer.stop()])
         await self.writer.stop()
 
-    async def test_stop_without_start(self) -> None:
-        """What was submitted to a writer that was never started is run all the same."""
+    async def test_stop_without_a_start_runs_submitted_jobs(self) -> None:
+        """What was submitted to a thread that was never started is run all the same."""
         waiting = self.writer.submit(lambda: "run")
         await self.writer.stop()
         self.assertEqual(self.successResultOf(waiting), "run")

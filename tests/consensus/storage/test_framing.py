@@ -1,4 +1,6 @@
-"""Files made of checked frames: what is written comes back, and nothing else is believed."""
+"""
+Tests of files made of checked frames: what is written is read again, and nothing else is accepted.
+"""
 
 import errno
 import os
@@ -25,7 +27,7 @@ from etcd_twisted.errors import StorageError
 from tests import examples
 
 MAGIC = b"testfile"
-SALT = 0xFFFFFFF0  # so that salt and offset together pass 32 bits
+SALT = 0xFFFFFFF0  # lets salt and offset together exceed 32 bits
 
 
 def encode_file(payloads: list[bytes], salt: int = SALT) -> bytes:
@@ -51,12 +53,12 @@ class FramingTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(0, 2**32 - 1))
-    def test_round_trip(self, payloads: list[bytes], salt: int) -> None:
+    def test_written_frames_are_read_again(self, payloads: list[bytes], salt: int) -> None:
         frames = read_file(self.write(encode_file(payloads, salt)))
         self.assertEqual([frame.payload for frame in frames], payloads)
         self.assertEqual([frame.offset for frame in frames[1:]], [frame.end for frame in frames[:-1]])
 
-    def test_layout(self) -> None:
+    def test_layout_of_frames(self) -> None:
         """The bytes are those that docs/storage.md shows."""
         self.assertEqual(
             encode_file([b"abc"], salt=1).hex(" ", -4),
@@ -80,8 +82,8 @@ class FramingTests(SynchronousTestCase):
                     begin = max([FILE_HEADER_LENGTH, *(end for end in ends if end <= position)])
                     self.assertEqual((bad.path, bad.offset), (path, begin))
 
-    def test_cut_anywhere(self) -> None:
-        """A file that is cut off ends well between two frames, and nowhere else."""
+    def test_file_may_end_only_between_frames(self) -> None:
+        """A file that is cut off is complete between two frames, and nowhere else."""
         data = encode_file([b"one", b"two"])
         path = self.write(data)
         first, second = read_file(path)
@@ -94,7 +96,7 @@ class FramingTests(SynchronousTestCase):
             else:
                 self.assertRaises(BadFrameError, read_file, path)
 
-    def test_frame_out_of_place(self) -> None:
+    def test_frame_out_of_place_is_refused(self) -> None:
         """A good frame of another file, or of another place in the same file, is no frame."""
         header = encode_file_header(MAGIC, SALT)
         for salt, offset in ((SALT, 0), (SALT, len(header) + 1), (SALT - 1, len(header))):
@@ -102,7 +104,7 @@ class FramingTests(SynchronousTestCase):
             self.assertRaises(BadFrameError, read_file, path)
 
     def test_find_header_is_not_fooled_by_a_payload(self) -> None:
-        """What a client stored is not taken for a frame, though it is the copy of one."""
+        """A client's value is not accepted as a frame, even if it is the copy of one."""
         copy = encode_frame(FrameKind.RECORD, b"payload", SALT, FILE_HEADER_LENGTH)
         data = encode_file([copy * 3, b"last"])
         path = self.write(data)
@@ -119,7 +121,7 @@ class FramingTests(SynchronousTestCase):
         with closing(FrameReader(path, MAGIC)) as reader:
             self.assertEqual(reader.find_header(FILE_HEADER_LENGTH), second.offset)
 
-    def test_end_of_data(self) -> None:
+    def test_end_of_data_is_found(self) -> None:
         window = 1 << 20
         for data, start, end in (
             (b"", 0, 0),
@@ -131,7 +133,7 @@ class FramingTests(SynchronousTestCase):
         ):
             self.assertEqual(framing.end_of_data(self.write(data), start), end)
 
-    def test_newer_version(self) -> None:
+    def test_newer_version_is_refused(self) -> None:
         self.patch(framing, "FORMAT_VERSION", 2)
         path = self.write(encode_file([]))
         self.patch(framing, "FORMAT_VERSION", 1)
@@ -142,18 +144,18 @@ class FramingTests(SynchronousTestCase):
             " start the version of etcd_twisted that wrote it, or a later one",
         )
 
-    def test_another_kind_of_file(self) -> None:
+    def test_another_kind_of_file_is_refused(self) -> None:
         path = self.write(encode_file([]))
         error = self.assertRaises(StorageError, FrameReader, path, b"anything")
         self.assertIn("begins with b'testfile' and not with b'anything'", str(error))
 
-    def test_file_that_can_not_be_read(self) -> None:
+    def test_file_that_can_not_be_read_is_refused(self) -> None:
         path = Path(self.mktemp())
         error = self.assertRaises(StorageError, FrameReader, path, MAGIC)
         self.assertIn(f"{path} can't be used: No such file or directory", str(error))
 
-    def test_remedies(self) -> None:
-        """What a person has to do depends on what went wrong."""
+    def test_errors_have_a_remedy(self) -> None:
+        """The remedy depends on what is wrong."""
         for number, words in (
             (errno.EMFILE, "Too many open files; raise this process's limit on open files"),
             (errno.EACCES, "Permission denied; change its owner or mode"),
@@ -164,7 +166,7 @@ class FramingTests(SynchronousTestCase):
             self.assertTrue(str(error).startswith(f"data/log can't be used: {words}"), str(error))
 
     def test_a_good_header_is_found_wherever_it_is(self) -> None:
-        """Also over the border of what is read at a time."""
+        """A header is also found across the border of what is read at a time."""
         data = encode_file([b"a" * 30, b"b" * 30])
         second = len(data) - 30 - FRAME_HEADER_LENGTH
         path = self.write(data[:FILE_HEADER_LENGTH] + b"?" + data[FILE_HEADER_LENGTH + 1 :])
@@ -174,19 +176,19 @@ class FramingTests(SynchronousTestCase):
                 self.assertEqual(reader.find_header(FILE_HEADER_LENGTH), second)
                 self.assertIsNone(reader.find_header(second))
 
-    def test_payload_too_long(self) -> None:
+    def test_payload_that_is_too_long_is_refused(self) -> None:
         self.patch(framing, "MAX_PAYLOAD_BYTES", 3)
         encode_frame(FrameKind.RECORD, b"abc", SALT, 0)
         self.assertRaises(ValueError, encode_frame, FrameKind.RECORD, b"abcd", SALT, 0)
 
-    def test_unknown_kind(self) -> None:
+    def test_unknown_kind_is_refused(self) -> None:
         header = encode_file_header(MAGIC, SALT)
         path = self.write(header + encode_frame(99, b"", SALT, len(header)))
         bad = self.assertRaises(BadFrameError, read_file, path)
         self.assertIn("no frame of kind 99", bad.reason)
 
-    def test_short_writes(self) -> None:
-        """A system that takes a few bytes at a time gets them all, in their place."""
+    def test_short_writes_are_continued(self) -> None:
+        """A system that accepts a few bytes at a time gets them all, in their place."""
 
         def grudging(descriptor: int, data: bytes, offset: int) -> int:
             return os.pwrite(descriptor, bytes(data[:3]), offset)

@@ -1,4 +1,6 @@
-"""L{etcd_twisted.consensus.storage.hard_state}, and when the log writes it."""
+"""
+Tests of L{etcd_twisted.consensus.storage.hard_state}, and of when the log writes it.
+"""
 
 import errno
 import os
@@ -26,29 +28,29 @@ class FileTests(SynchronousTestCase):
         self.path /= "state.json"
         StateFile(self.path).save(STATE)
 
-    def test_layout(self) -> None:
+    def test_layout_of_the_hard_state(self) -> None:
         """The file is the one that docs/storage.md shows."""
         self.assertIn(f"```json\n{self.path.read_text()}```", PAGE.read_text())
         self.assertEqual(StateFile(self.path).load(), STATE)
 
-    def test_none(self) -> None:
+    def test_missing_hard_state(self) -> None:
         self.path.unlink()
         self.assertIsNone(StateFile(self.path).load())
 
-    def test_cut_at_every_byte(self) -> None:
+    def test_hard_state_that_is_cut_at_any_byte_is_refused(self) -> None:
         data = self.path.read_bytes()
-        for length in range(len(data) - 1):  # the last byte is the newline behind it
+        for length in range(len(data) - 1):  # The last byte is the newline at the end.
             self.path.write_bytes(data[:length])
             error = self.assertRaises(StorageError, StateFile(self.path).load)
             self.assertIn(f"{self.path} is damaged", str(error))
 
-    def test_newer_version(self) -> None:
-        """Said as such, whatever else a later version has in the file."""
+    def test_hard_state_of_a_newer_version_is_refused(self) -> None:
+        """The error says that the version is newer, whatever else a later version has in the file."""
         self.path.write_bytes(b'{"version": 2, "more": "of it"}')
         error = self.assertRaises(StorageError, StateFile(self.path).load)
         self.assertIn("format version 2", str(error))
 
-    def test_the_disk_fails(self) -> None:
+    def test_failing_disk_keeps_the_old_state(self) -> None:
         """The old state is there until the new one is, and nothing else is left."""
 
         def fail(*_: object) -> None:
@@ -67,9 +69,9 @@ class FileTests(SynchronousTestCase):
 
 
 class RecoveryTests(SynchronousTestCase):
-    """What counts at a start: of the log and of the file, the later term, and in the same one the vote."""
+    """Of the log and of the file, the later term counts at a start, and in the same term the vote."""
 
-    def test_what_counts(self) -> None:
+    def test_later_term_and_vote_count(self) -> None:
         for of_log, of_file, expected in (
             (HardState(3, ""), HardState(3, "a"), HardState(3, "a")),
             (HardState(3, "b"), HardState(3, ""), HardState(3, "b")),
@@ -84,7 +86,7 @@ class RecoveryTests(SynchronousTestCase):
 
 
 class LogTests(LogTestCase):
-    """What the log says in it."""
+    """Tests of what the log writes to the file."""
 
     def setUp(self) -> None:
         self.path = self.directory() / "state.json"
@@ -103,7 +105,7 @@ class LogTests(LogTestCase):
         self.assertEqual(resumed(self.log), [])
         self.addCleanup(self.log.close)
 
-    def test_no_write_costs_anything(self) -> None:
+    def test_ordinary_writes_do_not_write_the_hard_state(self) -> None:
         """Only a term, a vote, or a new segment is written there."""
         self.log.append(vote(1))
         self.assertEqual(self.saved, [(0, 1), (1, 1)])
@@ -117,8 +119,8 @@ class LogTests(LogTestCase):
         self.log.save_state()
         self.assertEqual(len(self.saved), 5)
 
-    def test_a_vote_is_there_before_it_is_in_the_log(self) -> None:
-        """So that it is known whatever becomes of the log; the log takes nothing more when that fails."""
+    def test_vote_is_in_the_file_before_it_is_in_the_log(self) -> None:
+        """The vote is known whatever becomes of the log, which accepts nothing more if writing the file fails."""
         self.log.append(vote(1))
 
         def fail(*_: object) -> None:

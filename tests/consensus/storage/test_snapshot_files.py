@@ -1,4 +1,6 @@
-"""Snapshots on disk: whole or not there at all, and never quietly the older one."""
+"""
+Tests of snapshots on disk: they are whole or not there at all, and an older one is never used silently.
+"""
 
 import errno
 import os
@@ -22,7 +24,7 @@ def metadata(index: int, term: int = 1) -> SnapshotMetadata:
 
 
 def read(store: SnapshotStore) -> list[bytes] | None:
-    """The newest snapshot's chunks."""
+    """Returns the newest snapshot's chunks."""
     reader = store.latest()
     if reader is None:
         return None
@@ -48,12 +50,12 @@ class SnapshotTestCase(SynchronousTestCase):
 
 
 class RoundTripTests(SnapshotTestCase):
-    def test_none(self) -> None:
+    def test_no_snapshot(self) -> None:
         self.assertIsNone(self.store.latest())
 
     @settings(max_examples=examples(30))
     @given(st.lists(st.binary(max_size=100), max_size=5), st.integers(1, 2**63), st.integers(1, 2**63))
-    def test_any_chunks(self, chunks: list[bytes], index: int, term: int) -> None:
+    def test_any_chunks_are_read_again(self, chunks: list[bytes], index: int, term: int) -> None:
         self.setUp()
         about = metadata(index, term)
         self.write(about, *chunks)
@@ -62,17 +64,17 @@ class RoundTripTests(SnapshotTestCase):
         with closing(reader):
             self.assertEqual(reader.metadata, about)
             self.assertEqual(list(reader), chunks)
-            self.assertEqual(list(reader), chunks)  # from the beginning each time
+            self.assertEqual(list(reader), chunks)  # Each reader starts at the beginning.
 
-    def test_newest(self) -> None:
-        """The newest counts, and when it is durable the older ones go."""
+    def test_newest_snapshot_counts(self) -> None:
+        """The newest snapshot counts, and when it is durable the older ones are removed."""
         for index, term in ((5, 1), (70, 1), (8, 2), (9, 10)):
             path = self.write(metadata(index, term), b"%d" % index)
             self.assertEqual(read(self.store), [b"%d" % index])
             self.assertEqual(self.names(), [path.name])
 
-    def test_older_one_comes_too_late(self) -> None:
-        """A snapshot that is finished after a newer one is the one that goes."""
+    def test_older_snapshot_that_is_finished_late_is_removed(self) -> None:
+        """A snapshot that is finished after a newer one is removed."""
         older = self.store.create(metadata(5))
         newer = self.write(metadata(9), b"newer")
         older.finish()
@@ -80,7 +82,7 @@ class RoundTripTests(SnapshotTestCase):
         self.assertEqual(read(self.store), [b"newer"])
 
     def test_reader_outlives_its_file(self) -> None:
-        """What is being sent to another machine can be read to its end when a newer snapshot takes its place."""
+        """A snapshot that is being sent to another machine can be read to its end even if a newer one replaces it."""
         self.write(metadata(5), b"one", b"two")
         reader = self.store.latest()
         assert reader is not None
@@ -90,8 +92,8 @@ class RoundTripTests(SnapshotTestCase):
             self.write(metadata(6), b"newer")
             self.assertEqual(list(chunks), [b"two"])
 
-    def test_large(self) -> None:
-        """Chunks on their way are synced now and then, so that little is left to sync at the end."""
+    def test_large_snapshot_is_synced_in_pieces(self) -> None:
+        """Large snapshots are synced now and then, so that little is left to sync at the end."""
         synced: list[int] = []
 
         def fdatasync(descriptor: int) -> None:
@@ -117,7 +119,7 @@ class Patched:
 
 
 class UnfinishedTests(SnapshotTestCase):
-    def test_not_shown_before_it_is_finished(self) -> None:
+    def test_unfinished_snapshot_is_not_listed(self) -> None:
         kept = self.write(metadata(5), b"five")
         writer = self.store.create(metadata(6))
         writer.write(b"six")
@@ -128,7 +130,7 @@ class UnfinishedTests(SnapshotTestCase):
         self.assertEqual(read(self.store), [b"five"])
 
     def test_abort_after_finish_does_nothing(self) -> None:
-        """Not even to the file of the same snapshot when that is being written once more."""
+        """Aborting does not even affect the file of the same snapshot if that is being written once more."""
         writer = self.store.create(metadata(6))
         writer.finish()
         again = self.store.create(metadata(6))
@@ -137,8 +139,8 @@ class UnfinishedTests(SnapshotTestCase):
         again.finish()
         self.assertEqual(read(self.store), [b"again"])
 
-    def test_left_over(self) -> None:
-        """What a process left unfinished is removed when the next one is told to, and nothing else is."""
+    def test_unfinished_files_are_removed(self) -> None:
+        """What a process left unfinished is removed when the next one is told to do that, and nothing else is."""
         kept = self.write(metadata(5), b"five")
         writer = self.store.create(metadata(6))
         writer.write(b"six")
@@ -152,7 +154,7 @@ class UnfinishedTests(SnapshotTestCase):
         self.assertEqual(self.names(), [kept.name, "lost+found"])
         writer.abort()
 
-    def test_being_written_already(self) -> None:
+    def test_snapshot_that_is_being_written_is_refused(self) -> None:
         writer = self.store.create(metadata(6))
         self.assertRaises(FileExistsError, self.store.create, metadata(6))
         writer.write(b"six")
@@ -161,8 +163,8 @@ class UnfinishedTests(SnapshotTestCase):
 
 
 class FailingDiskTests(SnapshotTestCase):
-    def test_every_call_fails(self) -> None:
-        """Whatever call fails, the snapshot before is there until the new one is, and one of the two always is."""
+    def test_any_failing_call_keeps_one_snapshot(self) -> None:
+        """Whichever call fails, the previous snapshot is there until the new one is, and one of the two always is."""
         self.write(metadata(5), b"five")
         number, finished = 0, False
         while not finished:
@@ -177,7 +179,7 @@ class FailingDiskTests(SnapshotTestCase):
         self.assertGreater(number, 8)
 
     def write_failing(self, at: int) -> bool:
-        """Write a snapshot; the call number C{at} fails. Whether it came to its end."""
+        """Writes a snapshot while call number C{at} fails, and returns whether it was finished."""
         calls = 0
 
         def failing(name: str) -> object:
@@ -208,8 +210,11 @@ class FailingDiskTests(SnapshotTestCase):
                 patched.restore()
         return True
 
-    def test_order(self) -> None:
-        """Content, then name, then the older ones: a crash in between loses neither snapshot."""
+    def test_order_of_syncs(self) -> None:
+        """
+        The content is synced, then the name, then the older ones are removed, so a crash in between loses neither
+        snapshot.
+        """
         self.write(metadata(5), b"five")
         events: list[tuple[str, list[str]]] = []
 
@@ -244,7 +249,7 @@ class DamageTests(SnapshotTestCase):
             self.assertIn(word, str(error))
         self.assertNotIn("\n", str(error))
 
-    def test_every_flipped_bit(self) -> None:
+    def test_every_flipped_bit_of_a_snapshot_is_noticed(self) -> None:
         for position in range(len(self.data)):
             for bit in range(8):
                 damaged = bytearray(self.data)
@@ -254,21 +259,21 @@ class DamageTests(SnapshotTestCase):
         self.path.write_bytes(self.data)
         self.assertEqual(read(self.store), [b"first chunk", b"", b"third chunk"])
 
-    def test_cut_at_every_byte(self) -> None:
+    def test_snapshot_that_is_cut_at_any_byte_is_refused(self) -> None:
         for length in range(len(self.data)):
             self.path.write_bytes(self.data[:length])
             self.assert_refused("is damaged at byte")
 
-    def test_longer(self) -> None:
+    def test_snapshot_with_further_bytes_is_refused(self) -> None:
         for more in (b"\0", self.data):
             self.path.write_bytes(self.data + more)
             self.assert_refused(f"is damaged at byte {len(self.data)}", "the file continues after the end")
 
-    def test_under_another_name(self) -> None:
+    def test_snapshot_under_another_name_is_refused(self) -> None:
         self.path = self.path.rename(self.path.with_name(f"{1:020}-{7:020}.snapshot"))
         self.assert_refused("it is the snapshot of term 1, index 6")
 
-    def test_newer_version(self) -> None:
+    def test_snapshot_of_a_newer_version_is_refused(self) -> None:
         self.patch(framing, "FORMAT_VERSION", 2)
         self.path = self.write(metadata(9), b"nine")
         self.patch(framing, "FORMAT_VERSION", 1)
@@ -281,7 +286,7 @@ class DamageTests(SnapshotTestCase):
             data += encode_frame(kind, payload, 7, len(data))
         self.path.write_bytes(data)
 
-    def test_good_frames_in_a_wrong_order(self) -> None:
+    def test_good_frames_in_a_wrong_order_are_refused(self) -> None:
         about = (FrameKind.SNAPSHOT_METADATA, metadata(6))
         chunk = (FrameKind.SNAPSHOT_CHUNK, b"chunk")
         self.write_frames(about, chunk, (FrameKind.SNAPSHOT_END, 1))

@@ -1,4 +1,6 @@
-"""The write-ahead log: what was appended comes back, and what a snapshot stands for goes."""
+"""
+Tests of the write-ahead log: what was appended is read again, and what a snapshot covers is removed.
+"""
 
 from collections.abc import Callable, Iterable
 
@@ -16,8 +18,8 @@ from tests.consensus.storage.logs import LogTestCase, contents, entries, logs, r
 class RoundTripTests(LogTestCase):
     @settings(max_examples=examples(60))
     @given(logs(), st.integers(1, 600), st.sets(st.integers(0, 11)))
-    def test_any_records(self, records: list[Record], segment_bytes: int, restarts: set[int]) -> None:
-        """What was appended comes back as it was, whatever the segments' size and however often it is restarted."""
+    def test_any_records_are_read_again(self, records: list[Record], segment_bytes: int, restarts: set[int]) -> None:
+        """What was appended is read as it was, whatever the segments' size and however often the log is restarted."""
         directory = self.directory()
         log = WriteAheadLog(directory, segment_bytes)
         self.assertEqual(resumed(log), [])
@@ -37,7 +39,7 @@ class RoundTripTests(LogTestCase):
     @settings(max_examples=examples(60))
     @given(logs(), st.integers(1, 300), st.lists(st.integers(0, 40), max_size=6))
     def test_compaction_keeps_what_is_needed(self, records: list[Record], size: int, covers: list[int]) -> None:
-        """After any compactions, the entries behind them and the hard state are there."""
+        """After any compactions, the later entries and the hard state are there."""
         directory = self.directory()
         log = WriteAheadLog(directory, size)
         resumed(log)
@@ -56,16 +58,16 @@ class RoundTripTests(LogTestCase):
         log.append(entries(log.last_index + 1, b"next"))
         log.close()
 
-    def test_conflicts_come_back_raw(self) -> None:
-        """Recovery replaces nothing: that is the business of whoever keeps the log in memory."""
+    def test_conflicting_records_are_read_as_written(self) -> None:
+        """Recovery replaces nothing, because that is the task of the log in memory."""
         records = [entries(1, b"a", b"b", b"c"), entries(2, b"B", term=2), entries(3, b"C", term=2)]
         directory = self.directory()
         self.write(directory, records)
         self.assertEqual(recover(directory), records)
         self.assertEqual(resolve(recover(directory))[1], {1: b"a", 2: b"B", 3: b"C"})
 
-    def test_lazy(self) -> None:
-        """Records come one at a time, and the log takes nothing before the last one came."""
+    def test_records_are_read_one_at_a_time(self) -> None:
+        """Records are read one at a time, and the log accepts nothing before the last one was read."""
         directory = self.directory()
         self.write(directory, [entries(1, b"a"), entries(2, b"b")])
         log = WriteAheadLog(directory)
@@ -80,7 +82,7 @@ class RoundTripTests(LogTestCase):
         log.close()
         self.assertRaises(StorageError, log.append, entries(4, b"d"))
 
-    def test_gap_is_not_appended(self) -> None:
+    def test_record_after_a_gap_is_refused(self) -> None:
         """A record that recovery would refuse is refused when it is appended."""
         directory = self.directory()
         log = WriteAheadLog(directory)
@@ -94,7 +96,7 @@ class RoundTripTests(LogTestCase):
         log.close()
         self.assertEqual(recover(directory), [entries(1, b"a"), entries(2, b"b")])
 
-    def test_record_larger_than_a_segment(self) -> None:
+    def test_record_may_be_larger_than_a_segment(self) -> None:
         directory = self.directory()
         records = [entries(1, b"a"), entries(2, b"b" * 5000), entries(3, b"c")]
         self.write(directory, records, segment_bytes=200)
@@ -110,10 +112,10 @@ class RoundTripTests(LogTestCase):
 
 
 class ZerosAheadTests(LogTestCase):
-    """What is appended takes the place of zeros that were written, and synced, with an append before it."""
+    """An append overwrites zeros that were written and synced with an earlier append."""
 
     def appended(self, records: Iterable[Record]) -> list[tuple[int, bytes]]:
-        """Where what was written for each record, and a last small one, and what it was."""
+        """Returns where the bytes for each record, and for a last small one, were written, and what they were."""
         written: list[tuple[int, bytes]] = []
 
         def write_all(descriptor: int, data: bytes, offset: int) -> None:
@@ -133,9 +135,9 @@ class ZerosAheadTests(LogTestCase):
         copy = self.copy(directory)
         log.close()
         self.assertEqual((recover(directory), recover(copy)), (records, records))
-        return written[1 : 1 + len(records)]  # behind the segment's head
+        return written[1 : 1 + len(records)]  # without the segment's head
 
-    def test_small(self) -> None:
+    def test_small_records_have_zeros_ahead(self) -> None:
         written = self.appended(entries(0, b"x" * 1_000) for _ in range(5_000))
         zeroed = ahead = 0
         for offset, data in written:
@@ -146,13 +148,13 @@ class ZerosAheadTests(LogTestCase):
         self.assertEqual(ahead, zeroed // write_ahead_log.ZEROED_BYTES)
         self.assertGreater(zeroed, write_ahead_log.ALLOCATION_BYTES)
 
-    def test_long(self) -> None:
-        """They would take the zeros' places at once, and so double what is written."""
+    def test_long_records_have_no_zeros_ahead(self) -> None:
+        """Long records would use up the zeros at once, and so double what is written."""
         written = self.appended(entries(0, b"x" * 100_000) for _ in range(100))
         self.assertEqual({len(data) for _, data in written[:-1]}, {len(written[0][1])})
         self.assertGreater(len(written[-1][1]), write_ahead_log.ZEROED_BYTES)
 
-    def test_not_beyond_the_allocated(self) -> None:
+    def test_no_zeros_beyond_the_allocated_space(self) -> None:
         almost = write_ahead_log.ALLOCATION_BYTES - 100_000
         written = self.appended([entries(0, b"x" * almost)])
         offset, data = written[-1]
@@ -160,7 +162,7 @@ class ZerosAheadTests(LogTestCase):
 
 
 class CompactionTests(LogTestCase):
-    def test_only_whole_segments(self) -> None:
+    def test_only_whole_segments_are_deleted(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory, 200)
         resumed(log)
@@ -180,7 +182,7 @@ class CompactionTests(LogTestCase):
         hard_state, found = resolve(recover(directory), 20)
         self.assertEqual((hard_state, found), (vote(7).hard_state, {21: b"more"}))
 
-    def test_rolling_over_frees_what_was_before(self) -> None:
+    def test_new_segment_allows_earlier_ones_to_be_deleted(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory)
         resumed(log)
@@ -197,8 +199,8 @@ class CompactionTests(LogTestCase):
         _, found = resolve(recover(directory), 2)
         self.assertEqual(found, {3: b"c"})
 
-    def test_replaced_entries_hold_their_segment(self) -> None:
-        """A segment is kept while it holds an entry behind the index, replaced or not."""
+    def test_replaced_entries_keep_their_segment(self) -> None:
+        """A segment is kept while it holds an entry after the index, replaced or not."""
         directory = self.directory()
         log = WriteAheadLog(directory, 200)
         resumed(log)
@@ -213,8 +215,8 @@ class CompactionTests(LogTestCase):
         self.assertEqual(len(contents(directory)), 1)
         log.close()
 
-    def test_one_at_a_time(self) -> None:
-        """Each deletion is durable before the next: whatever a crash leaves has no hole in the middle."""
+    def test_segments_are_deleted_one_at_a_time(self) -> None:
+        """Each deletion is durable before the next, so that no crash leaves a hole in the middle."""
         directory = self.directory()
         log = WriteAheadLog(directory, 1)
         resumed(log)
@@ -244,15 +246,15 @@ class CompactionTests(LogTestCase):
         self.assertEqual((log.base, log.last_index), (50, 51))
         log.close()
 
-    def test_beyond_the_end(self) -> None:
-        """A snapshot of another machine that reaches further than the log: the log begins anew behind it."""
+    def test_log_restarts_after_a_snapshot_beyond_its_end(self) -> None:
+        """A snapshot of another machine may be ahead of the log, which begins anew after it."""
         self.check_anew(lambda log: log.compact(50))
 
-    def test_restart_after(self) -> None:
+    def test_log_restarts_after_an_index(self) -> None:
         self.check_anew(lambda log: log.restart_after(50))
 
-    def test_restart_before_the_end(self) -> None:
-        """Entries behind a snapshot that the log disagrees with are forgotten with the rest."""
+    def test_log_restarts_after_a_conflicting_snapshot(self) -> None:
+        """Entries after a snapshot that the log conflicts with are dropped with the rest."""
         directory = self.directory()
         log = WriteAheadLog(directory)
         resumed(log)
@@ -264,7 +266,7 @@ class CompactionTests(LogTestCase):
         self.assertEqual((log.base, log.last_index), (2, 2))
         log.close()
 
-    def test_restart_in_an_empty_log(self) -> None:
+    def test_empty_log_restarts(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory)
         resumed(log)
@@ -273,8 +275,8 @@ class CompactionTests(LogTestCase):
         log.close()
         self.assertEqual(recover(directory), [entries(10, b"j")])
 
-    def test_crash_before_void_segments_are_deleted(self) -> None:
-        """Older segments that a fresh one made void are not read, damaged or not, and deleted in the end."""
+    def test_void_segments_are_deleted_after_a_crash(self) -> None:
+        """Older segments that a fresh one made void are not read, damaged or not, and are deleted in the end."""
         directory = self.directory()
         log = WriteAheadLog(directory, 100)
         resumed(log)

@@ -1,4 +1,6 @@
-"""The write-ahead log: a torn end is cut off, and damage is refused."""
+"""
+Tests of the write-ahead log: a torn end is cut off, and damage is refused.
+"""
 
 import os
 from contextlib import closing
@@ -20,7 +22,7 @@ from tests.consensus.storage.logs import (
 
 
 class TornTailTests(LogTestCase):
-    """What the end of an interrupted append may look like; nobody was told that it was done."""
+    """Tests of what the end of an interrupted append, which was never acknowledged, may look like."""
 
     records = (vote(1), entries(1, b"one", b"two"), entries(3, b"three"))
 
@@ -33,7 +35,7 @@ class TornTailTests(LogTestCase):
         self.assertEqual(len(self.data), self.end)
 
     def check_cut(self, data: bytes) -> None:
-        """The log with these bytes recovers all but the last record, says what it cut, and goes on."""
+        """Asserts that the log with these bytes recovers all but the last record, says what it cut, and continues."""
         torn = len(data[self.begin :].rstrip(b"\0"))
         self.segment.write_bytes(data)
         log = WriteAheadLog(self.whole)
@@ -44,29 +46,29 @@ class TornTailTests(LogTestCase):
         log.close()
         self.assertEqual(recover(self.whole), [*self.records[:-1], entries(3, b"again")])
 
-    def test_cut_at_every_byte(self) -> None:
+    def test_last_record_may_be_cut_at_any_byte(self) -> None:
         for length in range(self.begin, self.end):
             self.check_cut(self.data[:length])
 
-    def test_zeros_behind_every_byte(self) -> None:
-        """The file was allocated ahead, and only the first bytes of the append reached it."""
+    def test_last_record_may_end_in_zeros_at_any_byte(self) -> None:
+        """The file was allocated ahead, and only the first bytes of the append reached the disk."""
         for length in range(self.begin, self.end):
             self.check_cut(self.data[:length] + bytes(5000))
 
-    def test_lost_beginning(self) -> None:
+    def test_last_record_may_lack_its_beginning(self) -> None:
         """Only the last bytes of the append reached the disk."""
         for length in range(1, self.end - self.begin):
             data = self.data[: self.begin] + bytes(length) + self.data[self.begin + length :]
             self.check_cut(data)
 
-    def test_every_flipped_bit_of_the_last_record(self) -> None:
+    def test_last_record_may_have_any_flipped_bit(self) -> None:
         for position in range(self.begin, self.end):
             damaged = bytearray(self.data)
             damaged[position] ^= 1 << position % 8
             self.check_cut(bytes(damaged))
 
-    def test_zeros_behind_a_whole_record(self) -> None:
-        """What was allocated ahead is nothing to tell of, and costs no record."""
+    def test_zeros_after_a_whole_record_are_no_damage(self) -> None:
+        """Space that was allocated ahead is not reported, and costs no record."""
         for zeros in (1, 15, 16, 17, 5000):
             self.segment.write_bytes(self.data + bytes(zeros))
             log = WriteAheadLog(self.whole)
@@ -74,8 +76,8 @@ class TornTailTests(LogTestCase):
             self.assertIsNone(log.torn)
             log.close()
 
-    def test_copy_of_a_record_in_a_value(self) -> None:
-        """A torn record whose value holds the copy of a log is torn, not damage."""
+    def test_torn_record_may_contain_a_copy_of_a_record(self) -> None:
+        """A torn record whose value holds the copy of a log is torn, not damaged."""
         log = WriteAheadLog(self.whole)
         resumed(log)
         log.append(entries(4, self.data * 2))
@@ -87,8 +89,8 @@ class TornTailTests(LogTestCase):
         self.assertEqual(log.torn, TornTail(self.segment, self.end, len(whole) - 1 - self.end))
         log.close()
 
-    def test_killed_with_space_allocated(self) -> None:
-        """A log that was never closed is cut to its records, and nothing is told of it."""
+    def test_allocated_space_is_cut_off(self) -> None:
+        """A log that was never closed is cut to its records, and nothing is reported."""
         directory = self.directory()
         log = WriteAheadLog(directory)
         resumed(log)
@@ -103,9 +105,9 @@ class TornTailTests(LogTestCase):
 
 
 class TornCreationTests(LogTestCase):
-    """A new segment that never came to hold its head."""
+    """A new segment never got its whole head."""
 
-    def test_every_length(self) -> None:
+    def test_new_segment_may_be_torn_at_any_length(self) -> None:
         directory = self.directory()
         records = [vote(3), entries(1, b"x" * 100), entries(2, b"y" * 100)]
         self.write(directory, records, segment_bytes=150)
@@ -125,15 +127,15 @@ class TornCreationTests(LogTestCase):
                 log.close()
                 self.assertEqual(recover(copy), [*records[:2], entries(2, b"again")])
 
-    def test_first_segment(self) -> None:
+    def test_first_segment_may_be_torn(self) -> None:
         directory = self.directory()
         (directory / f"{1:020}.log").write_bytes(bytes(1000))
         self.assertEqual(recover(directory), [])
         self.write(directory, [entries(1, b"a")])
         self.assertEqual(recover(directory), [entries(1, b"a")])
 
-    def test_lone_later_segment(self) -> None:
-        """Older segments are deleted only when a new one is whole; so a lone one was whole, and is damaged."""
+    def test_lone_later_segment_must_be_whole(self) -> None:
+        """Older segments are deleted only when a new one is whole, so a lone one was whole, and is damaged."""
         directory = self.directory()
         self.write(directory, [vote(3), entries(1, b"x" * 100), entries(2, b"y" * 100)], segment_bytes=150)
         *older, last = sorted(directory.iterdir())
@@ -146,7 +148,7 @@ class TornCreationTests(LogTestCase):
             self.assert_refused(directory, str(last), "at byte")
 
     def test_older_segment_must_be_whole(self) -> None:
-        """A new segment was begun, so what is in the one before was synced: its torn end is damage."""
+        """A new segment was begun, so the one before was synced, and its torn end is damage."""
         directory = self.directory()
         self.write(directory, [entries(1, b"x" * 100), entries(2, b"y" * 100)], segment_bytes=150)
         first, last = sorted(directory.iterdir())
@@ -161,7 +163,7 @@ class DamageTests(LogTestCase):
 
     records = (vote(1), entries(1, b"one"), entries(2, b"two"), vote(2), entries(3, b"three"), entries(4, b"four"))
 
-    def test_every_flipped_bit(self) -> None:
+    def test_every_flipped_bit_is_refused(self) -> None:
         directory = self.directory()
         self.write(directory, self.records, segment_bytes=140)
         paths = sorted(directory.iterdir())
@@ -182,7 +184,7 @@ class DamageTests(LogTestCase):
             path.write_bytes(data)
         self.assertEqual(recover(directory), list(self.records))
 
-    def test_damage_before_a_torn_record(self) -> None:
+    def test_damage_before_a_torn_record_is_refused(self) -> None:
         """The torn append was begun, so the record before it was synced, and is damaged."""
         directory = self.directory()
         self.write(directory, self.records)
@@ -193,7 +195,7 @@ class DamageTests(LogTestCase):
         path.write_bytes(data)
         self.assert_refused(directory, f"{path} is damaged at byte {damaged}:")
 
-    def test_cut_older_segment(self) -> None:
+    def test_older_segment_that_was_cut_is_refused(self) -> None:
         """An older segment that was cut between two records looks whole, but the next one does not follow it."""
         directory = self.directory()
         self.write(directory, self.records, segment_bytes=140)
@@ -203,8 +205,8 @@ class DamageTests(LogTestCase):
             file.truncate(begin)
         self.assert_refused(directory, f"{second} is damaged at byte {FILE_HEADER_LENGTH}:", "the one before ends")
 
-    def test_lost_vote(self) -> None:
-        """The same when all that was lost is a vote."""
+    def test_lost_vote_is_refused(self) -> None:
+        """A lost vote is noticed too."""
         directory = self.directory()
         self.write(directory, [entries(1, b"a" * 50), vote(2), entries(2, b"b" * 50)], segment_bytes=160)
         first, second = sorted(directory.iterdir())
@@ -213,7 +215,7 @@ class DamageTests(LogTestCase):
             file.truncate(begin)
         self.assert_refused(directory, f"{second} is damaged at byte {FILE_HEADER_LENGTH}:", "the one before ends")
 
-    def test_zeros_behind_an_older_segment(self) -> None:
+    def test_zeros_after_an_older_segment_are_refused(self) -> None:
         directory = self.directory()
         self.write(directory, self.records, segment_bytes=140)
         first = min(directory.iterdir())
@@ -221,7 +223,7 @@ class DamageTests(LogTestCase):
         first.write_bytes(first.read_bytes() + bytes(64))
         self.assert_refused(directory, f"{first} is damaged at byte {end}:")
 
-    def test_missing_segment(self) -> None:
+    def test_missing_segment_is_refused(self) -> None:
         directory = self.directory()
         self.write(directory, self.records, segment_bytes=140)
         paths = sorted(directory.iterdir())
@@ -231,8 +233,8 @@ class DamageTests(LogTestCase):
             self.assert_refused(directory, f"{path} is missing")
             path.write_bytes(kept)
 
-    def test_missing_first_segment(self) -> None:
-        """It may have been compacted; C{base} says what a snapshot has to cover."""
+    def test_missing_first_segment_is_left_to_the_snapshot(self) -> None:
+        """The segment may have been compacted; C{base} says what a snapshot has to cover."""
         directory = self.directory()
         self.write(directory, self.records, segment_bytes=140)
         min(directory.iterdir()).unlink()
@@ -241,8 +243,8 @@ class DamageTests(LogTestCase):
         self.assertGreater(log.base, 0)
         log.close()
 
-    def test_gap_between_records(self) -> None:
-        """Good frames whose entries do not follow one another."""
+    def test_gap_between_records_is_refused(self) -> None:
+        """The frames are good, but their entries do not follow one another."""
         directory = self.directory()
         self.write(directory, [entries(1, b"a")])
         (path,) = directory.iterdir()
@@ -252,7 +254,7 @@ class DamageTests(LogTestCase):
             self.assert_refused(directory, f"{path} is damaged at byte {end}:", "do not follow entry 1")
             os.truncate(path, end)
 
-    def test_frame_of_another_kind(self) -> None:
+    def test_frame_of_another_kind_is_refused(self) -> None:
         directory = self.directory()
         self.write(directory, [entries(1, b"a")])
         (path,) = directory.iterdir()
@@ -260,7 +262,7 @@ class DamageTests(LogTestCase):
         self.append_frame(path, FrameKind.SNAPSHOT_END, b"\0")
         self.assert_refused(directory, f"{path} is damaged at byte {end}:", "SNAPSHOT_END")
 
-    def test_record_that_can_not_be_decoded(self) -> None:
+    def test_record_that_can_not_be_decoded_is_refused(self) -> None:
         directory = self.directory()
         self.write(directory, [entries(1, b"a")])
         (path,) = directory.iterdir()
@@ -268,7 +270,7 @@ class DamageTests(LogTestCase):
         self.append_frame(path, FrameKind.RECORD, b"\xc1")
         self.assert_refused(directory, f"{path} is damaged at byte {end}:", "can't be decoded")
 
-    def test_newer_version(self) -> None:
+    def test_log_of_a_newer_version_is_refused(self) -> None:
         directory = self.directory()
         self.patch(framing, "FORMAT_VERSION", 2)
         self.write(directory, [entries(1, b"a")])

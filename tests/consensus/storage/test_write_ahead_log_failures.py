@@ -1,4 +1,6 @@
-"""The write-ahead log on a disk that fails, or loses its power, at any call."""
+"""
+Tests of the write-ahead log on a disk that fails, or loses its power, at any call.
+"""
 
 import errno
 from collections.abc import Callable
@@ -23,14 +25,14 @@ class FailingDiskTests(LogTestCase):
         self.made = 0
 
     def disk(self) -> Disk:
-        """A new one, with an empty directory."""
+        """Returns a new disk, with an empty directory."""
         self.made += 1
         disk = self.disks.disk(f"disk{self.made}")
         disk.path.mkdir()
         return disk
 
     def fail_at(self, disk: Disk, number: int, error: BaseException) -> None:
-        """Have a call fail, counted from now."""
+        """Makes a call fail, counted from now."""
         disk.calls.clear()
         disk.fails_at_call, disk.error = number, error
 
@@ -38,7 +40,7 @@ class FailingDiskTests(LogTestCase):
         return [name for name, _ in disk.calls]
 
     def scenario(self) -> list[tuple[Callable[[WriteAheadLog], None], int]]:
-        """What is done to a log, each with the index that a snapshot covers then."""
+        """Returns what is done to a log, each step with the index that a snapshot covers then."""
         return [
             (lambda log: log.append(vote(1)), 0),
             (lambda log: log.append(entries(1, b"a" * 30)), 0),
@@ -54,7 +56,7 @@ class FailingDiskTests(LogTestCase):
         ]
 
     def expected(self) -> list[State]:
-        """The state before each step of the scenario, and the one behind the last."""
+        """Returns the state before each step of the scenario, and the one after the last."""
         states: list[State] = [(HardState(), {})]
         appended: list[Record] = []
 
@@ -65,7 +67,7 @@ class FailingDiskTests(LogTestCase):
                 appended.append(record)
 
             def compact(self, index: int) -> None:
-                """It takes no entry that counts."""
+                """Compaction removes no entry that counts."""
 
         for step, covered in self.scenario():
             step(Recorder())
@@ -73,7 +75,7 @@ class FailingDiskTests(LogTestCase):
         return states
 
     def run_scenario(self, directory: Path) -> int:
-        """Run until the disk fails; how many steps were done. A failed log must take nothing more."""
+        """Runs until the disk fails, and returns how many steps were done. A failed log must accept nothing more."""
         log = WriteAheadLog(directory, 160)
         done = 0
         try:
@@ -86,13 +88,13 @@ class FailingDiskTests(LogTestCase):
             self.assertRaises(StorageError, log.append, entries(log.last_index + 1, b"after the failure"))
             self.assertRaises(StorageError, log.compact, 1)
         except StorageError:
-            self.assertEqual(done, 0)  # recovery names the file itself
+            self.assertEqual(done, 0)  # Recovery names the file itself.
         finally:
             log.close()
         return done
 
     def check_state(self, directory: Path, done: int) -> None:
-        """The log holds what the steps that were done made of it, or also what the one that failed did."""
+        """Asserts that the log holds the result of the steps that were done, or of those and the one that failed."""
         steps, states = self.scenario(), self.expected()
         covered = steps[min(done, len(steps) - 1)][1]
         log = WriteAheadLog(directory, 160)
@@ -106,14 +108,14 @@ class FailingDiskTests(LogTestCase):
         log.close()
         self.assertEqual(len(resolve(recover(directory), log.last_index - 1)[1]), 1)
 
-    def test_scenario(self) -> None:
+    def test_scenario_without_a_failure(self) -> None:
         """Without a failure all steps are done; the other tests fail each of the calls counted here."""
         disk = self.disk()
         self.assertEqual(self.run_scenario(disk.path), len(self.scenario()))
         self.check_state(disk.path, len(self.scenario()))
         self.assertEqual(set(self.calls(disk)), CALLS)
 
-    def test_every_call_fails(self) -> None:
+    def test_any_failing_call_loses_nothing_acknowledged(self) -> None:
         """After any failing call nothing is acknowledged, and all that was acknowledged is found again."""
         number, done = 1, 0
         while done < len(self.scenario()):
@@ -125,8 +127,8 @@ class FailingDiskTests(LogTestCase):
             number += 1
         self.assertGreater(number, 40)
 
-    def test_every_power_cut(self) -> None:
-        """What was acknowledged is on the disk: it is found again when all that was not synced is lost."""
+    def test_any_power_cut_loses_nothing_acknowledged(self) -> None:
+        """What was acknowledged is on the disk, and is found again if everything that was not synced is lost."""
         for keep_names in (False, True):
             number, cut = 1, True
             while cut:
@@ -140,10 +142,10 @@ class FailingDiskTests(LogTestCase):
                 number += 1
             self.assertGreater(number, 40)
 
-    def test_every_power_cut_after_every_kill(self) -> None:
+    def test_any_power_cut_after_any_kill_loses_nothing_acknowledged(self) -> None:
         """
-        A recovery makes durable what it builds on before it lets go of anything: a process is killed, the next one
-        finds in the page cache what is not on the disk, and then the power is cut.
+        A recovery makes durable what it builds on before it deletes anything: a process is killed, the next one finds
+        in the page cache what is not on the disk, and then the power is cut.
         """
         kill, killed, cuts = 1, True, 0
         while killed:
@@ -182,8 +184,10 @@ class FailingDiskTests(LogTestCase):
             return done, True
         return done, False
 
-    def test_failed_sync(self) -> None:
-        """The record may be whole in the page cache; it was still not acknowledged, and the log is done with."""
+    def test_failed_sync_is_not_acknowledged(self) -> None:
+        """
+        The record may be whole in the page cache, but it was not acknowledged, and the log can't be used any more.
+        """
         disk = self.disk()
         log = WriteAheadLog(disk.path)
         resumed(log)
@@ -198,7 +202,7 @@ class FailingDiskTests(LogTestCase):
         log.close()
 
     def test_recovery_writes_the_last_record_again(self) -> None:
-        """After a failed sync the page cache counts as clean; only what is written again is sure to be synced."""
+        """After a failed sync the page cache counts as clean, so only what is written again is sure to be synced."""
         disk = self.disk()
         self.write(disk.path, [entries(1, b"a"), entries(2, b"b")])
         disk.calls.clear()
@@ -214,8 +218,8 @@ class FailingDiskTests(LogTestCase):
         self.assertEqual(synced - {disk.path.name}, {path.name})
         log.close()
 
-    def test_no_room_to_allocate(self) -> None:
-        """Nothing of the record is written when there is no room for it."""
+    def test_record_without_room_is_refused(self) -> None:
+        """Nothing of the record is written if there is no room for it."""
         disk = self.disk()
         log = WriteAheadLog(disk.path)
         resumed(log)
@@ -230,7 +234,7 @@ class FailingDiskTests(LogTestCase):
         self.assertIsNone(log.torn)
         log.close()
 
-    def test_allocation_not_supported(self) -> None:
+    def test_file_system_without_allocation_is_used(self) -> None:
         """Some file systems allocate nothing ahead. Then the file just grows."""
         for number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             disk = self.disk()

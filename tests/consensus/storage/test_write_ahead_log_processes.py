@@ -1,4 +1,6 @@
-"""The write-ahead log in processes of its own: the real system's limits, and a real kill."""
+"""
+Tests of the write-ahead log in processes of its own, with the real system's limits, and a real kill.
+"""
 
 import errno
 import os
@@ -28,8 +30,6 @@ log.resume()
 
 
 class ProcessTests(LogTestCase):
-    """The real system's limits, and a real kill."""
-
     def start(self, script: str, *arguments: str) -> "subprocess.Popen[str]":
         root = str(Path(etcd_twisted.__file__).parent.parent)
         child = subprocess.Popen(
@@ -43,7 +43,7 @@ class ProcessTests(LogTestCase):
         return child
 
     def run_to_the_limit(self, limit: str, size: int) -> Path:
-        """Append records until the kernel lets no file grow over the limit; the log must fail, and stay so."""
+        """Appends records until the kernel lets no file grow over the limit; the log must fail, and stay failed."""
         directory = self.directory()
         script = f"""
 log.append(record(1, 10))
@@ -72,18 +72,21 @@ except StorageError:
         self.torn = log.torn
         return directory
 
-    def test_full_in_the_middle_of_a_record(self) -> None:
-        """The kernel takes a part of the record and then no more."""
+    def test_disk_that_is_full_in_the_middle_of_a_record_fails_the_log(self) -> None:
+        """The kernel accepts a part of the record and then no more."""
         self.run_to_the_limit("10000", 1000)
         self.assertIsNotNone(self.torn)
         self.assertLess(self.torn.length, 1000)
 
-    def test_full_when_allocating(self) -> None:
-        """A new segment gets no room; nothing of the record was written. It is too long for zeros to be behind it."""
+    def test_disk_without_room_for_a_segment_fails_the_log(self) -> None:
+        """
+        A new segment gets no room, and nothing of the record was written. The record is too long for zeros to follow
+        it.
+        """
         directory = self.run_to_the_limit("(1 << 20) - 1", 50_000)
         self.assertIn(f"{1:020}.log", contents(directory))
 
-    def test_killed(self) -> None:
+    def test_killed_process_loses_nothing_acknowledged(self) -> None:
         """Whatever was acknowledged before a kill is there."""
         for _ in range(3):
             directory = self.directory()
