@@ -35,7 +35,7 @@ class FirstTests(LifecycleTestCase):
         self.assertEqual(first.clock.getDelayedCalls(), [])
         self.group.finish(first.restart())
         self.assertEqual((first.value("/a"), first.identity), ("1", identity))
-        self.assertEqual(first.sought, ["machine1"])  # What is in the directory comes first.
+        self.assertEqual(first.sought, ["machine1"])  # what is in the directory comes first
 
     def test_first_machine_comes_back_although_others_are_named_now(self) -> None:
         """Its own data decides, not the seeds (spec, "Joining")."""
@@ -193,7 +193,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.settle()
         second.stop()
-        stranger = self.add(first, name="machine2", port=7)  # This machine takes its name meanwhile.
+        stranger = self.add(first, name="machine2", port=7)  # this machine takes its name meanwhile
         self.group.run(ALIVE_SECONDS + 0.1)
         self.group.finish(stranger.start())
         for name, seeds in (("machine2", [first.url]), ("other", ["http://nobody:7"])):
@@ -389,7 +389,7 @@ class ComingBackTests(LifecycleTestCase):
         self.group.run_until(lambda: moved.raft.configuration.members[machine_id].peer_url == moved.url)
         self.group.network.isolate(moved.url)
         self.group.run_until(lambda: moved.raft.is_settled)
-        self.group.run(0.1)  # Whatever the machine has sent by then is lost.
+        self.group.run(0.1)  # whatever the machine has sent by then is lost
         moved.crash()
         self.group.network.heal()
         self.group.await_leader()

@@ -69,7 +69,7 @@ class StandbyTests(LifecycleTestCase):
         self.third.crash()
         self.group.run_until(lambda: standby.is_member, 20.0)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine4"])
-        self.group.finish(self.third.restart(), 30.0)  # The silent machine stands by.
+        self.group.finish(self.third.restart(), 30.0)  # the silent machine stands by
         self.assertTrue(self.third.replica.standby)
 
     def test_one_of_two_standbys_joins(self) -> None:

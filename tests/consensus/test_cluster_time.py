@@ -258,7 +258,7 @@ class LeaseTests(ClusterTestCase):
         third.stop()
         cluster.finish(third.restart())
         first.crash()
-        second.raft._timer.due = float("inf")  # The other one stands for election.
+        second.raft._timer.due = float("inf")  # the other one stands for election
         cluster.run_until(lambda: third.leads)
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 

@@ -51,7 +51,7 @@ class HandOverTests(ClusterTestCase):
         leader, other = cluster.leader, cluster.followers[0]
         cluster.finish(leader.set("/a", "1", leader.replica.now() + 300_000))
         cluster.run(0.2)
-        other.disk.held = True  # It does not have the last entry, and won't get it.
+        other.disk.held = True  # it does not have the last entry, and won't get it
         under_way = leader.set("/b", "1")
         handed_over = ensureDeferred(leader.participation.hand_over())
         cluster.run(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)

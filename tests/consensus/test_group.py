@@ -243,7 +243,7 @@ class LostLeadershipTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        for follower in cluster.followers:  # Its entries reach them, and nothing comes back.
+        for follower in cluster.followers:  # its entries reach them, and nothing comes back
             cluster.network.cut.add((follower.url, leader.url))
         answer = leader.set("/a", "1")
         cluster.run_until(lambda: all(each.raft.last_index > leader.replica.raft_index for each in cluster.up))
@@ -563,7 +563,7 @@ class MembershipTests(ClusterTestCase):
         self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
         cluster.network.heal()
         cluster.run(LEADERLESS_SECONDS - 1.0)
-        self.assertEqual(gone.excluded, 0)  # They receive the requests, and do not answer.
+        self.assertEqual(gone.excluded, 0)  # they receive the requests, and do not answer
         cluster.run_until(lambda: gone.excluded == 1, 2.0)
         cluster.run(LEADERLESS_SECONDS)
         self.assertEqual(gone.excluded, 2)

@@ -90,9 +90,9 @@ def reasons(identity: str, state: str, log: str, snapshot: str) -> set[str]:
         if (state, log, snapshot) != ("missing", "missing", "missing"):
             found.add(NO_IDENTITY)
         else:
-            found.clear()  # Nothing shows that there was a machine.
+            found.clear()  # nothing shows that there was a machine
     if log in ("last missing", "last empty") and state in ("missing", "stale"):
-        found -= {WORDS["log"][log]}  # What would show it is lost too.
+        found -= {WORDS["log"][log]}  # what would show it is lost too
     if identity in ("own", "foreign"):
         owners = {state, log, snapshot} - {"missing", "empty"}
         if (identity == "own" and "foreign" in owners) or (identity == "foreign" and owners != {"foreign"}):
@@ -192,7 +192,7 @@ class CombinationTests(SynchronousTestCase):
     def _check_nothing_lost(self, combination: Combination, hard_state: HardState, value: str) -> None:
         identity, state, log, snapshot = combination
         if identity == "missing":
-            return  # The machine has begun anew.
+            return  # the machine has begun anew
         if log in ("last missing", "last empty"):
             # Two files are lost, see docs/storage.md.
             self.assertIn(state, ("missing", "stale"))
@@ -232,7 +232,7 @@ class CombinationTests(SynchronousTestCase):
             self.assertNotEqual(value, str(LAST))
             self.assertEqual(found.hard_state, HARD_STATE)
             started(self.path)
-            (self.path / "state.json").unlink()  # The log has the vote again.
+            (self.path / "state.json").unlink()  # the log has the vote again
             self.assertEqual(refused_or_recovered(self.path)[0].hard_state, HARD_STATE)
 
 
@@ -279,7 +279,7 @@ class MutationTests(SynchronousTestCase):
             self.assertEqual(listing(path), before)
             return
         self.assertEqual(listing(path), before)
-        if found.identity is None:  # Nothing shows that there was a machine.
+        if found.identity is None:  # nothing shows that there was a machine
             self.assertEqual((value, found.log.last_index), ("", 0))
         elif newest not in touched:
             self.assertEqual((value, found.hard_state), (str(LAST), HARD_STATE))
@@ -353,7 +353,7 @@ class CrashTests(SynchronousTestCase):
             with disks.installed():
                 crashed = self.crash(disks, disk, fuse, founds, OWN)
                 if crashed:
-                    self.crash(disks, disk, fuse % 7, founds, OTHER)  # Nobody remembers which machine it was.
+                    self.crash(disks, disk, fuse % 7, founds, OTHER)  # nobody remembers which machine it was
                 with closing(storage_with_small_segments(disk.path)) as storage:
                     self.begin(storage, founds, OTHER)
                 self.live(disk.path, founds, OTHER)

@@ -138,7 +138,7 @@ class SnapshotTests(MeasurementsTest):
         """The leader has sent all of the snapshot, and the follower has received as much, and has it."""
         away = self.group.followers[0]
         away.crash()
-        self.group.run(1.0)  # Nothing is kept for an unreachable machine.
+        self.group.run(1.0)  # nothing is kept for an unreachable machine
         for number in range(60):
             self.group.finish(self.leader.set(f"/k{number}", "x" * 4_000))
         self.group.settle()

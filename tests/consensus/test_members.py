@@ -77,8 +77,8 @@ class JoinTests(MembersTestCase):
         configuration = cluster.leader.raft.configuration
         self.assertEqual(configuration.learners, (new.id,))
         cluster.run(5.0)
-        self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # It has not started yet.
-        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # And it is not needed.
+        self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # it has not started yet
+        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and it is not needed
         cluster.finish(new.start())
         cluster.run_until(lambda: new.id in self.voters(cluster))
 
@@ -177,7 +177,7 @@ class JoinTests(MembersTestCase):
             self.assertEqual(machine.replica.members()[moved.id].peer_url, "http://peers:9")
             self.assertIn("peers%3A9", machine.value(moved.machine.key))
             self.assertEqual(machine.transport.connected[moved.id], "http://peers:9")
-        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # It is that already.
+        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # it is that already
         cluster.finish(self.join(cluster, moved))
         cluster.settle()
         self.assertEqual(other.transport.connected[moved.id], moved.url)
@@ -359,7 +359,7 @@ class RemoveTests(MembersTestCase):
         self.assertNotIn(gone.id, cluster.leader.raft.configuration)
         self.assertNotIn(gone.id, cluster.leader.transport.connected)
         gone.crash()
-        cluster.followers[0].crash()  # One of two is no quorum.
+        cluster.followers[0].crash()  # one of two is no quorum
         answer = cluster.leader.set("/a")
         cluster.run(2.0)
         self.failureResultOf(answer, EtcdError)
@@ -402,7 +402,7 @@ class RemoveTests(MembersTestCase):
         for machine in dead:
             machine.crash()
         cluster.run(ALIVE_SECONDS + 0.1)
-        answer = cluster.leader.replica.remove(alive[0].machine.name)  # Two of four would be left.
+        answer = cluster.leader.replica.remove(alive[0].machine.name)  # two of four would be left
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few machines are alive")
         for machine in (*dead, alive[0]):
             cluster.finish(cluster.leader.replica.remove(machine.machine.name))

@@ -417,7 +417,7 @@ class TimeTests(NodeTestCase):
 
     def test_single_machine_sets_no_timer(self) -> None:
         self.alone()
-        self.clock.advance(1.0)  # It has waited to stand before.
+        self.clock.advance(1.0)  # it has waited to stand before
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_busy_turn_does_not_repeat_itself(self) -> None:

@@ -82,7 +82,7 @@ class ProposalsTests(SynchronousTestCase):
         self.assertIsNone(self.proposals.take(entry(6, 2)))
         self.failureResultOf(second, RequestDroppedError)
         self.clock.advance(PATIENCE)
-        self.assertNoResult(first)  # The caller that took it answers.
+        self.assertNoResult(first)  # the caller that took it answers
 
     def test_machine_that_leads_again_settles_its_proposals(self) -> None:
         """The machine commits what it has in its log, or learns otherwise."""

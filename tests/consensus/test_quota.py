@@ -129,7 +129,7 @@ class RefusalTests(QuotaTest):
         self.assert_done(CompareAndDelete("/d/c", now, "12345"), Delete("/d/a", now))
         room = self.left
         self.assertEqual(room, 2 * (NODE_BYTES + 6))
-        self.machine0.clock.advance(6)  # The directory /d expires, and all that is in it.
+        self.machine0.clock.advance(6)  # the directory /d expires, and all that is in it
         self.machine0.settle()
         self.assertEqual(self.left, 2 * NODE_BYTES + room + 1 + 6)
         self.assert_done(Set("/e", now, "x"))
@@ -212,7 +212,7 @@ class OnTheirWayTests(QuotaTest):
         self.fill()
         self.start(Delete("/a", 0))
         self.start(Set("/a", 0, "y" * 5_000))
-        self.failureResultOf(self.start(Set("/c", 0)), EtcdError)  # By now the proposals in flight add nothing.
+        self.failureResultOf(self.start(Set("/c", 0)), EtcdError)  # by now the proposals in flight add nothing
         index = self.replica.index
         while self.replica.index == index:
             self.machine0.clock.advance(0)

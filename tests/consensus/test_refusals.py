@@ -224,7 +224,7 @@ class OtherKindsTests(RefusalTestCase):
 
     def test_huge_files_are_not_read_into_memory(self) -> None:
         """Files of 20 GB that take no room are not read into memory."""
-        Path("/proc/self/clear_refs").write_text("5")  # This resets the peak memory of this process.
+        Path("/proc/self/clear_refs").write_text("5")  # this resets the peak memory of this process
         before = most_resident()
         last = self.segments[-1]
         for path, words in (

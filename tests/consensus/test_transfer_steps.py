@@ -34,7 +34,7 @@ class OfferTests(TransferTestCase):
         self.disk = AsyncStorage(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
         self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.disk)
         self.file.close()
-        self.group.network.cut.add((self.leader.url, self.late.url))  # The test is the leader.
+        self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
         self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
         self.await_member(self.group, self.late)
         self.peer = self.late.peer
@@ -55,7 +55,7 @@ class OfferTests(TransferTestCase):
         self.assertEqual(self.do(self.offer()), 100)
         self.do(self.send(100, len(self.data)))
         self.assertEqual(self.late.value("/k0"), self.leader.value("/k0"))
-        self.assertEqual(self.do(self.offer()), len(self.data))  # It needs no more.
+        self.assertEqual(self.do(self.offer()), len(self.data))  # it needs no more
 
     def test_second_offer_at_once_is_refused(self) -> None:
         first, second = self.offer(), self.offer(head=b"other")
@@ -71,7 +71,7 @@ class OfferTests(TransferTestCase):
         self.assertEqual(self.part(self.late), 100)
 
     def test_piece_out_of_place_is_refused(self) -> None:
-        self.failureResultOf(self.send(0, 100), ValueError)  # Nothing was offered.
+        self.failureResultOf(self.send(0, 100), ValueError)  # nothing was offered
         self.do(self.offer())
         self.failureResultOf(self.send(1, 100), ValueError)
         self.do(self.send(0, 100))
@@ -83,7 +83,7 @@ class OfferTests(TransferTestCase):
         self.do(self.offer())
         self.failureResultOf(self.send(0, 100, other.id), ValueError)
         self.do(self.send(0, 100))
-        self.assertEqual(self.do(self.offer(other.id)), 100)  # It has the same file.
+        self.assertEqual(self.do(self.offer(other.id)), 100)  # it has the same file
         self.failureResultOf(self.send(100, 200), ValueError)
         self.do(self.send(100, 200, other.id))
 

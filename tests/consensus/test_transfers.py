@@ -38,7 +38,7 @@ class TransferTestCase(ClusterTestCase):
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
-        cluster.run(1.0)  # Nothing is kept for an unreachable machine.
+        cluster.run(1.0)  # nothing is kept for an unreachable machine
         self.write(cluster, 3 * COUNT)
         cluster.network.on_piece = self.offsets.append
         return cluster, late
@@ -297,7 +297,7 @@ def open_files(below: Path | None = None) -> list[str]:
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        except FileNotFoundError:  # The descriptor of the listing itself.
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return [link for link in links if below is None or link.startswith(str(below.absolute()))]
 
@@ -358,7 +358,7 @@ class CrashTests(TransferTestCase):
         self.finish_snapshot(storage.snapshots.create(metadata), keyspace)
         found = self.recovered(path, storage)
         self.assertEqual((found.log.first_index, found.log.last_index, found.snapshot), (11, 10, metadata))
-        found = self.recovered(path)  # And once more, from what the first start has left.
+        found = self.recovered(path)  # and once more, from what the first start has left
         self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 3))
 
     def test_log_that_agrees_with_the_snapshot_stays(self) -> None:

@@ -258,7 +258,7 @@ def _check(example: tuple[bool, list[Damage]]) -> None:
             assert refusal.isprintable(), f"{touched}: more than one line: {refusal!r}"
             after = _tree(root)
             if _LOCK not in before:
-                after.pop(_LOCK, None)  # Removing it again could take it from another process that has it by then.
+                after.pop(_LOCK, None)  # removing it again could take it from another process that has it by then
             changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
             assert changed == [], f"{touched}: refused ({refusal}), and {changed} changed"
         elif found != sample.state[-1]:

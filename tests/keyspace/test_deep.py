@@ -54,7 +54,7 @@ class DeepTests(SynchronousTestCase):
         shallow = b"".join(Listing(False, True, 0).pieces(above, directory(space.get(above))))
         self.assertEqual(json.loads(shallow)["nodes"][0]["key"], KEY)
         pieces = Listing(True, False, 0).pieces("/", space.root)
-        with self.bounded():  # All of it would be 1 GB.
+        with self.bounded():  # all of it would be 1 GB
             for _ in range(40):
                 next(pieces)
         whole = b"".join(Listing(True, False, 0).pieces("/", key_space(c.Set(KEY[:2_000], 0)).root))

@@ -118,7 +118,7 @@ class PayloadTests(SynchronousTestCase):
                 payload = assembly.take(box)
                 if payload is not None:
                     come.append(payload)
-        self.assertTrue(come == payloads)  # The message of assertEqual would be megabytes of text.
+        self.assertTrue(come == payloads)  # the message of assertEqual would be megabytes of text
         self.assertFalse(assembly.has_part or reader.has_part)
 
     @given(st.lists(st.binary(max_size=1_000), max_size=20), st.integers(1, 500))

@@ -15,7 +15,7 @@ from tests.logs.lines import Log
 
 class ReadinessTests(SynchronousTestCase):
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
+        directory = tempfile.TemporaryDirectory()  # the path of a socket has to be short
         self.addCleanup(directory.cleanup)
         self.path = str(Path(directory.name) / "notify")
         self.log = Log(self)

@@ -22,7 +22,7 @@ class Manager(DatagramProtocol):
 
     def __init__(self, test: TestCase, abstract: bool = False) -> None:
         """@param abstract: whether to listen at a name that is no file."""
-        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
+        directory = tempfile.TemporaryDirectory()  # the path of a socket has to be short
         test.addCleanup(directory.cleanup)
         path = str(Path(directory.name) / "notify")
         self.address = "@" + path if abstract else path

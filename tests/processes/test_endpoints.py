@@ -70,7 +70,7 @@ class UnixTests(TestCase):
         skip = "curl is not installed (apt-get install curl)"
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
+        directory = tempfile.TemporaryDirectory()  # the path of a socket has to be short
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
         self.clients, self.machines = self.directory / "clients", self.directory / "machines"

@@ -246,7 +246,7 @@ class DamageTests(TestCase):
         self.assertIsNotNone(named, child.errors)
         self.assertLessEqual(int(named[1]), position)
         self.assertGreater(int(named[1]), position - longest_frame)
-        self.assertNotIn("is damaged", child.output)  # The error is given once.
+        self.assertNotIn("is damaged", child.output)  # the error is given once
         self.assertEqual(path.read_bytes(), damaged)
 
 

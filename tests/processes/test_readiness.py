@@ -58,7 +58,7 @@ class ReadinessTests(TestCase):
         machine.data = other.data
         refused = self.launch(machine, manager)
         self.assertEqual(await refused.when_ended(), 1)
-        while len(manager.told) < 2:  # What it has sent is there, but may not have been read yet.
+        while len(manager.told) < 2:  # what it has sent is there, but may not have been read yet
             await manager.when_told("STATUS")
         self.assertEqual(manager.states(), [])
         self.assertEqual(f"twistd etcd: {manager.told[-1]['STATUS']}\n", refused.errors)

@@ -281,7 +281,7 @@ class RefusalTests(TestCase):
             self.assertEqual(list(machine.directory.iterdir()), [])
         (machine.data / "log").mkdir(parents=True)
         (machine.data / "lock").write_bytes(b"1\n")
-        (machine.data / "log" / f"{1:020}.log").write_bytes(bytes(1000))  # Left by a start that was interrupted.
+        (machine.data / "log" / f"{1:020}.log").write_bytes(bytes(1000))  # left by a start that was interrupted
         before = listing(machine.data)
         await self.assertRefused(machine.launch("--peers-file", missing), missing)
         self.assertEqual(listing(machine.data), before)

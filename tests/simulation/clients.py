@@ -193,7 +193,7 @@ class Client:
 
     def _answered(self, operation: Operation, make: Make | Read, result: Any) -> None:
         if self._waits_for is not operation:
-            return  # It has given up, and will never know.
+            return  # it has given up, and will never know
         self._waits_for = None
         self._note(operation, result)
         if operation.outcome is Outcome.NOT_DONE and self._tries < _TRIES:
@@ -219,7 +219,7 @@ class Client:
 
     def _note_failure(self, operation: Operation, error: BaseException | None) -> None:
         if error is not None:
-            error.__traceback__ = error.__context__ = None  # They would keep whole machines in memory.
+            error.__traceback__ = error.__context__ = None  # they would keep whole machines in memory
         if isinstance(error, _ElsewhereError):
             operation.outcome = Outcome.NOT_DONE
             self._leader = error.leader

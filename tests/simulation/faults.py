@@ -192,7 +192,7 @@ class Faults:
         if self._lost_disk or not others_go_on or self._group_may_shrink:
             return
         if machine.is_first:
-            return  # It does not know the others yet, and would begin a cluster of its own.
+            return  # it does not know the others yet, and would begin a cluster of its own
         self._lost_disk = True
         self._world.tell(f"{machine.name} loses its disk")
         machine.erase()

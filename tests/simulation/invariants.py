@@ -185,7 +185,7 @@ class Invariants:
     def _check_configuration(self, core: Raft, entry: Entry) -> None:
         known = [each for index, each in core.log.configurations if index < entry.index]
         if not known:
-            return  # The snapshot has it.
+            return  # the snapshot has it
         before, after = known[-1], decode_configuration(entry.data)
         if len(set(before.voters) ^ set(after.voters)) > 1 and before.voters:
             raise Violation(f"{core.machine_id}: entry {entry.index} makes {after.voters} of {before.voters}")

@@ -197,7 +197,7 @@ class LeaseClient:
             raise RequestDroppedError
         now = replica.now()
         self._world.leases.granted(key, ttl, self._world.schedule.now)
-        time = now // 65_536 * 65_536 - 1  # No other client has this time.
+        time = now // 65_536 * 65_536 - 1  # no other client has this time
         return replica.propose(Create(key, time, "", False, now + int(ttl * _SECOND)))
 
     def _answered(self, result: object) -> None:

@@ -90,7 +90,7 @@ class _Search:
         for at in range(_trailing_ones(done), len(self._steps)):
             step = self._steps[at]
             if step.called > first_answer:
-                break  # Another operation was over before this one began, and before all that follow.
+                break  # another operation was over before this one began, and before all that follow
             if done >> at & 1:
                 continue
             first_answer = min(first_answer, step.answered)

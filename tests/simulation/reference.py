@@ -68,7 +68,7 @@ class Reference:
         try:
             result: Event | EtcdError | None = self._keyspace.apply(command)
         except EtcdError as error:
-            error.__traceback__ = None  # The traceback would keep the machine in memory.
+            error.__traceback__ = None  # the traceback would keep the machine in memory
             result = error
         self.commands[entry.index] = (command, result)
 

@@ -140,7 +140,7 @@ class _Group:
         """Has a machine elected; what it sends as a leader is lost."""
         core = self.cores[candidate]
         before = core.term
-        for _ in range(5):  # It may believe that it leads, or may have to learn a later term.
+        for _ in range(5):  # it may believe that it leads, or may have to learn a later term
             self.now += 10.0
             core.tick(self.now)
             self.talk(candidate, *voters, until=lambda: core.role is Role.LEADER and core.term > before)

@@ -122,7 +122,7 @@ class Faults(Group):
             machine_id = self.random.choice(sorted(self.machines))
             machine = self.machines[machine_id]
             if self.random.random() < 0.5 and machine._writing is not None and not machine._written:
-                machine.disk.append(machine._writing)  # It was written, and nobody knows.
+                machine.disk.append(machine._writing)  # it was written, and nobody knows
             self.crash(machine_id)
             for key in [key for key in self.asked if key[0] == machine_id]:
                 del self.asked[key]

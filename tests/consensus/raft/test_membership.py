@@ -211,7 +211,7 @@ class RemovalTests(SynchronousTestCase):
         core = machine.core
         core.propose_configuration(group_of("ab"), 0.0)
         self.assertEqual([to for to, _ in sent(machine)], ["b"])
-        core.receive("c", AppendReply(2, 99, 2, 2), 0.0)  # It sent this before.
+        core.receive("c", AppendReply(2, 99, 2, 2), 0.0)  # it sent this before
         assert core.leadership is not None
         self.assertEqual(list(core.leadership.progress), ["b"])
 

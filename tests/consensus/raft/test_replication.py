@@ -136,7 +136,7 @@ class FollowerTests(SynchronousTestCase):
             core.receive("c", Append(2, 1, 2, 1, 0, entries_of([2], 3)), 0.0)
             if sync_first:
                 machine.sync(0.0)
-                self.assertEqual(core.to_send(0.0), [])  # Term 2 is not durable.
+                self.assertEqual(core.to_send(0.0), [])  # term 2 is not durable
                 core.receive("c", Append(2, 2, 2, 1, 0), 0.0)
             machine.save(0.0)
             answers = [message for _, message in core.to_send(0.0)]
@@ -383,7 +383,7 @@ class LeaderTests(SynchronousTestCase):
         (append,) = self.appends(machine, "b")
         self.assertEqual((append.prev_index, append.prev_term, append.entries), (2, 1, ()))
         self.assertEqual(self.appends(machine, "b"), [])
-        machine.core.receive("b", AppendReply(5, 1, 0, 4, True, 3, 2), 0.0)  # The same one again.
+        machine.core.receive("b", AppendReply(5, 1, 0, 4, True, 3, 2), 0.0)  # the same one again
         self.assertEqual(self.appends(machine, "b"), [])
 
     def test_late_rejections_change_nothing(self) -> None:

@@ -91,7 +91,7 @@ class FreshTests(DirectoryTestCase):
     def assert_fresh(self) -> None:
         before = tree(self.path).keys()
         with closing(DataDirectory(self.path, fresh=True)) as directory:
-            self.assertEqual(tree(self.path).keys(), before)  # The start may still be refused.
+            self.assertEqual(tree(self.path).keys(), before)  # the start may still be refused
             self.assertTrue(directory.is_to_forget)
             directory.forget()
             self.assertFalse(directory.is_to_forget)
@@ -537,7 +537,7 @@ class IdentityTests(DirectoryTestCase):
     def test_identity_that_is_cut_at_any_byte_is_refused(self) -> None:
         self.directory.save_identity(IDENTITY)
         data = self.file.read_bytes()
-        for length in range(len(data) - 1):  # The last byte is the newline at the end.
+        for length in range(len(data) - 1):  # the last byte is the newline at the end
             self.file.write_bytes(data[:length])
             error = self.assertRaises(StorageError, self.directory.load_identity)
             self.assertIn(f"{self.file} is damaged", str(error))

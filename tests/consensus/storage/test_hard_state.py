@@ -39,7 +39,7 @@ class FileTests(SynchronousTestCase):
 
     def test_hard_state_that_is_cut_at_any_byte_is_refused(self) -> None:
         data = self.path.read_bytes()
-        for length in range(len(data) - 1):  # The last byte is the newline at the end.
+        for length in range(len(data) - 1):  # the last byte is the newline at the end
             self.path.write_bytes(data[:length])
             error = self.assertRaises(StorageError, StateFile(self.path).load)
             self.assertIn(f"{self.path} is damaged", str(error))

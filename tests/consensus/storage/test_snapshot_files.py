@@ -64,7 +64,7 @@ class RoundTripTests(SnapshotTestCase):
         with closing(reader):
             self.assertEqual(reader.metadata, about)
             self.assertEqual(list(reader), chunks)
-            self.assertEqual(list(reader), chunks)  # Each reader starts at the beginning.
+            self.assertEqual(list(reader), chunks)  # each reader starts at the beginning
 
     def test_newest_snapshot_counts(self) -> None:
         """The newest snapshot counts, and when it is durable the older ones are removed."""

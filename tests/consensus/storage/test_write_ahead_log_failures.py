@@ -88,7 +88,7 @@ class FailingDiskTests(LogTestCase):
             self.assertRaises(StorageError, log.append, entries(log.last_index + 1, b"after the failure"))
             self.assertRaises(StorageError, log.compact, 1)
         except StorageError:
-            self.assertEqual(done, 0)  # Recovery names the file itself.
+            self.assertEqual(done, 0)  # recovery names the file itself
         finally:
             log.close()
         return done
