@@ -28,7 +28,7 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import config_json, read_config
 from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.web import api_responses
-from etcd_twisted.web.klein_pages import client_host, new_app, no_such_page, send, tidy
+from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
 from etcd_twisted.web.members import forbid_parameter, removal_note
 from etcd_twisted.web.redirects import (
     MIN_LEADER_WAIT_SECONDS,
@@ -180,13 +180,7 @@ class AdminApp:
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, no_such_page(failure) or self._failure(request, failure))
-
-    def _failure(self, request: IRequest, failure: Failure) -> Response:
-        if isinstance(failure.value, EtcdError):
-            return api_responses.error_response(failure.value, self._replica.index)
-        self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return api_responses.internal_error(self._replica.index)
+        return send(request, api_responses.page_failure(self._replica, request, failure, self._log))
 
 
 class AdminPages(Resource):
