@@ -30,7 +30,7 @@ from etcd_twisted.net.reasons import reason_of
 TIMEOUT_SECONDS = 5.0
 """How long a response may take; after a redirect the time starts again."""
 
-FIRST_PAUSE_SECONDS = 0.5
+FIRST_RETRY_PAUSE_SECONDS = 0.5
 """How long to wait before the second attempt; the pause doubles after each further one."""
 
 MAX_REDIRECTS = 10
@@ -93,12 +93,12 @@ class RetryingHttpClient:
         http: HTTPClient,
         attempts: int,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        first_pause_seconds: float = FIRST_RETRY_PAUSE_SECONDS,
     ) -> None:
         """
         @param attempts: how often to try, at the most.
         @param timeout_seconds: see L{TIMEOUT_SECONDS}.
-        @param first_pause_seconds: see L{FIRST_PAUSE_SECONDS}.
+        @param first_pause_seconds: see L{FIRST_RETRY_PAUSE_SECONDS}.
         """
         self._clock = clock
         self._http = http

@@ -16,7 +16,7 @@ from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import ClusterDescriber
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.reconfiguration.liveness import alive_for
+from etcd_twisted.consensus.reconfiguration.liveness import alive_seconds
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest, fingerprint
@@ -122,7 +122,7 @@ class Joining:
 
     async def _pause(self, name_taken: bool) -> None:
         """Waits for the next round; if the name is taken, until the leader notices that its owner has died."""
-        seconds = alive_for(self._local.election_timeout_seconds) if name_taken else ROUND_PAUSE_SECONDS
+        seconds = alive_seconds(self._local.election_timeout_seconds) if name_taken else ROUND_PAUSE_SECONDS
         await deferLater(self._clock, seconds, lambda: None)
 
     def _seed_option(self) -> str:

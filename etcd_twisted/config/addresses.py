@@ -14,7 +14,7 @@ import attrs
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_MAX_NAME_CHARACTERS = 253
+_MAX_HOST_CHARACTERS = 253
 """RFC 1035, section 2.3.4, less the length bytes at both ends."""
 
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.*[=/].*")
@@ -228,7 +228,7 @@ def _ipv6(text: str) -> str:
 
 def _host_name(text: str) -> str:
     labels = text.removesuffix(".").split(".")
-    if len(text) > _MAX_NAME_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(text) > _MAX_HOST_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"should have a host name or an IP address, {_EXAMPLE}")
     if labels[-1].isdigit():
         # A name never ends in a number (RFC 1123, section 2.1): this is meant as an address.

@@ -142,7 +142,7 @@ def report(clocks: Clocks, group: GroupState | None) -> StatusReport:
     @param group: the group of this machine; C{None} while it is not a member.
     """
     time = clocks.cluster
-    error = time.error
+    error = time.error_seconds
     return StatusReport(
         int(clocks.wall() * 1e6),
         time.now(),

@@ -124,7 +124,7 @@ class LocalMember:
         if recovered.identity is None:
             raise ValueError("a machine has to know who it is")
         machine_id, cluster_id = recovered.identity.machine_id, recovered.identity.cluster_id
-        clock, election = clocks.monotonic, settings.timing.election_timeout_seconds
+        clock, election_timeout_seconds = clocks.monotonic, settings.timing.election_timeout_seconds
         self._clock = clock
         self._keyspace = keyspace
         self._disk = disk
@@ -144,7 +144,7 @@ class LocalMember:
         self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
         self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
         self._configuration = self.machine.configuration
-        self._statuses = Statuses(clocks, transport, election)
+        self._statuses = Statuses(clocks, transport, election_timeout_seconds)
         self.group = GroupState(cluster_id, self._own, clocks, core, self.machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, traffic, self._sender)
@@ -156,7 +156,7 @@ class LocalMember:
         self._snapshotter = Snapshotter(clock, disk, core, self._node, self.machine, settings.snapshot_count)
         self._admissions = Admissions(cluster_id, core)
         forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self._proposer)
-        liveness = Liveness(clock, core, election)
+        liveness = Liveness(clock, core, election_timeout_seconds)
         self.changes = MembershipChanges(core, self._proposer, keyspace, settings.defaults, forbidden, liveness)
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness)
         self._expirer = Expirer(clocks, self._node, self.machine)
@@ -371,9 +371,9 @@ class LocalMember:
             storage.log.size,
             storage.snapshots.size,
             self._clock_watch.jumps,
-            self._clock_watch.last_jump,
-            self._time.ahead_of_wall,
-            self._time.error,
+            self._clock_watch.last_jump_seconds,
+            self._time.ahead_of_wall_seconds,
+            self._time.error_seconds,
             Contents(root.files, root.directories, root.size, quota.most_bytes, quota.alarm, quota.refused),
             *storage.directory.room(),
         )

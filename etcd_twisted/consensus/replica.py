@@ -250,18 +250,18 @@ class Replica:
         """
         member = self._leading_member
         if member is None:
-            ahead = self._time.ahead
-            return self._when_leading(lambda: self._propose_after_wait(command, always, ahead))
+            ahead_seconds = self._time.ahead_seconds
+            return self._when_leading(lambda: self._propose_after_wait(command, always, ahead_seconds))
         return member.propose(command, always)
 
-    def _propose_after_wait(self, command: Change, always: bool, ahead: float) -> "Deferred[Event]":
+    def _propose_after_wait(self, command: Change, always: bool, ahead_seconds: float) -> "Deferred[Event]":
         """
         Propose a command that was made before this machine led.
 
-        @param ahead: how far the cluster time was ahead of the clock then, in seconds. If that was wrong, the times in
-            the command are wrong too, and its caller has to make it again.
+        @param ahead_seconds: how far the cluster time was ahead of the clock then. If that was wrong, the times in the
+            command are wrong too, and its caller has to make it again.
         """
-        if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
+        if abs(self._time.ahead_seconds - ahead_seconds) > _MOST_SHIFT_SECONDS:
             return fail(RequestDroppedError("this machine did not know the time by which keys expire; ask again"))
         return self._propose(command, always)
 

@@ -103,7 +103,7 @@ class Site(server.Site):
         self._full = False
 
     @property
-    def write_timeout(self) -> float:
+    def write_timeout_seconds(self) -> float:
         """See L{IServedFactory}."""
         return self.limits.write_timeout_seconds
 
@@ -166,12 +166,12 @@ class Site(server.Site):
             empty, self._empty = self._empty, None
             empty.callback(None)
 
-    def stop(self, grace: float) -> "Deferred[None]":
+    def stop(self, grace_seconds: float) -> "Deferred[None]":
         """
         Close every connection, after the port: waits for events end, other requests may still be answered. Returns a
         Deferred that fires when no connection is left.
 
-        @param grace: how long answers may take, in seconds.
+        @param grace_seconds: how long answers may take, in seconds.
         """
         for channel in list(self.channels):
             channel.stop()
@@ -179,7 +179,7 @@ class Site(server.Site):
             self._stopped()
             return succeed(None)
         self._empty = Deferred()
-        too_late = self.reactor.callLater(grace, self._abort)
+        too_late = self.reactor.callLater(grace_seconds, self._abort)
         return self._empty.addCallback(lambda _: self._stopped(too_late))
 
     def _abort(self) -> None:

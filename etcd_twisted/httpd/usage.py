@@ -73,7 +73,7 @@ class Usage:
         if durations is not None:
             # Most are below the first bound. Durations.add would search for it, and be a call.
             durations.counts[0 if seconds <= _FIRST_BOUND else bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
-            durations.total += seconds
+            durations.total_seconds += seconds
 
     def _tally(self, method: bytes, status: int) -> _Tally:
         """Returns a new tally, or the one that all unknown methods share."""

@@ -27,11 +27,11 @@ class Durations:
 
     @ivar counts: how many durations are in each bucket: up to one of L{BUCKET_BOUNDS_SECONDS}, and longer than the one
         before it. The last bucket has those that are longer than all bounds.
-    @ivar total: the sum of all durations, in seconds.
+    @ivar total_seconds: the sum of all durations, in seconds.
     """
 
     counts: list[int] = attrs.field(factory=lambda: [0] * (len(BUCKET_BOUNDS_SECONDS) + 1))
-    total: float = 0.0
+    total_seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
         """
@@ -41,7 +41,7 @@ class Durations:
         the fields only.
         """
         self.counts[bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
-        self.total += seconds
+        self.total_seconds += seconds
 
 
 @attrs.frozen
@@ -169,19 +169,19 @@ class FollowerTraffic:
     _squares: float = 0.0
     """The sum of the squared distances from the average (Welford)."""
 
-    def succeeded(self, latency: float) -> None:
+    def succeeded(self, latency_milliseconds: float) -> None:
         """
         Count a request that was answered.
 
-        @param latency: how long that took, in milliseconds.
+        @param latency_milliseconds: how long that took, in milliseconds.
         """
         self.success += 1
-        self.current = latency
-        self.minimum = latency if self.success == 1 else min(self.minimum, latency)
-        self.maximum = max(self.maximum, latency)
-        distance = latency - self.average
+        self.current = latency_milliseconds
+        self.minimum = latency_milliseconds if self.success == 1 else min(self.minimum, latency_milliseconds)
+        self.maximum = max(self.maximum, latency_milliseconds)
+        distance = latency_milliseconds - self.average
         self.average += distance / self.success
-        self._squares += distance * (latency - self.average)
+        self._squares += distance * (latency_milliseconds - self.average)
 
     def failed(self) -> None:
         """Count that the follower could not be reached."""

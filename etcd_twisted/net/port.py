@@ -24,13 +24,13 @@ GRACE_SECONDS = 5.0
 class IServedFactory(IProtocolFactory):
     """Makes the connections of a port, and can close them all."""
 
-    write_timeout: float = Attribute("How long a client may take no byte of an answer, in seconds.")
+    write_timeout_seconds: float = Attribute("How long a client may take no byte of an answer, in seconds.")
 
-    def stop(grace: float) -> "Deferred[None]":  # noqa: N805  # methods of an Interface have no self
+    def stop(grace_seconds: float) -> "Deferred[None]":  # noqa: N805  # methods of an Interface have no self
         """
         Close every connection, after the port. Returns a Deferred that fires when none is left.
 
-        @param grace: how long requests under way may take to be answered, in seconds.
+        @param grace_seconds: how long requests under way may take to be answered, in seconds.
         """
 
 
@@ -92,5 +92,5 @@ class PortService(Service):
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
         self._closing()
-        await self._factory.stop(min(GRACE_SECONDS, self._factory.write_timeout))
+        await self._factory.stop(min(GRACE_SECONDS, self._factory.write_timeout_seconds))
         await closed

@@ -39,7 +39,7 @@ class HttpSite(TypingProtocol):
     """Answers HTTP on the port, and limits its connections itself."""
 
     @property
-    def write_timeout(self) -> float:
+    def write_timeout_seconds(self) -> float:
         """See L{IServedFactory}."""
 
     def startFactory(self) -> None:
@@ -51,7 +51,7 @@ class HttpSite(TypingProtocol):
     def acceptableProtocols(self) -> list[bytes]:
         """Returns the protocols to offer by ALPN."""
 
-    def stop(self, grace: float) -> "Deferred[None]":
+    def stop(self, grace_seconds: float) -> "Deferred[None]":
         """See L{IServedFactory}."""
 
 
@@ -184,9 +184,9 @@ class PeerPort(ServerFactory):
         self._sweeping.clock = context.clock
 
     @property
-    def write_timeout(self) -> float:
+    def write_timeout_seconds(self) -> float:
         """See L{IServedFactory}."""
-        return self.site.write_timeout
+        return self.site.write_timeout_seconds
 
     def acceptableProtocols(self) -> list[bytes]:
         """Returns the protocols to offer by ALPN, which only HTTP clients use."""
@@ -230,9 +230,9 @@ class PeerPort(ServerFactory):
         """Forgets a connection that is gone, or that the site limits."""
         self.connections.pop(connection, None)
 
-    def stop(self, grace: float) -> "Deferred[None]":
+    def stop(self, grace_seconds: float) -> "Deferred[None]":
         """See L{IServedFactory}."""
         if self._sweeping.running:
             self._sweeping.stop()
         closed = [connection.close() for connection in list(self.connections)]
-        return DeferredList([*closed, self.site.stop(grace)]).addCallback(lambda _: None)
+        return DeferredList([*closed, self.site.stop(grace_seconds)]).addCallback(lambda _: None)

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-INTERVAL_SECONDS = 0.1
+COLLECTION_INTERVAL_SECONDS = 0.1
 """The time between passes."""
 
 _PASSES_PER_FREEZE = 10
@@ -41,7 +41,7 @@ class Collector:
         """Freeze all objects that exist, and run by the clock from now on."""
         gc.disable()
         self.freeze()
-        self._calling.start(INTERVAL_SECONDS, now=False).addErrback(self._stopped)
+        self._calling.start(COLLECTION_INTERVAL_SECONDS, now=False).addErrback(self._stopped)
 
     def _stopped(self, failure: Failure) -> None:
         self._log.failure("The garbage collector is left to itself", failure)

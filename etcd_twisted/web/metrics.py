@@ -227,7 +227,7 @@ class _MachineCollector(Collector):
             labels=["method"],
         )
         for name, durations in self._usage.durations.items():
-            took.add_metric([name.decode()], _buckets(durations), durations.total)
+            took.add_metric([name.decode()], _buckets(durations), durations.total_seconds)
         yield took
         yield GaugeMetricFamily(
             "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
@@ -272,7 +272,7 @@ def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStat
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:
-    return HistogramMetricFamily(name, text, _buckets(durations), durations.total)
+    return HistogramMetricFamily(name, text, _buckets(durations), durations.total_seconds)
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

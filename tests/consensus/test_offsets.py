@@ -47,10 +47,10 @@ class OffsetTests(SynchronousTestCase):
 
     def test_age_is_that_of_the_best_reading(self) -> None:
         offset = Offset()
-        self.assertEqual(offset.age(5.0), 0.0)
+        self.assertEqual(offset.age_seconds(5.0), 0.0)
         offset.add(10.0, 0.0, 0.002)
         offset.add(11.4, 0.5, 1.5)
-        self.assertAlmostEqual(offset.age(3.0), 2.998)
+        self.assertAlmostEqual(offset.age_seconds(3.0), 2.998)
 
     def test_clock_that_is_set_counts_at_once(self) -> None:
         """Earlier readings can't be right any more, however exact they were."""

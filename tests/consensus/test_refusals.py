@@ -19,7 +19,7 @@ from etcd_twisted.consensus.recovery import found_cluster
 from etcd_twisted.consensus.storage import data_directory as directory_module
 from etcd_twisted.consensus.storage import write_ahead_log
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
-from etcd_twisted.consensus.storage.segments import MOST_BYTES
+from etcd_twisted.consensus.storage.segments import MAX_SEGMENT_BYTES
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StorageError
 from tests.consensus.directories import LAST, SNAPSHOT, listing, make_pieces, recovered, refused_or_recovered, started
@@ -231,7 +231,7 @@ class OtherKindsTests(RefusalTestCase):
             (self.path / "identity.json", "is damaged: it has more than"),
             (self.path / "state.json", "is damaged: it has more than"),
             (self.path / "lock", "this program's lock holds no more than a process id"),
-            (last, f"is damaged: it has {SPARSE_BYTES} bytes, and no segment has more than {MOST_BYTES}"),
+            (last, f"is damaged: it has {SPARSE_BYTES} bytes, and no segment has more than {MAX_SEGMENT_BYTES}"),
             (self.segments[0], "no segment has more than"),
             (self.snapshot, "the file continues after the end of the snapshot"),
         ):

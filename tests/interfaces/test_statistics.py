@@ -27,7 +27,7 @@ class DurationsTests(SynchronousTestCase):
         *cumulated, everything = accumulate(durations.counts)
         self.assertEqual(cumulated, [sum(each <= bound for each in seconds) for bound in BUCKET_BOUNDS_SECONDS])
         self.assertEqual(everything, len(seconds))
-        self.assertAlmostEqual(durations.total, sum(seconds))
+        self.assertAlmostEqual(durations.total_seconds, sum(seconds))
 
     def test_bounds_rise_and_include_those_of_etcd(self) -> None:
         """The bounds rise, and include those of etcd, so that its dashboards find them."""

@@ -8,7 +8,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.process.garbage_collection import INTERVAL_SECONDS, Collector
+from etcd_twisted.process.garbage_collection import COLLECTION_INTERVAL_SECONDS, Collector
 
 
 class Cycle:
@@ -32,27 +32,27 @@ class CollectorTests(SynchronousTestCase):
     def test_young_garbage_goes_with_the_next_pass(self) -> None:
         gone = weakref.ref(Cycle())
         self.assertIsNotNone(gone())
-        self.clock.advance(INTERVAL_SECONDS)
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
         self.assertIsNone(gone())
 
     def test_garbage_that_lived_for_some_passes_goes_within_a_second(self) -> None:
         cycle = Cycle()
         gone = weakref.ref(cycle)
-        self.clock.pump([INTERVAL_SECONDS] * 3)
+        self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 3)
         del cycle
-        self.clock.pump([INTERVAL_SECONDS] * 7)
+        self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 7)
         self.assertIsNone(gone())
 
     def test_what_lives_on_is_frozen_and_found_again_the_next_day(self) -> None:
         cycle = Cycle()
         gone = weakref.ref(cycle)
-        self.clock.pump([INTERVAL_SECONDS] * 10)
+        self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 10)
         self.assertFalse(any(each is cycle for each in gc.get_objects()))
         del cycle
-        self.clock.pump([INTERVAL_SECONDS] * 20)
+        self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 20)
         self.assertIsNotNone(gone())
         self.collector._passes += 24 * 3600 * 10 - 31
-        self.clock.advance(INTERVAL_SECONDS)
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
         self.assertIsNone(gone())
 
     def test_it_leaves_things_as_they_were(self) -> None:

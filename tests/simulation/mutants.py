@@ -83,7 +83,7 @@ def leads_by_its_own_clock() -> contextlib.AbstractContextManager[object]:
     def lead_anew(self: ClusterTime, term: int) -> None:
         if term != self.term:
             lead(self, term)
-            self.ahead = self._wall_ahead()
+            self.ahead_seconds = self._wall_ahead_seconds()
 
     return mock.patch.object(ClusterTime, "lead", lead_anew)
 
@@ -93,7 +93,7 @@ def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
 
     def adjust(self: ClusterTime, is_free: bool) -> None:  # noqa: ARG001  # as it is called
         if self._leads:
-            self.ahead = self._wall_ahead()
+            self.ahead_seconds = self._wall_ahead_seconds()
 
     return mock.patch.object(ClusterTime, "adjust", adjust)
 

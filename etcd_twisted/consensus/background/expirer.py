@@ -15,7 +15,7 @@ from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.keyspace.commands import Expire, encode_command
 
 _KEYS_A_COMMAND = 1_000
-_LONGEST_WAIT_SECONDS = 1.0
+_LONGEST_TIMER_SECONDS = 1.0
 """How long the timer runs at most: the cluster time may have been adjusted meanwhile."""
 
 
@@ -44,7 +44,7 @@ class Expirer:
             if self.timer is not None:
                 self._cancel()
             return
-        delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_WAIT_SECONDS)
+        delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_TIMER_SECONDS)
         if self.timer is None:
             self.timer = self._clock.callLater(delay, self._expire)
         elif self.timer.getTime() - self._clock.seconds() > delay:

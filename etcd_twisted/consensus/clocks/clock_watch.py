@@ -17,7 +17,7 @@ from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.interfaces.cluster import CLOCK_BOUND_SECONDS, MachineStatus
 from etcd_twisted.waiters import Observers
 
-LOOK_SECONDS = 1.0
+COMPARISON_INTERVAL_SECONDS = 1.0
 """How often the clocks are compared."""
 
 REMIND_SECONDS = 1800.0
@@ -35,17 +35,17 @@ class _Warning:
     """
     A warning that was logged.
 
-    @ivar ahead: the difference in it, in seconds.
+    @ivar ahead_seconds: the difference in it.
     @ivar at: when it was logged, in seconds.
     """
 
-    ahead: float
+    ahead_seconds: float
     at: float
 
-    def is_old(self, ahead: float, now: float) -> bool:
-        """Returns whether the difference, now C{ahead} seconds, should be logged again."""
-        changed = abs(ahead - self.ahead)
-        return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH_FRACTION * abs(self.ahead))
+    def is_old(self, ahead_seconds: float, now: float) -> bool:
+        """Returns whether the difference, now C{ahead_seconds}, should be logged again."""
+        much_seconds = max(CLOCK_BOUND_SECONDS, _MUCH_FRACTION * abs(self.ahead_seconds))
+        return now - self.at >= REMIND_SECONDS or abs(ahead_seconds - self.ahead_seconds) > much_seconds
 
 
 class MachineStatuses(Protocol):
@@ -60,7 +60,7 @@ class ClockWatch:
     Watches the clocks for one machine.
 
     @ivar jumps: how often this machine's clock was set by more than the bound.
-    @ivar last_jump: by how many seconds it was set the last time; negative if it was set back, 0 if it never was set.
+    @ivar last_jump_seconds: by how much it was set the last time; negative if it was set back, 0 if it never was set.
     @ivar on_look: called each time the clocks are compared, about once a second.
     """
 
@@ -68,19 +68,19 @@ class ClockWatch:
 
     def __init__(self, clocks: Clocks, group: MachineStatuses) -> None:
         self.jumps = 0
-        self.last_jump = 0.0
+        self.last_jump_seconds = 0.0
         self.on_look: Observers = []
         self._clock = clock = clocks.monotonic
         self._wall_clock = clocks.wall
         self._group = group
-        self._ahead = self._wall_ahead()
+        self._ahead_seconds = self._wall_ahead_seconds()
         self._warnings: dict[str, _Warning] = {}
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
 
     def start(self) -> None:
         """Begin to compare the clocks."""
-        self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+        self._looking.start(COMPARISON_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
         """Compare the clocks no more."""
@@ -90,7 +90,7 @@ class ClockWatch:
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The clocks are no longer compared", failure)
 
-    def _wall_ahead(self) -> float:
+    def _wall_ahead_seconds(self) -> float:
         return self._wall_clock() - self._clock.seconds()
 
     def look(self) -> None:
@@ -105,11 +105,11 @@ class ClockWatch:
             self._look_at(machine_id, status)
 
     def _look_at_own(self) -> None:
-        before, self._ahead = self._ahead, self._wall_ahead()
-        jump = self._ahead - before
+        before, self._ahead_seconds = self._ahead_seconds, self._wall_ahead_seconds()
+        jump = self._ahead_seconds - before
         if abs(jump) > CLOCK_BOUND_SECONDS:
             self.jumps += 1
-            self.last_jump = jump
+            self.last_jump_seconds = jump
             self._log.warn(
                 "The clock of this machine was set {direction} by {seconds:.1f} s. This does not change when keys"
                 " expire. Have NTP keep the clock, so that nobody has to set it",

@@ -51,7 +51,7 @@ class ClusterTime:
 
     @ivar term: the term of the leader whose time this is. It is negative while no leader's time is known, and the
         time is then this machine's wall clock.
-    @ivar ahead: how many seconds the cluster time is ahead of the monotonic clock.
+    @ivar ahead_seconds: how many seconds the cluster time is ahead of the monotonic clock.
     @ivar inherited: what this machine knew of the leader's time when it took the lead the last time.
     """
 
@@ -67,19 +67,19 @@ class ClusterTime:
         self._clock = clock
         self._seconds = clock.seconds  # bound once, as every change calls L{now}
         self._wall_clock = wall_clock
-        self.ahead = self._wall_ahead()
+        self.ahead_seconds = self._wall_ahead_seconds()
         self._leads = False
         self._readings = Offset()
         self._newest = 0
-        self._least_ahead = float("-inf")
+        self._least_ahead_seconds = float("-inf")
         self._adjusted = clock.seconds()
 
-    def _wall_ahead(self) -> float:
+    def _wall_ahead_seconds(self) -> float:
         return self._wall_clock() - self._clock.seconds()
 
     def now(self) -> int:
         """Returns the cluster time in microseconds since the epoch."""
-        return int((self._seconds() + self.ahead) * 1e6)
+        return int((self._seconds() + self.ahead_seconds) * 1e6)
 
     @property
     def least(self) -> int:
@@ -90,7 +90,7 @@ class ClusterTime:
         return self._newest if self.term == _UNKNOWN else self.now()
 
     @property
-    def error(self) -> float | None:
+    def error_seconds(self) -> float | None:
         """By how many seconds it may differ from the leader's time; C{None} while no leader's time is known."""
         if self.term == _UNKNOWN:
             return None
@@ -100,17 +100,17 @@ class ClusterTime:
     @property
     def known(self) -> Inheritance:
         """What this machine would inherit if it took the lead now."""
-        age_seconds = 0.0 if self._leads else self._readings.age(self._clock.seconds())
-        return Inheritance(self.term, self.error, age_seconds)
+        age_seconds = 0.0 if self._leads else self._readings.age_seconds(self._clock.seconds())
+        return Inheritance(self.term, self.error_seconds, age_seconds)
 
     @property
-    def ahead_of_wall(self) -> float:
+    def ahead_of_wall_seconds(self) -> float:
         """How many seconds it is ahead of this machine's wall clock."""
-        return self.ahead - self._wall_ahead()
+        return self.ahead_seconds - self._wall_ahead_seconds()
 
-    def _set(self, ahead: float) -> None:
+    def _set(self, ahead_seconds: float) -> None:
         """Set how far the cluster time is ahead of the monotonic clock, but never behind what the log holds."""
-        self.ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
+        self.ahead_seconds = max(ahead_seconds, (self._newest + 1) / 1e6 - self._clock.seconds())
 
     # Learning it
 
@@ -121,8 +121,8 @@ class ClusterTime:
         """
         if time > self._newest:
             self._newest = time
-            self._least_ahead = max(self._least_ahead, time / 1e6 - self._clock.seconds())
-            self._set(self.ahead)
+            self._least_ahead_seconds = max(self._least_ahead_seconds, time / 1e6 - self._clock.seconds())
+            self._set(self.ahead_seconds)
 
     def heard(self, report: StatusReport, asked: float, answered: float) -> None:
         """
@@ -173,14 +173,14 @@ class ClusterTime:
         if self._leads:
             self._leads = False
             now = self._clock.seconds()
-            self._readings.add(now + self.ahead, now, now)
+            self._readings.add(now + self.ahead_seconds, now, now)
 
     def _follow_wall(self) -> None:
         """
         Follow the wall clock while no better time is known. If that is behind what the log holds, the time advances
         from there instead of standing still.
         """
-        self._set(max(self._wall_ahead(), self._least_ahead))
+        self._set(max(self._wall_ahead_seconds(), self._least_ahead_seconds))
 
     def adjust(self, is_free: bool) -> None:
         """
@@ -193,17 +193,17 @@ class ClusterTime:
         if self.term == _UNKNOWN:
             self._follow_wall()
         elif self._leads:
-            behind = self._wall_ahead() - self.ahead
+            behind = self._wall_ahead_seconds() - self.ahead_seconds
             if is_free and behind >= STEP_SECONDS:
                 self._log.info(
                     "The cluster time, by which keys expire, is set forward by {seconds:.1f} s to this machine's"
                     " clock. No key has a TTL now, so none expires early",
                     seconds=behind,
                 )
-                self._set(self.ahead + behind)
+                self._set(self.ahead_seconds + behind)
             else:
                 most = SLEW * elapsed
-                self._set(self.ahead + max(-most, min(most, behind)))
+                self._set(self.ahead_seconds + max(-most, min(most, behind)))
 
 
 @attrs.frozen

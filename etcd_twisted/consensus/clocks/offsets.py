@@ -26,22 +26,23 @@ class _Reading:
     """
     One comparison of the two clocks.
 
-    @ivar ahead: how many seconds the other clock was ahead.
-    @ivar error: by how many seconds that may be wrong.
+    @ivar ahead_seconds: how many seconds the other clock was ahead.
+    @ivar error_seconds: by how many seconds that may be wrong.
     @ivar at: when the answer came, in seconds of this machine's clock.
     """
 
-    ahead: float
-    error: float
+    ahead_seconds: float
+    error_seconds: float
     at: float
 
-    def error_at(self, now: float) -> float:
+    def error_seconds_at(self, now: float) -> float:
         """Returns by how many seconds the reading may be wrong by now."""
-        return self.error + DRIFT * (now - self.at)
+        return self.error_seconds + DRIFT * (now - self.at)
 
     def agrees(self, earlier: Self) -> bool:
         """Returns whether both readings can be true."""
-        return abs(self.ahead - earlier.ahead) <= self.error + earlier.error_at(self.at)
+        apart_seconds = abs(self.ahead_seconds - earlier.ahead_seconds)
+        return apart_seconds <= self.error_seconds + earlier.error_seconds_at(self.at)
 
 
 class Offset:
@@ -50,17 +51,17 @@ class Offset:
     def __init__(self) -> None:
         self._readings: list[_Reading] = []
 
-    def add(self, shown: float, asked: float, answered: float, error: float = 0.0) -> None:
+    def add(self, shown: float, asked: float, answered: float, error_seconds: float = 0.0) -> None:
         """
         Add a reading. All times are in seconds.
 
         @param shown: the time that the other machine has reported.
         @param asked: when it was asked, by this machine's clock.
         @param answered: when the answer came, by this machine's clock.
-        @param error: by how much the reported time may be wrong.
+        @param error_seconds: by how much the reported time may be wrong.
         """
         took = answered - asked
-        reading = _Reading(shown - (asked + answered) / 2, took / 2 + DRIFT * took + error, answered)
+        reading = _Reading(shown - (asked + answered) / 2, took / 2 + DRIFT * took + error_seconds, answered)
         agreeing = [each for each in self._readings if reading.agrees(each)]
         self._readings = [*agreeing[1 - MOST_READINGS :], reading]
 
@@ -70,15 +71,15 @@ class Offset:
         readings.
         """
         reading = self._best(now)
-        return None if reading is None else (reading.ahead, reading.error_at(now))
+        return None if reading is None else (reading.ahead_seconds, reading.error_seconds_at(now))
 
-    def age(self, now: float) -> float:
+    def age_seconds(self, now: float) -> float:
         """Returns how many seconds ago the best reading was made, or 0 before the first one."""
         reading = self._best(now)
         return 0.0 if reading is None else now - reading.at
 
     def _best(self, now: float) -> _Reading | None:
-        return min(self._readings, key=lambda each: each.error_at(now), default=None)
+        return min(self._readings, key=lambda each: each.error_seconds_at(now), default=None)
 
     def clear(self) -> None:
         """Forget all readings."""

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces.cluster import Health, MachineStatus
 
-LOOK_SECONDS = 1.0
+QUORUM_CHECK_INTERVAL_SECONDS = 1.0
 """How often the state of the cluster is checked."""
 
 REPEAT_SECONDS = 30.0
@@ -60,7 +60,7 @@ class QuorumAlarm:
     def start(self) -> None:
         """Begin to check the cluster."""
         if not self._looking.running:
-            self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+            self._looking.start(QUORUM_CHECK_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
         """Check no more."""

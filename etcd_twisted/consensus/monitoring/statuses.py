@@ -19,10 +19,10 @@ from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 
-INTERVAL_SECONDS = 1.0
+STATUS_INTERVAL_SECONDS = 1.0
 """How long after its answer a machine is asked again."""
 
-LOOK_SECONDS = 0.25
+STATUS_RETRY_SECONDS = 0.25
 """How long after a failure a machine is asked again: it can't be asked while it is not connected."""
 
 TIMEOUT_ELECTIONS = 4.0
@@ -51,7 +51,7 @@ class _Other:
         self.problem = "it has not answered yet"
         self.next = now
         self.report: StatusReport | None = None
-        self.round_trip: float | None = None
+        self.round_trip_seconds: float | None = None
         self.wall = Offset()
         self.asking = False
         self.question: Deferred[StatusReport | None] | None = None
@@ -78,30 +78,30 @@ class Statuses:
 
     _log = Logger()
 
-    def __init__(self, clocks: Clocks, transport: ITransport, election: float) -> None:
+    def __init__(self, clocks: Clocks, transport: ITransport, election_timeout_seconds: float) -> None:
         """
         @param clocks: the clocks of this machine; the cluster time among them learns from the answers.
-        @param election: how long a leader may be silent, in seconds.
+        @param election_timeout_seconds: how long a leader may be silent.
         """
         self._clock = clock = clocks.monotonic
         self._wall_clock = clocks.wall
         self._time = clocks.cluster
         self._transport = transport
-        self._timeout = max(LEAST_TIMEOUT_SECONDS, TIMEOUT_ELECTIONS * election)
+        self._timeout_seconds = max(LEAST_TIMEOUT_SECONDS, TIMEOUT_ELECTIONS * election_timeout_seconds)
         self._began = clock.seconds()
         self._others: dict[str, _Other] = {}
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
     def keep(self, machine_ids: set[str]) -> None:
-        """Ask these machines from here on, and no others. New ones are asked within L{LOOK_SECONDS}."""
+        """Ask these machines from here on, and no others. New ones are asked within L{STATUS_RETRY_SECONDS}."""
         now = self._clock.seconds()
         for gone in self._others.keys() - machine_ids:
             self._others.pop(gone).end()
         for machine_id in sorted(machine_ids - self._others.keys()):
             self._others[machine_id] = _Other(machine_id, now)
         if self._others and not self._looking.running:
-            self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+            self._looking.start(STATUS_RETRY_SECONDS, now=False).addErrback(self._broken)
         elif not self._others and self._looking.running:
             self._looking.stop()
 
@@ -138,7 +138,7 @@ class Statuses:
         question.addCallbacks(self._answered, self._failed, (other, asked), {}, (other,), {})
         question.addErrback(self._broken)
         if other.asking:
-            other.timeout = self._clock.callLater(self._timeout, self._on_timeout, other)
+            other.timeout = self._clock.callLater(self._timeout_seconds, self._on_timeout, other)
 
     def _on_timeout(self, other: _Other) -> None:
         """Wait for one more turn: if this process was held up, the answer may have arrived but not been read yet."""
@@ -146,7 +146,8 @@ class Statuses:
 
     def _late(self, other: _Other) -> None:
         other.timeout = None
-        other.become(False, self._clock.seconds(), f"it is connected but has not answered for {self._timeout:g} s")
+        problem = f"it is connected but has not answered for {self._timeout_seconds:g} s"
+        other.become(False, self._clock.seconds(), problem)
 
     def _ended(self, result: StatusReport | Failure | None, other: _Other) -> StatusReport | Failure | None:
         other.asking = False
@@ -158,14 +159,14 @@ class Statuses:
 
     def _answered(self, report: StatusReport | None, other: _Other, asked: float) -> None:
         now = self._clock.seconds()
-        other.next = now + INTERVAL_SECONDS
+        other.next = now + STATUS_INTERVAL_SECONDS
         other.become(True, now)
         other.report = report
         if report is None:
-            other.round_trip = None
+            other.round_trip_seconds = None
             other.wall.clear()
             return
-        other.round_trip = now - asked
+        other.round_trip_seconds = now - asked
         other.wall.add(report.wall_time / 1e6, asked, now)
         self._time.heard(report, asked, now)
 
@@ -209,7 +210,7 @@ class Statuses:
             lasted,
             other.problem,
             other.report,
-            other.round_trip,
+            other.round_trip_seconds,
             ahead,
             error,
         )

@@ -15,25 +15,25 @@ ALIVE_SECONDS = 1.0
 _ELECTIONS = 2
 
 
-def alive_for(election: float) -> float:
+def alive_seconds(election_timeout_seconds: float) -> float:
     """
     Returns how many seconds a machine still counts as alive after it was heard from last.
 
-    @param election: how long a leader may be silent, in seconds.
+    @param election_timeout_seconds: how long a leader may be silent.
     """
-    return max(ALIVE_SECONDS, _ELECTIONS * election)
+    return max(ALIVE_SECONDS, _ELECTIONS * election_timeout_seconds)
 
 
 class Liveness:
     """The liveness of the members, as one leader sees it."""
 
-    def __init__(self, clock: IReactorTime, raft: RaftState, election: float) -> None:
+    def __init__(self, clock: IReactorTime, raft: RaftState, election_timeout_seconds: float) -> None:
         """
-        @param election: how long a leader may be silent, in seconds.
+        @param election_timeout_seconds: how long a leader may be silent.
         """
         self._clock = clock
         self._raft = raft
-        self._alive_for = alive_for(election)
+        self._alive_seconds = alive_seconds(election_timeout_seconds)
 
     def heard(self, machine_id: str) -> float:
         """
@@ -54,4 +54,4 @@ class Liveness:
 
     def alive(self, machine_id: str) -> bool:
         """Returns whether this leader has heard from a machine lately."""
-        return not self.silent_for(machine_id, self._alive_for)
+        return not self.silent_for(machine_id, self._alive_seconds)

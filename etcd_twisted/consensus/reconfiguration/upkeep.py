@@ -20,7 +20,7 @@ from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_voter
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness
 
-LOOK_SECONDS = 0.1
+UPKEEP_INTERVAL_SECONDS = 0.1
 """How often a leader checks whether there is anything to do."""
 
 _PROMOTION_LAG_ENTRIES = 1_000
@@ -52,7 +52,7 @@ class MembershipUpkeep:
     def start(self) -> None:
         """Begin, as this machine leads."""
         if not self._looking.running:
-            self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+            self._looking.start(UPKEEP_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The group's members are not looked after", failure)

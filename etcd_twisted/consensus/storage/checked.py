@@ -14,7 +14,7 @@ from etcd_twisted.consensus.storage.files import REMEDY, read_small, replace_fil
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION, wrong_version
 from etcd_twisted.errors import StorageError
 
-_MOST_BYTES = 64 << 10
+_MOST_FILE_BYTES = 64 << 10
 
 
 class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,7 +43,7 @@ def load_checked(path: Path, shape: type[_T]) -> _T | None:
     @return: its content, or C{None} if there is no file.
     @raise StorageError: the file is damaged, of a format that this program does not read, or unreadable.
     """
-    data = read_small(path, _MOST_BYTES)
+    data = read_small(path, _MOST_FILE_BYTES)
     if data is None:
         return None
     try:

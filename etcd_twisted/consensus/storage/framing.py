@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 
 MAGIC_LENGTH = 8
 FRAME_MAGIC = b"\xe7\xcd\x92"
-MAX_PAYLOAD_BYTES = 1 << 30
+MAX_FRAME_PAYLOAD_BYTES = 1 << 30
 """The most bytes in a payload. An unsigned 32-bit length could be four times as large."""
 
 _FILE_HEADER = struct.Struct(f"<{MAGIC_LENGTH}sIII")
@@ -135,10 +135,10 @@ def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> byt
     """
     Returns a frame to be written at C{offset} of the file with this C{salt}.
 
-    @raise ValueError: the payload is longer than L{MAX_PAYLOAD_BYTES}.
+    @raise ValueError: the payload is longer than L{MAX_FRAME_PAYLOAD_BYTES}.
     """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a payload of {len(payload)} bytes is more than a frame's {MAX_PAYLOAD_BYTES}")
+    if len(payload) > MAX_FRAME_PAYLOAD_BYTES:
+        raise ValueError(f"a payload of {len(payload)} bytes is more than a frame's {MAX_FRAME_PAYLOAD_BYTES}")
     header = _FRAME_HEADER.pack(FRAME_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:_FRAME_HEADER_CHECKED]
     return header + _CHECKSUM.pack(zlib.crc32(header, _seed(salt, offset))) + payload
 
@@ -210,7 +210,7 @@ class FrameReader:
         start = offset + FRAME_HEADER_LENGTH
         try:  # and not L{naming}, as this runs once for each record
             kind, length, checksum = self._check_header(self._file.read(FRAME_HEADER_LENGTH), offset)
-            if length > min(self.size - start, MAX_PAYLOAD_BYTES):
+            if length > min(self.size - start, MAX_FRAME_PAYLOAD_BYTES):
                 raise BadFrameError(self.path, offset, f"{self.size - start} bytes of {length} are there")
             payload = self._file.read(length)
         except OSError as error:

@@ -17,7 +17,7 @@ from etcd_twisted.consensus.storage.files import REMEDY, files_in, naming, open_
 from etcd_twisted.consensus.storage.framing import (
     FILE_HEADER_LENGTH,
     FRAME_HEADER_LENGTH,
-    MAX_PAYLOAD_BYTES,
+    MAX_FRAME_PAYLOAD_BYTES,
     BadFrameError,
     Frame,
     FrameKind,
@@ -28,7 +28,7 @@ from etcd_twisted.consensus.storage.framing import (
 from etcd_twisted.errors import StorageError
 
 SEGMENT_MAGIC = b"etcd-wal"
-MOST_BYTES = MAX_PAYLOAD_BYTES + (1 << 20)
+MAX_SEGMENT_BYTES = MAX_FRAME_PAYLOAD_BYTES + (1 << 20)
 """The size in bytes of the largest segment: one with a single record that is as long as a frame can be."""
 
 _NAME = re.compile(r"[0-9]{20}\.log")
@@ -135,8 +135,8 @@ def survey(directory: Path) -> Survey:
 def _check_size(path: Path) -> None:
     with naming(path):
         size = path.lstat().st_size
-    if size > MOST_BYTES:
-        reason = f"it has {size} bytes, and no segment has more than {MOST_BYTES}"
+    if size > MAX_SEGMENT_BYTES:
+        reason = f"it has {size} bytes, and no segment has more than {MAX_SEGMENT_BYTES}"
         raise StorageError(f"{path} is damaged: {reason}; {REMEDY}")
 
 

@@ -35,7 +35,7 @@ SYNC_BYTES = 1 << 20
 """How much is written between syncs. Each takes about 1 ms, while a single one at the end would hold up the log."""
 
 _NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
-_UNFINISHED = ".tmp"
+_UNFINISHED_SUFFIX = ".tmp"
 _INCOMING = ".incoming"
 """Marks the file of another machine's snapshot, as this machine may take one at the same index meanwhile."""
 _UNFINISHED_NAME = re.compile(r".*\.snapshot\.tmp")
@@ -132,7 +132,7 @@ class _UnfinishedFile:
         @param mark: distinguishes it from another unfinished file with the same final path.
         @param note_size: called with its size in bytes when it has its final name.
         """
-        self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED}")
+        self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED_SUFFIX}")
         self.length = 0
         self._finished = finished
         self._note_size = note_size
@@ -344,5 +344,5 @@ def snapshot_path(directory: Path, metadata: SnapshotMetadata) -> Path:
 
 def _position(path: Path) -> tuple[int, int] | None:
     """Returns the term and the index in the name of a snapshot, finished or not."""
-    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED).replace(_INCOMING, ""))
+    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED_SUFFIX).replace(_INCOMING, ""))
     return (int(name[1]), int(name[2])) if name else None

@@ -177,7 +177,7 @@ class FramingTests(SynchronousTestCase):
                 self.assertIsNone(reader.find_header(second))
 
     def test_payload_that_is_too_long_is_refused(self) -> None:
-        self.patch(framing, "MAX_PAYLOAD_BYTES", 3)
+        self.patch(framing, "MAX_FRAME_PAYLOAD_BYTES", 3)
         encode_frame(FrameKind.RECORD, b"abc", SALT, 0)
         self.assertRaises(ValueError, encode_frame, FrameKind.RECORD, b"abcd", SALT, 0)
 
