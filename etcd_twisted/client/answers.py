@@ -4,23 +4,67 @@ What answers mean: their JSON as nodes, events and lists, and their errors as ex
 This module must never send anything, nor decide whether to send something again.
 """
 
+import enum
+import re
 from datetime import datetime
 from typing import TypeVar
 
 import msgspec
 from twisted.web.http_headers import Headers
 
-from etcd_twisted.client.errors import ApiError, ClientError, InsufficientCredentials, UnexpectedAnswer, api_error
+from etcd_twisted.client.errors import (
+    ApiError,
+    ClientError,
+    InsufficientCredentials,
+    RequestRefused,
+    UnexpectedAnswer,
+    api_error,
+)
 from etcd_twisted.client.exchange import Answer, header_of
 from etcd_twisted.client.results import Event, Index, Node, Reading
+from etcd_twisted.errors import ErrorCode
 
 _T = TypeVar("_T")
 
-_NOT_DONE = ("no leader", "not leader", "not made", "does not lead", "not done yet")
+_TRY_AGAIN = frozenset(
+    (
+        "another change of the group is not done yet; try again",
+        "etcdserver: no leader",
+        "no leader is known; try again",
+        "this leader is catching up with its log; try again",
+        "this machine does not know the configuration of the cluster yet; try again",
+        "this machine does not know the machines of its cluster yet; try again",
+        "this machine is catching up with the others; try again",
+        "this machine is stopping",
+    )
+)
+"""Causes with which a machine says that it has done nothing, and that another one, or the same one later, may."""
+
+_NOT_DONE = re.compile(
+    r"the cluster does not keep up with the writes: this one was not made; try again later"
+    r"|the key space holds \d+ of the \d+ bytes that --quota-bytes allows: this write was not made, as it adds \d+;"
+    r" delete keys, or restart the machines with a larger quota"
+    r"|too few machines are alive to go on without that one: start others first"
+    r"|a machine can't be in the group twice"
+    r"|only one voter at a time can come or go, and one has to stay"
+)
 """
-An error 300 whose cause contains one of these says that nothing was changed. Any other one leaves it open: etcd's own
-causes are those of its C{etcdserver} package, such as "etcdserver: request timed out".
+Causes with which the cluster says that it has not done something and won't. Any other cause leaves it open whether a
+write happens, such as etcd's "etcdserver: request timed out".
 """
+
+
+class Verdict(enum.Enum):
+    """What an error says of the request."""
+
+    FINAL = enum.auto()
+    """This is the answer. Nothing was changed."""
+
+    TRY_AGAIN = enum.auto()
+    """Nothing was changed, and the same request may have another answer elsewhere, or in a moment."""
+
+    UNKNOWN = enum.auto()
+    """The request may have been carried out, or may still be."""
 
 
 class _WireNode(msgspec.Struct, rename="camel"):
@@ -132,9 +176,11 @@ def error_of(answer: Answer) -> ClientError:
         wire = _decode_error(answer.body)
     except msgspec.MsgspecError as error:
         return _without_code(answer, str(error))
-    if not wire.error_code:
-        return _without_code(answer, wire.message or "it is not an answer of this API")
-    return api_error(wire.error_code, wire.message, wire.cause, wire.index)
+    if wire.error_code:
+        return api_error(wire.error_code, wire.message, wire.cause, wire.index)
+    if wire.message and answer.status != 401:
+        return RequestRefused(answer.status, wire.message)
+    return _without_code(answer, wire.message or "it is not an answer of this API")
 
 
 def _without_code(answer: Answer, reason: str) -> ClientError:
@@ -143,20 +189,20 @@ def _without_code(answer: Answer, reason: str) -> ClientError:
     return UnexpectedAnswer(answer.status, answer.body, reason)
 
 
-def is_undecided(error: ClientError) -> bool:
-    """Returns whether an error of the cluster, in answer to a write, leaves it open whether the write happens."""
-    return isinstance(error, ApiError) and error.code == 300 and not is_not_done(error)
+def judge(error: ClientError) -> Verdict:
+    """Returns what an error says of the request."""
+    if isinstance(error, ApiError):
+        if error.code == ErrorCode.DURING_ELECTION:
+            return Verdict.TRY_AGAIN
+        return _judge_cause(error.cause) if error.code == ErrorCode.RAFT_INTERNAL else Verdict.FINAL
+    if isinstance(error, RequestRefused) and error.status >= 500:
+        return _judge_cause(error.message)
+    if isinstance(error, UnexpectedAnswer) and error.status >= 500:
+        return Verdict.UNKNOWN
+    return Verdict.FINAL
 
 
-def is_not_done(error: ClientError) -> bool:
-    """Returns whether the cluster says that it could not decide now, and that nothing was changed."""
-    if not isinstance(error, ApiError):
-        return False
-    return error.code == 301 or (error.code == 300 and any(text in error.cause for text in _NOT_DONE))
-
-
-def should_ask_again(error: ClientError) -> bool:
-    """Returns whether the same request may have another answer in a moment: the cluster has no leader just now."""
-    if not isinstance(error, ApiError):
-        return False
-    return error.code == 301 or (error.code == 300 and "no leader" in error.cause)
+def _judge_cause(cause: str) -> Verdict:
+    if cause in _TRY_AGAIN:
+        return Verdict.TRY_AGAIN
+    return Verdict.FINAL if _NOT_DONE.fullmatch(cause) else Verdict.UNKNOWN

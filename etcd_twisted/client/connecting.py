@@ -2,17 +2,31 @@
 How a client connects: its agent, its pool of connections, and TLS.
 
 This module must never have Twisted's connection pool send a request again by itself: it would do so with a C{DELETE}.
+It must never leave a connection open when it is closed, nor wait for ever for a machine that is gone.
 """
 
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
+from weakref import WeakSet
 
 import attrs
 from OpenSSL.SSL import Error as TlsError
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import (
     Certificate,
     PrivateCertificate,
@@ -20,8 +34,10 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgent, IPolicyForHTTPS
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 _T = TypeVar("_T")
@@ -31,6 +47,15 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-
 IDLE_CONNECTIONS_PER_MACHINE = 8
 IDLE_SECONDS = 30
 """How long an idle connection is kept; servers keep it for longer, so that it is not closed just as it is used."""
+
+KEEP_ALIVE_SECONDS = 15
+"""
+After how many quiet seconds the system asks the machine at the other end whether it is still there. This is the only
+way in which a quiet watch notices that its machine has lost power.
+"""
+
+_KEEP_ALIVE_OPTIONS = {"TCP_KEEPIDLE": KEEP_ALIVE_SECONDS, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""By the names that they have in L{socket}, on platforms that know them."""
 
 
 @attrs.frozen
@@ -95,6 +120,72 @@ def default_reactor() -> IReactorTime:
     return cast(IReactorTime, reactor)
 
 
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """
+    Connects to machines.
+
+    @ivar transports: the connections that there are, and some that have ended.
+    """
+
+    def __init__(self, reactor: IReactorTime, tls: _TlsPolicy, timeout_seconds: float) -> None:
+        self.transports: WeakSet[ITCPTransport] = WeakSet()
+        self._reactor = reactor
+        self._tls = tls
+        self._timeout_seconds = timeout_seconds
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """See L{IAgentEndpointFactory}."""
+        host = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout_seconds)
+        endpoint = _Endpoint(self._reactor, host, self._timeout_seconds, self.transports)
+        if uri.scheme == b"http":
+            return endpoint
+        tls = self._tls.creatorForNetloc(uri.host, uri.port)
+        return wrapClientTLS(tls, endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    """Connects to one machine, within a time that covers the look-up of its name."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        endpoint: HostnameEndpoint,
+        timeout_seconds: float,
+        transports: "WeakSet[ITCPTransport]",
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._timeout_seconds = timeout_seconds
+        self._transports = transports
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
+        """See L{IStreamClientEndpoint}."""
+        connecting = self._endpoint.connect(protocolFactory)
+        connecting.addTimeout(self._timeout_seconds, self._reactor, self._too_late)
+        connecting.addCallbacks(self._connected, _not_connected)
+        return connecting
+
+    def _too_late(self, _: object, seconds: float) -> None:
+        raise ConnectError(string=f"no connection within {seconds:.3g} seconds")
+
+    def _connected(self, protocol: IProtocol) -> IProtocol:
+        transport = cast(ITCPTransport, cast(Protocol, protocol).transport)
+        self._transports.add(transport)
+        transport.setTcpKeepAlive(True)
+        connection = cast(socket.socket, transport.getHandle())  # type: ignore[attr-defined]  # each TCP transport has it
+        for name, value in _KEEP_ALIVE_OPTIONS.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return protocol
+
+
+def _not_connected(failure: Failure) -> Failure:
+    """Tell a cancelled look-up of a name from a request that was cancelled after it was sent."""
+    return Failure(ConnectingCancelledError(cast(IAddress, None))) if failure.check(CancelledError) else failure
+
+
 class Connections:
     """
     The connections of one client.
@@ -106,14 +197,24 @@ class Connections:
         """
         @raise ValueError: a certificate can't be used; the text names the option and the file.
         """
+        self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS_PER_MACHINE
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
         self._pool.retryAutomatically = False
-        policy = _TlsPolicy(Tls() if tls is None else tls)
-        self.agent: IAgent = Agent(reactor, policy, connectTimeout=connect_timeout_seconds, pool=self._pool)
+        self._endpoints = _Endpoints(reactor, _TlsPolicy(Tls() if tls is None else tls), connect_timeout_seconds)
+        self.agent: IAgent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
 
     def close(self) -> "Deferred[None]":
-        """Close the idle connections. The Deferred fires when that is done."""
-        closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        """
+        Close all connections. The Deferred fires when that is done.
+
+        Those that carry requests are closed at once: a machine that is gone would never agree to the end of TLS.
+        """
+        closed = [self._pool.closeCachedConnections()]
+        transports = list(self._endpoints.transports)
+        for transport in transports:
+            transport.abortConnection()
+        if transports:
+            closed.append(deferLater(self._reactor, 0))  # they are closed in the next turn of the reactor
+        return gatherResults(closed).addCallback(lambda _: None)

@@ -227,7 +227,7 @@ class ClientInternal(ApiError):
 
 
 class ConnectionFailed(ClientError):
-    """No machine has answered, and nothing was changed."""
+    """No machine has answered, or none could serve the request just now. Nothing was changed."""
 
 
 class RequestTimedOut(ConnectionFailed):
@@ -245,8 +245,8 @@ class RedirectRefused(ConnectionFailed):
 class ClusterChanged(ClientError):
     """
     The machine that answers is of another cluster than before: the store under the client was replaced, and what was
-    learned earlier, indexes above all, is void. A write that gets this answer was made in the other cluster. A new
-    client starts afresh.
+    learned earlier, indexes above all, is void. A write that gets this answer may have been made in the other cluster.
+    A new client starts afresh.
 
     @ivar expected: the id of the cluster so far.
     @ivar found: the id that the answer has.
@@ -265,9 +265,25 @@ class WatchClosed(ClientError):
     """The watch was closed by its owner, and has no more items."""
 
 
+class RequestRefused(ClientError):
+    """
+    The cluster refuses a request in the manner of etcd 2, with a status and a message, but without a code: that is how
+    it answers about members. Nothing was changed.
+
+    @ivar status: the HTTP status of the answer.
+    @ivar message: what the server says.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} (status {status})")
+        self.status = status
+        self.message = message
+
+
 class UnexpectedAnswer(ClientError):
     """
-    The answer is none of this API: a proxy's, or that of another program.
+    The answer is none of this API: a proxy's, or that of another program. A write whose answer can't be read may have
+    happened.
 
     @ivar status: its HTTP status.
     @ivar body: its body, or the beginning of it.

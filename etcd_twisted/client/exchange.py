@@ -5,6 +5,7 @@ Whether a request that fails may have been carried out is decided here, and nowh
 not, L{NoAnswer} that nobody knows. This module must never send a request twice, nor follow a redirect.
 """
 
+import base64
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -13,18 +14,19 @@ import attrs
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
-    ConnectionAborted,
     ConnectionClosed,
     DNSLookupError,
 )
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
     RequestGenerationFailed,
+    RequestNotSent,  # type: ignore[attr-defined]  # it is missing in __all__ only
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
@@ -32,17 +34,33 @@ from twisted.web.client import (
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
 
 _T = TypeVar("_T")
 
 _FORM = b"application/x-www-form-urlencoded"
 
-_NOT_CONNECTED = (ConnectError, DNSLookupError, SchemeNotSupported)
-"""The agent raises these before there is a connection."""
+_NOT_CONNECTED = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent, SchemeNotSupported)
+"""The agent raises these when none of the request has left this machine."""
 
-_BROKEN = (ConnectionClosed, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
-"""The agent raises these when a connection breaks, or carries what is not HTTP."""
+_BROKEN = (CancelledError, ConnectionClosed, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
+"""The agent raises these when a connection breaks, is given up, or carries what is not HTTP."""
+
+_HANDSHAKE_PROBLEMS = (
+    "certificate",
+    "handshake failure",
+    "no protocols available",
+    "protocol version",
+    "unknown ca",
+    "unrecognized name",
+    "unsupported protocol",
+    "wrong version number",
+)
+"""
+The reason that OpenSSL gives contains one of these when both sides did not come to terms. A server that refuses a
+client's certificate says so after the client has sent the request (TLS 1.3), but drops the request unread.
+"""
 
 
 class NotSent(Exception):
@@ -51,10 +69,6 @@ class NotSent(Exception):
 
 class NoAnswer(Exception):
     """The request may have reached the machine, but the answer did not come back. The text says why."""
-
-
-class NotConnected(CancelledError):
-    """The exchange was cancelled before the machine could have got any of it."""
 
 
 @attrs.frozen
@@ -114,39 +128,42 @@ class Exchanges:
         """
         @param http: sends them.
         @param credentials: a user's name and password, which go with each request.
+        @raise ValueError: the name has a colon, which Basic authentication can't express.
         """
         self._http = http
-        self._credentials = credentials
+        self._authorization: list[bytes] | None = None
+        if credentials is not None:
+            user, password = credentials
+            if ":" in user:
+                raise ValueError("credentials: the name of a user can't have a colon in it")
+            self._authorization = [b"Basic " + base64.b64encode(f"{user}:{password}".encode())]
 
     async def exchange(self, machine: str, request: Request, read: "Callable[[str, IResponse], Awaitable[_T]]") -> _T:
         """
-        Send a request, and return what C{read} makes of the answer.
+        Send a request, and return what C{read} makes of the answer. To cancel this closes the connection; it then
+        raises what it raises if the connection breaks.
 
         @param machine: the URL of the machine.
-        @param read: called with C{machine} and the answer, whose body is still to be read.
+        @param read: called with C{machine} and the answer. It must take the body, with L{whole} or L{discard}.
         @raise NotSent: the request did not reach the machine.
         @raise NoAnswer: nobody knows whether the machine has carried it out.
-        @raise CancelledError: the exchange was cancelled; L{NotConnected} if it had not begun.
         """
         data, headers = _body(request)
+        if self._authorization is not None:
+            headers.setRawHeaders(b"Authorization", self._authorization)
         try:
             response = await self._http.request(
                 request.method,
                 machine + request.target,
                 headers=headers,
                 data=data,
-                auth=self._credentials,
                 allow_redirects=False,
                 unbuffered=True,
             )
             return await read(machine, response)
-        except ConnectingCancelledError as error:
-            raise NotConnected from error
         except _NOT_CONNECTED as error:
             raise NotSent(_reason(error)) from error
         except _BROKEN as error:
-            if any(isinstance(reason, CancelledError | ConnectionAborted) for reason in _reasons(error)):
-                raise CancelledError from error  # a request of Twisted's fails so only in some of its states
             if _is_handshake(error):
                 raise NotSent(_reason(error)) from error
             raise NoAnswer(_reason(error)) from error
@@ -157,6 +174,14 @@ async def whole(machine: str, response: IResponse) -> Answer:
     body = _Body()
     response.deliverBody(body)
     return Answer(machine, response.code, response.headers, await body.read)
+
+
+def discard(response: IResponse) -> None:
+    """Close the connection of an answer whose body nobody wants: otherwise it would stay open for ever."""
+    body = _Body()
+    body.read.addErrback(lambda _: None)  # the body does not matter, so why it has ended does not either
+    response.deliverBody(body)
+    body.read.cancel()
 
 
 class _Body(Protocol):
@@ -187,11 +212,35 @@ class _Body(Protocol):
             self.read.errback(reason)
 
 
-def _body(request: Request) -> tuple[bytes | None, Headers]:
+@implementer(IBodyProducer)
+class _RequestBody:
+    """Writes the body of a request at once. Twisted's and treq's take turns of the reactor for each."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        """See L{IBodyProducer}."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def stopProducing(self) -> None:
+        """See L{IBodyProducer}: it has always ended."""
+
+    def pauseProducing(self) -> None:
+        """See L{IBodyProducer}."""
+
+    def resumeProducing(self) -> None:
+        """See L{IBodyProducer}."""
+
+
+def _body(request: Request) -> tuple[_RequestBody | None, Headers]:
     if request.form is not None:
-        return urllib.parse.urlencode(request.form).encode("ascii"), Headers({b"Content-Type": [_FORM]})
+        form = urllib.parse.urlencode(request.form).encode("ascii")
+        return _RequestBody(form), Headers({b"Content-Type": [_FORM]})
     if request.json is not None:
-        return request.json, Headers({b"Content-Type": [b"application/json"]})
+        return _RequestBody(request.json), Headers({b"Content-Type": [b"application/json"]})
     return None, Headers()
 
 
@@ -205,7 +254,7 @@ def _reasons(error: BaseException) -> list[BaseException]:
 
 def _is_handshake(error: BaseException) -> bool:
     """
-    Returns whether a connection failed before anything could be sent over it: while TLS was agreed on.
+    Returns whether a connection failed before the machine could read anything: while TLS was agreed on.
 
     The agent reports that like any other broken connection, with the reason inside.
     """
@@ -216,8 +265,12 @@ def _is_handshake(error: BaseException) -> bool:
 
 
 def _in_handshake(error: TlsError) -> bool:
-    texts = [str(part) for each in error.args[0] for part in each] if error.args and error.args[0] else []
-    return any("certificate" in text or "handshake" in text or "wrong version" in text for text in texts)
+    return any(problem in reason for reason in _tls_reasons(error) for problem in _HANDSHAKE_PROBLEMS)
+
+
+def _tls_reasons(error: TlsError) -> list[str]:
+    """Returns what OpenSSL says, which is the last part of each entry of its queue of errors."""
+    return [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
 
 
 def _reason(error: BaseException) -> str:
@@ -226,6 +279,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    if isinstance(error, TlsError) and error.args and error.args[0]:
-        return "TLS: " + ", ".join(each[-1] for each in error.args[0])
+    if isinstance(error, TlsError) and (reasons := _tls_reasons(error)):
+        return "TLS: " + ", ".join(reasons)
+    if isinstance(error, VerificationError):
+        return "TLS: the certificate is not for this host: " + ", ".join(str(each) for each in error.errors)
     return " ".join(str(error).split()) or type(error).__name__

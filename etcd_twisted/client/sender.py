@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from etcd_twisted.client.answers import error_of, is_undecided, should_ask_again
+from etcd_twisted.client.answers import Verdict, error_of, judge
 from etcd_twisted.client.errors import (
     ClientClosed,
     ClientError,
@@ -29,7 +29,7 @@ from etcd_twisted.client.errors import (
     RedirectRefused,
     RequestTimedOut,
 )
-from etcd_twisted.client.exchange import Answer, Exchanges, NoAnswer, NotConnected, NotSent, Request, header_of, whole
+from etcd_twisted.client.exchange import Answer, Exchanges, NoAnswer, NotSent, Request, discard, header_of, whole
 from etcd_twisted.client.machines import Machines, read_endpoint
 
 _T = TypeVar("_T")
@@ -45,9 +45,11 @@ MAX_REDIRECTS = 10
 """How many redirects are followed before there is a pause: machines may disagree during an election."""
 
 _REDIRECTS = frozenset((301, 302, 307, 308))
-_UNAVAILABLE = 503
-_GATEWAY_FAILURES = frozenset((502, 504))
-"""A proxy answers so when it has lost the machine; the machine may have carried out the request."""
+_PROXY_FAILURES = frozenset((502, 503, 504))
+"""
+A proxy answers so when it has no machine, or has lost it. Some answer 503 too when a machine breaks the connection
+after it has got the request. No machine answers a write so.
+"""
 
 
 @attrs.frozen
@@ -71,20 +73,26 @@ class _Attempts:
     """
     What has happened to one request.
 
+    @ivar request: the request.
+    @ivar machines: the machines that can be asked.
     @ivar deadline: the time by which it must be answered.
     @ivar read_seconds: how long one machine may take over it, if it is a read.
     @ivar reasons: why machines have not answered, by machine.
     @ivar silent: whether a machine took the request, and did not answer.
     @ivar redirects: how many redirects were followed since the last pause.
     @ivar pause_seconds: how long the next pause is, at the most.
+    @ivar cancelled: whether nobody wants an answer any more.
     """
 
+    request: Request
+    machines: Machines
     deadline: float
     read_seconds: float
     reasons: dict[str, str] = attrs.field(factory=dict)
     silent: bool = False
     redirects: int = 0
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    cancelled: bool = False
 
     def failure(self) -> ConnectionFailed:
         """Returns the exception that says why no machine has answered in time."""
@@ -135,17 +143,20 @@ class Sender:
         self._running: set[Deferred[Any]] = set()
         self._closed = False
 
-    def send(self, request: Request, timeout_seconds: float | None = None) -> "Deferred[Answer]":
+    def send(
+        self, request: Request, timeout_seconds: float | None = None, machines: Machines | None = None
+    ) -> "Deferred[Answer]":
         """
         Returns a Deferred that fires with the whole answer. Cancelling it ends the request.
 
         @param timeout_seconds: how long it may take in all, if not as long as others.
+        @param machines: the machines to ask, if not all of the cluster.
         @raise ConnectionFailed: (as a failure) no machine has answered, and nothing was changed.
         @raise OutcomeUnknown: (as a failure) the request may have changed something.
         @raise ClientError: (as a failure) the cluster answers with an error, or a machine answers what this API does
             not have.
         """
-        return self.open(request, whole, timeout_seconds)
+        return self.open(request, whole, timeout_seconds, machines=machines)
 
     def open(
         self,
@@ -153,14 +164,28 @@ class Sender:
         read: "Callable[[str, IResponse], Awaitable[_T]]",
         timeout_seconds: float | None = None,
         attempt_seconds: float | None = None,
+        machines: Machines | None = None,
     ) -> "Deferred[_T]":
         """
         Like L{send}, with what C{read} makes of an answer that is a success; see L{Exchanges.exchange}.
 
         @param attempt_seconds: how long one machine may take over a read, if not as long as others.
         """
-        deferred = Deferred.fromCoroutine(self._send(request, read, timeout_seconds, attempt_seconds))
-        return self._track(deferred, request)
+        total_seconds = self._timeouts.total_seconds if timeout_seconds is None else timeout_seconds
+        if attempt_seconds is None:
+            attempt_seconds = self._timeouts.read_attempt_seconds
+        attempts = _Attempts(
+            request, machines or self.machines, self._clock.seconds() + total_seconds, attempt_seconds
+        )
+        running = Deferred.fromCoroutine(self._send(attempts, read))
+
+        def cancel(_: "Deferred[_T]") -> None:
+            attempts.cancelled = True
+            running.cancel()
+
+        answered: Deferred[_T] = Deferred(cancel)
+        running.addCallbacks(answered.callback, answered.errback)
+        return self.run(answered)
 
     def refresh_if_due(self) -> None:
         """Have the list of machines refreshed while other requests go on, if it is too old."""
@@ -174,14 +199,10 @@ class Sender:
 
     def run(self, deferred: "Deferred[_T]") -> "Deferred[_T]":
         """Have something that goes on for longer end with a L{ClientClosed} when this is closed."""
-        return self._track(deferred, None)
 
-    def _track(self, deferred: "Deferred[_T]", request: Request | None) -> "Deferred[_T]":
         def ended(result: "_T | Failure") -> "_T | Failure":
             self._running.discard(deferred)
             if self._closed and isinstance(result, Failure) and result.check(CancelledError):
-                if request is not None and request.changes:
-                    return Failure(OutcomeUnknown("the client was closed while the write was under way"))
                 return Failure(_closed())
             return result
 
@@ -195,32 +216,27 @@ class Sender:
         for deferred in list(self._running):
             deferred.cancel()
 
-    async def _send(
-        self,
-        request: Request,
-        read: "Callable[[str, IResponse], Awaitable[_T]]",
-        timeout_seconds: float | None,
-        attempt_seconds: float | None,
-    ) -> _T:
-        total_seconds = self._timeouts.total_seconds if timeout_seconds is None else timeout_seconds
-        if attempt_seconds is None:
-            attempt_seconds = self._timeouts.read_attempt_seconds
-        attempts = _Attempts(self._clock.seconds() + total_seconds, attempt_seconds)
-        queue = self.machines.order(request.for_leader)
+    async def _send(self, attempts: _Attempts, read: "Callable[[str, IResponse], Awaitable[_T]]") -> _T:
+        request, machines = attempts.request, attempts.machines
+        queue = machines.order(request.for_leader)
         while True:
             if self._closed:
                 raise _closed()
             if not queue:
                 await self._pause(attempts)
-                queue = self.machines.order(request.for_leader)
+                queue = machines.order(request.for_leader)
             machine = queue.pop(0)
             try:
-                answer = await self._attempt(machine, request, read, attempts)
+                answer = await self._attempt(machine, read, attempts)
             except (NotSent, _AskAnother) as error:
-                self.machines.failed(machine)
+                if attempts.cancelled:
+                    raise CancelledError from error
+                machines.failed(machine)
                 attempts.reasons[machine] = str(error)
             except NoAnswer as error:
-                self.machines.failed(machine)
+                if attempts.cancelled:
+                    raise self._given_up(request) from error
+                machines.failed(machine)
                 if request.changes:
                     raise OutcomeUnknown(f"{machine} has not answered: {error}") from error
                 attempts.reasons[machine] = str(error)
@@ -230,6 +246,12 @@ class Sender:
                     return answer
                 target = await self._redirected(machine, answer, attempts)
                 queue = [target, *(each for each in queue if each != target)]
+
+    def _given_up(self, request: Request) -> Exception:
+        """Returns how a request ends that was cancelled after a machine may have got it."""
+        if self._closed and request.changes:
+            return OutcomeUnknown("the client was closed while the write was under way")
+        return CancelledError()
 
     async def _pause(self, attempts: _Attempts) -> None:
         """Wait before all machines are asked again, or fail if there is no time left for that."""
@@ -241,23 +263,20 @@ class Sender:
         await deferLater(self._clock, seconds)
 
     async def _attempt(
-        self,
-        machine: str,
-        request: Request,
-        read: "Callable[[str, IResponse], Awaitable[_T]]",
-        attempts: _Attempts,
+        self, machine: str, read: "Callable[[str, IResponse], Awaitable[_T]]", attempts: _Attempts
     ) -> "_T | _Redirect":
+        request = attempts.request
         remaining = attempts.deadline - self._clock.seconds()
         if remaining <= 0:
             raise attempts.failure()
-        seconds = remaining if request.changes else min(remaining, attempts.read_seconds)
 
         async def look(machine: str, response: IResponse) -> "_T | _Redirect":
             self._check_cluster(response)
             if response.code < 300 or response.code in request.accepted:
                 return await read(machine, response)
-            return self._refused(await whole(machine, response), request)
+            return self._refused(await whole(machine, response))
 
+        seconds = remaining if request.changes else min(remaining, attempts.read_seconds)
         return await self._in_time(self._exchanges.exchange(machine, request, look), seconds)
 
     async def _in_time(self, exchange: "Coroutine[Deferred[Any], Any, _T]", seconds: float) -> _T:
@@ -278,17 +297,17 @@ class Sender:
         timeout = self._clock.callLater(seconds, end)
         try:
             return await running
-        except CancelledError as error:
+        except NotSent as error:
+            raise NotSent(f"no connection within {seconds:.3g} seconds" if over else str(error)) from error
+        except NoAnswer as error:
             if not over:
                 raise
-            if isinstance(error, NotConnected):
-                raise NotSent(f"no connection within {seconds:.3g} seconds") from error
             raise _Silent(f"no answer within {seconds:.3g} seconds") from error
         finally:
             if timeout.active():
                 timeout.cancel()
 
-    def _refused(self, answer: Answer, request: Request) -> "_Redirect":
+    def _refused(self, answer: Answer) -> "_Redirect":
         """
         Take an answer that is no success.
 
@@ -298,22 +317,27 @@ class Sender:
         """
         if answer.status in _REDIRECTS:
             return _Redirect(answer.header("Location") or "")
-        if answer.status == _UNAVAILABLE:
-            raise _AskAnother("the machine can't serve just now (status 503)")
-        if answer.status in _GATEWAY_FAILURES:
-            raise NoAnswer(f"a proxy has lost the machine (status {answer.status})")
+        if answer.status in _PROXY_FAILURES:
+            raise NoAnswer(f"a proxy has no answer of a machine (status {answer.status})")
         error = error_of(answer)
-        if should_ask_again(error):
+        verdict = judge(error)
+        if verdict is Verdict.TRY_AGAIN:
             raise _AskAnother(str(error))
-        if request.changes and is_undecided(error):
+        if verdict is Verdict.UNKNOWN:
             raise NoAnswer(str(error))
         raise error
 
     def _check_cluster(self, response: IResponse) -> None:
+        """
+        Take the id of the cluster that an answer comes from.
+
+        @raise ClusterChanged: it is another one than before.
+        """
         found = header_of(response.headers, "X-Etcd-Cluster-Id")
         if found is None or found == self.cluster_id:
             return
         if self.cluster_id is not None:
+            discard(response)
             self._log.warn(
                 "A machine answers for the cluster {found}, and earlier answers came from {expected}: the store was"
                 " replaced",
@@ -333,29 +357,33 @@ class Sender:
         if attempts.redirects > MAX_REDIRECTS:
             attempts.reasons[machine] = "the machines redirect to each other"
             await self._pause(attempts)
-        parts = urllib.parse.urlsplit(redirect.location)
         try:
+            parts = urllib.parse.urlsplit(redirect.location)
             target = read_endpoint(f"{parts.scheme}://{parts.netloc}")
         except ValueError:
             raise RedirectRefused(
                 f"{machine} redirects to {redirect.location!r}, which is no URL of a machine"
             ) from None
-        if target not in self.machines.known():
-            await self._ask_for_machines(machine)
-        if target not in self.machines.known():
+        machines = attempts.machines
+        if target not in machines.known():
+            await self._ask_for_machines(machine, attempts)
+        if target not in machines.known():
             raise RedirectRefused(
                 f"{machine} redirects to {target}, which it does not list as a machine of the cluster; if it is one,"
                 " add it to the endpoints"
             )
-        self.machines.leads(target)
+        machines.leads(target)
         return target
 
-    async def _ask_for_machines(self, machine: str) -> None:
+    async def _ask_for_machines(self, machine: str, attempts: _Attempts) -> None:
         """Ask a machine for the list of machines, and leave the list as it is if there is no answer."""
+        seconds = min(self._timeouts.read_attempt_seconds, attempts.deadline - self._clock.seconds())
         exchange = self._exchanges.exchange(machine, Request("GET", MACHINES_TARGET), whole)
         try:
-            self._take_machines(await self._in_time(exchange, self._timeouts.read_attempt_seconds))
+            self._take_machines(await self._in_time(exchange, seconds))
         except (NotSent, NoAnswer) as error:
+            if attempts.cancelled:
+                raise CancelledError from error
             self._log.debug("Got no list of machines from {machine}: {reason}", machine=machine, reason=str(error))
 
     def _take_machines(self, answer: Answer) -> None:
