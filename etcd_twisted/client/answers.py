@@ -113,7 +113,8 @@ def reading_of(answer: Answer) -> Reading:
 
     @raise UnexpectedAnswer: the answer is not that of a read.
     """
-    return Reading(_node(_wire_event(answer.status, answer.body).node), index_of(answer.headers))
+    event = event_of(answer)
+    return Reading(event.node, event.index)
 
 
 def event_of(answer: Answer) -> Event:
@@ -132,15 +133,11 @@ def decode_event(body: bytes, index: Index, status: int = 200) -> Event:
     @param index: where the machine stood.
     @raise UnexpectedAnswer: it holds no event.
     """
-    wire = _wire_event(status, body)
-    previous = None if wire.prev_node is None else _node(wire.prev_node)
-    return Event(wire.action, _node(wire.node), previous, index)
-
-
-def _wire_event(status: int, body: bytes) -> _WireEvent:
     try:
-        return _decode_event(body)
-    except msgspec.MsgspecError as error:
+        wire = _decode_event(body)
+        previous = None if wire.prev_node is None else _node(wire.prev_node)
+        return Event(wire.action, _node(wire.node), previous, index)
+    except (ValueError, RecursionError) as error:  # msgspec and datetime raise ValueErrors
         raise UnexpectedAnswer(status, body, str(error)) from error
 
 
@@ -166,7 +163,7 @@ def decode_json(answer: Answer, kind: "type[_T]") -> _T:
     """
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UnexpectedAnswer(answer.status, answer.body, str(error)) from error
 
 
@@ -174,7 +171,7 @@ def error_of(answer: Answer) -> ClientError:
     """Returns the exception for an answer whose status is one of an error."""
     try:
         wire = _decode_error(answer.body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         return _without_code(answer, str(error))
     if wire.error_code:
         return api_error(wire.error_code, wire.message, wire.cause, wire.index)

@@ -13,10 +13,11 @@ from typing import TypeVar, cast
 from weakref import WeakSet
 
 import attrs
-from OpenSSL.SSL import Error as TlsError
+from OpenSSL.crypto import X509
+from OpenSSL.crypto import Error as CertificateError
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, VerifyError
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -80,22 +81,28 @@ class _TlsPolicy:
     def __init__(self, tls: Tls) -> None:
         self._trust_root = platformTrust()
         self._certificate = None
+        self._chain: list[X509] = []
         if tls.ca_file is not None:
             pem = _contents(tls.ca_file, "ca_file")
-            found = _CERTIFICATE.findall(pem)
-            if not found:
+            authorities = _certificates(pem, f"ca_file {tls.ca_file}")
+            if not authorities:
                 raise ValueError(f"ca_file {tls.ca_file}: there is no PEM certificate in it")
-            authorities = [_loaded(Certificate.loadPEM, each, f"ca_file {tls.ca_file}") for each in found]
             self._trust_root = trustRootFromCertificates(authorities)
         if tls.cert_file is not None:
             key_file = tls.cert_file if tls.key_file is None else tls.key_file
-            pem = _contents(tls.cert_file, "cert_file") + b"\n" + _contents(key_file, "key_file")
-            self._certificate = _loaded(PrivateCertificate.loadPEM, pem, f"cert_file {tls.cert_file}, key {key_file}")
+            pem = _contents(tls.cert_file, "cert_file")
+            what = f"cert_file {tls.cert_file}, key_file {key_file}"
+            with_key = pem + b"\n" + _contents(key_file, "key_file")
+            self._certificate = _loaded(PrivateCertificate.loadPEM, with_key, what)
+            self._chain = [each.original for each in _certificates(pem, what)[1:]]
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:  # noqa: ARG002
         """See L{IPolicyForHTTPS}."""
         return optionsForClientTLS(
-            hostname.decode("ascii"), trustRoot=self._trust_root, clientCertificate=self._certificate
+            hostname.decode("ascii"),
+            trustRoot=self._trust_root,
+            clientCertificate=self._certificate,
+            extraCertificateOptions={"extraCertChain": self._chain} if self._chain else None,
         )
 
 
@@ -106,10 +113,14 @@ def _contents(path: str | Path, option: str) -> bytes:
         raise ValueError(f"{option} {path}: {error.strerror}") from error
 
 
+def _certificates(pem: bytes, what: str) -> list[Certificate]:
+    return [_loaded(Certificate.loadPEM, each, what) for each in _CERTIFICATE.findall(pem)]
+
+
 def _loaded(load: "Callable[[bytes], _T]", pem: bytes, what: str) -> "_T":
     try:
         return load(pem)
-    except (TlsError, ValueError) as error:
+    except (CertificateError, ValueError, VerifyError) as error:
         raise ValueError(f"{what}: it is not a PEM certificate with its key that can be used") from error
 
 

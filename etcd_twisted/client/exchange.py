@@ -24,9 +24,9 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
+from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is missing in __all__ only
     RequestGenerationFailed,
-    RequestNotSent,  # type: ignore[attr-defined]  # it is missing in __all__ only
+    RequestNotSent,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
