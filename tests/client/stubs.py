@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from treq.client import HTTPClient
 from twisted.internet import error as internet_error
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IConsumer, IProtocol
 from twisted.internet.task import Clock
@@ -118,7 +119,11 @@ class Hang:
     """A machine gets the request, and says nothing."""
 
 
-Outcome = Reply | Exception | Hang
+class NoConnection:
+    """The connection to a machine is never there."""
+
+
+Outcome = Reply | Exception | Hang | NoConnection
 
 
 @implementer(IConsumer)
@@ -170,7 +175,10 @@ class StubAgent:
         script = self.machines.get(sent.machine, [REFUSED])
         outcome = script(sent) if callable(script) else script.pop(0) if len(script) > 1 else script[0]
         if isinstance(outcome, Hang):
-            return Deferred(lambda deferred: _cancel(sent, deferred))
+            return Deferred(lambda deferred: _cancel(sent, deferred, internet_error.ConnectionAborted()))
+        if isinstance(outcome, NoConnection):
+            address = IPv4Address("TCP", "10.0.0.1", 4001)
+            return Deferred(lambda deferred: _cancel(sent, deferred, internet_error.ConnectingCancelledError(address)))
         if isinstance(outcome, Exception):
             return fail(outcome)
         sent.response = StubResponse(outcome)
@@ -181,9 +189,9 @@ class StubAgent:
         return [each.machine for each in self.sent if each.target != "/v2/machines"]
 
 
-def _cancel(sent: Sent, deferred: "Deferred[IResponse]") -> None:
+def _cancel(sent: Sent, deferred: "Deferred[IResponse]", reason: Exception) -> None:
     sent.cancelled = True
-    deferred.errback(internet_error.ConnectionAborted())
+    deferred.errback(reason)
 
 
 def sender_of(

@@ -35,6 +35,7 @@ from tests.client.stubs import (
     B,
     C,
     Hang,
+    NoConnection,
     Outcome,
     Reply,
     Sent,
@@ -208,6 +209,11 @@ class TimeTests(SenderTestCase):
         self.assertAlmostEqual(self.clock.seconds(), 5.0, 1)
         self.assertTrue(all(each.cancelled for each in agent.sent))
 
+    def test_a_write_for_which_there_was_no_connection(self) -> None:
+        writing = self.begin(StubAgent(a=NoConnection(), b=Reply()), WRITE)
+        self.clock.advance(5)
+        self.assertIn("no connection", self.failureResultOf(writing, ConnectionFailed).getErrorMessage())
+
     def test_a_write_is_not_taken_away_from_a_machine(self) -> None:
         agent = StubAgent(a=Hang(), b=Reply())
         writing = self.begin(agent, WRITE)
@@ -235,9 +241,9 @@ class TimeTests(SenderTestCase):
 
 
 class CancelTests(SenderTestCase):
-    def test_while_a_machine_thinks(self) -> None:
-        for request in (READ, WRITE):
-            agent = StubAgent(a=Hang(), b=Reply())
+    def test_while_a_machine_thinks_or_is_connected_to(self) -> None:
+        for request, outcome in ((READ, Hang()), (WRITE, Hang()), (READ, NoConnection()), (WRITE, NoConnection())):
+            agent = StubAgent(a=outcome, b=Reply())
             deferred = self.begin(agent, request)
             deferred.cancel()
             self.failureResultOf(deferred, CancelledError)
@@ -286,7 +292,7 @@ class CloseTests(SenderTestCase):
         return kind
 
     def test_a_read(self) -> None:
-        for outcome in (Hang(), Reply(end=None), REFUSED):
+        for outcome in (Hang(), NoConnection(), Reply(end=None), REFUSED):
             self.assertIs(self.close(StubAgent(a=outcome), READ), ClientClosed)
 
     def test_a_write_that_may_have_happened(self) -> None:
@@ -295,6 +301,7 @@ class CloseTests(SenderTestCase):
 
     def test_a_write_that_has_not_happened(self) -> None:
         self.assertIs(self.close(StubAgent(a=REFUSED), WRITE), ClientClosed)
+        self.assertIs(self.close(StubAgent(a=NoConnection()), WRITE), ClientClosed)
         self.assertIs(self.close(StubAgent(a=[redirect(B), Hang()]), WRITE), ClientClosed)
 
     def test_later_requests(self) -> None:
@@ -489,6 +496,7 @@ def _steps() -> list[Step]:
     ]
     not_done = [
         Step("refused", REFUSED, False),
+        Step("no connection", NoConnection(), False),
         Step("no such host", DNSLookupError("x"), False),
         Step("no leader", NO_LEADER, False),
         Step("too much", TOO_MUCH, False),
