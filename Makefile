@@ -1,7 +1,7 @@
 # Runs, tests and checks the project. Everything is installed into .venv, in the versions of constraints.txt.
 
-# A distribution's own comes first: it is optimised for its processor's work when it is built, and a third faster than
-# one that was built by hand without that.
+# A distribution's own Python comes first: it is built with profile-guided optimization, and a third faster than one
+# that was built by hand without it.
 pythons = /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11
 suitable = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 # The Python that .venv is made from, when there is no .venv yet: make PYTHON=/usr/bin/python3.12
@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in $(pythons); do \
 	if $$python -c '$(suitable)' 2>/dev/null; then echo $$python; break; fi; done)
 
 bin = .venv/bin
-# As a URL: pip takes several files with spaces between them, and this directory may have a space in its name.
+# This is a URL since pip separates several files by spaces, and this directory may have a space in its name.
 space = $() $()
 hash = \#
 directory = $(subst ?,%3F,$(subst $(hash),%23,$(subst $(space),%20,$(subst %,%25,$(CURDIR)))))
@@ -38,17 +38,17 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# The dashboard in a browser, and the benchmarks in short.
+# The large tests: the dashboard in a browser, and short runs of the benchmarks.
 LARGE_TESTS ?= tests.browser tests.benchmarks
 
-# All the others.
+# All other tests.
 TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(basename $(wildcard tests/test_*.py)))))
-# Four processes, on two processors: much of the time is spent in waiting for services that the tests start.
+# Four processes run on two processors, since the tests often wait for services that they start.
 test: .venv/installed-test
 	$(bin)/trial -j4 $(TESTS)
 
-# The benchmarks load both processors by themselves.
+# The benchmarks alone load both processors.
 test-large: .venv/installed-test .venv/installed-axe
 	$(bin)/trial -j2 $(LARGE_TESTS)
 
@@ -89,7 +89,7 @@ KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
 	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 tests.processes.test_durability tests.processes.test_cluster_kills
 
-# To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
+# Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
 	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.testing tests.test_service
 oldest: export PIP_CONSTRAINT =
@@ -126,8 +126,8 @@ python:
 	$(bin)/pip install --quiet pip setuptools
 	@touch $@
 
-# Editable: what runs is this tree, from whatever directory. Compiled now, since a start that may not keep what it
-# compiles takes 0.1 s longer.
+# The install is editable, so this tree runs from any directory. It is compiled now, since a start that may not keep
+# what it compiles takes 0.1 s longer.
 .venv/installed-test: extras = [test]
 .venv/installed-lint: extras = [lint]
 .venv/installed-run .venv/installed-test .venv/installed-lint: .venv/created pyproject.toml setup.cfg setup.py constraints.txt
@@ -135,14 +135,14 @@ python:
 	$(bin)/python -m compileall -q etcd_twisted twisted
 	@touch $@
 
-# There are wheels of atheris for some Pythons and processors only.
+# Only some Pythons and processors have wheels of atheris.
 .venv/installed-fuzz: .venv/installed-test
 	@if $(bin)/pip install --quiet --only-binary atheris --editable '.[fuzz]'; \
 		then touch $@; \
 		else echo 'atheris can not be installed here: hypothesis does its work.'; \
 	fi
 
-# What checks the dashboard's page for accessibility. The test that needs it is skipped where there is no npm.
+# This checks the dashboard's page for accessibility. The test that needs it is skipped where there is no npm.
 .venv/installed-axe: .venv/created tests/browser/package-lock.json
 	@if command -v npm >/dev/null; \
 		then npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent && touch $@; \

@@ -1,3 +1,3 @@
 """
-A DNS server in a machine of etcd_twisted: names and addresses are keys. L{etcd_twisted_dns.records} says which.
+A DNS server in a machine of etcd_twisted: names and addresses are keys. L{etcd_twisted_dns.records} describes them.
 """

@@ -1,5 +1,5 @@
 """
-What is answered to a question about a zone (RFC 1034, section 4.3.2, for one zone without aliases and wildcards).
+Answers to questions about a zone (RFC 1034, section 4.3.2, for one zone without aliases and wildcards).
 
 Must never read a clock or touch a socket.
 """
@@ -19,7 +19,7 @@ class Reply:
     An answer.
 
     @ivar code: as in L{dns.OK}.
-    @ivar authoritative: whether it is about the zone.
+    @ivar authoritative: whether the answer is about the zone.
     """
 
     code: int
@@ -34,20 +34,21 @@ class Authority:
 
     def __init__(self, zone: Zone, ttl: int, seconds_left: Callable[[str], int | None]) -> None:
         """
-        @param ttl: how long anything may be kept by whoever asked, in seconds: the most for what has a TTL of its own.
-        @param seconds_left: how long a record's key will be there; C{None} when it has no TTL.
+        @param ttl: the longest time that a resolver may keep an answer, in seconds; a record whose key has a TTL may
+            have less.
+        @param seconds_left: returns how long a record's key will be there; C{None} when it has no TTL.
         """
         self._zone = zone
         self._ttl = ttl
         self._seconds_left = seconds_left
 
     def reply(self, query: dns.Query) -> Reply:
-        """Answer a question."""
+        """Answers a question."""
         name = query.name.name.decode("latin-1").lower()
         if query.cls not in (dns.IN, dns.ANY) or not self._zone.holds(name) or query.type in (dns.AXFR, dns.IXFR):
             return Reply(dns.EREFUSED)
         if not self._zone.exists(name):
-            # It may be there a second later: who asked is told how long not to ask again (RFC 2308, section 5).
+            # The name may exist a second later: the answer says how long not to ask again (RFC 2308, section 5).
             return Reply(dns.ENAME, True, authority=[self._start()])
         answers = self._sets(name, query.type)
         if not answers:
@@ -55,14 +56,14 @@ class Authority:
         return Reply(dns.OK, True, answers, additional=self._addresses(answers))
 
     def _sets(self, name: str, kind: int) -> list[dns.RRHeader]:
-        """The records of a name that are asked for."""
+        """Returns the records of a name that are asked for."""
         found = list(self._with_ttl(name, self._zone.records(name)))
         if name == self._zone.origin:
             found += [self._start(), self._header(name, dns.NS, dns.Record_NS(self._server, self._ttl), self._ttl)]
         return [each for each in found if kind in (each.type, dns.ALL_RECORDS)]
 
     def _with_ttl(self, name: str, records: Iterable[Record]) -> Iterable[dns.RRHeader]:
-        """Records as they are sent; all of a type have the same TTL (RFC 2181, section 5.2)."""
+        """Returns records as they are sent; all of a type have the same TTL (RFC 2181, section 5.2)."""
         ttls: dict[int, int] = {}
         for record in records:
             left = self._seconds_left(record.key)
@@ -71,7 +72,9 @@ class Authority:
             yield self._header(name, record.kind, record.payload, ttls[record.kind])
 
     def _addresses(self, answers: Iterable[dns.RRHeader]) -> list[dns.RRHeader]:
-        """The addresses of the hosts that answers name, as far as they are in the zone, so that nobody has to ask."""
+        """
+        Returns the addresses of the hosts in these answers, if they are in the zone, which saves further questions.
+        """
         hosts: dict[str, None] = {}
         for each in answers:
             if isinstance(each.payload, dns.Record_SRV):
@@ -87,11 +90,11 @@ class Authority:
 
     @property
     def _server(self) -> str:
-        """What this server is called: it can be given an address like any other name."""
+        """Returns the name of this server, which can be given an address like any other name."""
         return f"ns.{self._zone.origin}"
 
     def _start(self) -> dns.RRHeader:
-        """The zone's SOA. Nobody copies the zone, so only its serial and its last field mean anything."""
+        """Returns the zone's SOA. Nobody copies the zone, so only its serial and its last field mean anything."""
         payload = dns.Record_SOA(
             mname=self._server,
             rname=f"hostmaster.{self._zone.origin}",

@@ -1,8 +1,8 @@
 """
-Keeping a zone what the keys say: read once, then followed by a watch.
+Keeps a zone in agreement with the keys, which it reads once and then follows by a watch.
 
-Must never hold the reactor up for long, however many names there are, nor go by what it has read when this machine has
-no copy of the keys any more.
+Must never hold up the reactor for long, however many names there are, nor use its zone when this machine no longer has
+a copy of the keys.
 """
 
 from collections.abc import Iterator
@@ -50,13 +50,13 @@ class Follower(Service):
 
     @property
     def zone(self) -> Zone | None:
-        """The zone as it is; C{None} when this machine has no copy of the keys, or has not read it yet."""
+        """Returns the zone, or C{None} while this machine has no copy of the keys, or has not read it yet."""
         return self._zone if self._replica.serving else None
 
     def seconds_left(self, key: str) -> int | None:
         """
-        How long a key of the directory will be there, in whole seconds; C{None} when neither it nor what it is in has
-        a TTL. Looked up each time: nobody is told when a TTL is refreshed.
+        Returns how long a key of the directory will be there, in whole seconds, or C{None} when neither the key nor
+        its directories have a TTL. The key is read each time, since no event tells that a TTL was refreshed.
         """
         times = []
         while key.startswith(self._directory):
@@ -69,20 +69,20 @@ class Follower(Service):
         return max(0, min(left)) if left else None
 
     def startService(self) -> None:
-        """Begin to follow as soon as there is something to read."""
+        """Begins to follow as soon as there is something to read."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._following = ensureDeferred(self._follow())
         self._following.addErrback(self._ended)
 
     def stopService(self) -> None:
-        """Follow no longer."""
+        """Stops following."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._following.cancel()
         self._watch_no_more()
         self._zone = None
 
     def _ended(self, reason: Failure) -> None:
-        """Either of the two is stopping, or something is wrong here: then nothing is answered any more."""
+        """The replica or this service is stopping, or a fault has occurred: questions are not answered any more."""
         self._watch_no_more()
         self._zone = None
         if not reason.check(CancelledError, EtcdError):
@@ -91,17 +91,17 @@ class Follower(Service):
     async def _follow(self) -> None:
         while True:
             await self._replica.when_serving()
-            if self._replica.serving:  # or it has become a standby, and this waits until it is none any more
+            if self._replica.serving:  # or it has become a standby, and this waits until it serves again
                 await self._read_and_watch()
             if not self._replica.serving:
                 self._zone = None
 
     async def _read_and_watch(self) -> None:
         """
-        Read everything, and keep it right until it has to be read again.
+        Reads everything, and keeps it right until it has to be read again.
 
-        The watch begins before anything is read, so that nothing is missed. As each name is read from the newest copy
-        there is, it does not matter whether an event about it comes before or after.
+        The watch begins before anything is read, so that nothing is missed. Each name is read from the newest copy, so
+        it does not matter whether an event about it comes before or after.
         """
         replica = self._replica
         zone = Zone(self._origin, replica.index)
@@ -126,7 +126,7 @@ class Follower(Service):
             watcher.cancel()
 
     def _read_again(self) -> None:
-        """What was read is of no use any more, or something may have been missed."""
+        """Reads everything again, since the zone is out of date or an event may have been missed."""
         if self._over is not None and not self._over.called:
             self._over.callback(None)
 
@@ -138,34 +138,34 @@ class Follower(Service):
         else:
             self._read_again()  # the whole directory is gone, or expires at another time
 
-    # Reading
+    # Reading.
 
     def _names(self) -> Iterator[str]:
         directory = self._find(self._directory)
         if isinstance(directory, Directory):
             yield from directory.children
         elif directory is not None:
-            self._complain(self._directory, "should be a directory of names")
+            self._report(self._directory, "should be a directory of names")
 
     def _read(self, zone: Zone, segment: str) -> None:
-        """Have the zone hold what this machine's copy says about a name."""
+        """Updates the zone with what this machine's copy has for a name."""
         key = f"{self._directory}/{segment}"
         if not is_name(segment):
-            self._complain(key, "should be a domain name from the right to the left, in lower case, as in com.example")
+            self._report(key, "should be a domain name from the right to the left, in lower case, as in com.example")
             return
         try:
             zone.put(reversed_name(segment), self._records(key))
         except ValueError as error:
-            self._complain(key, str(error))
+            self._report(key, str(error))
 
     def _records(self, key: str) -> list[Record]:
         node = self._find(key)
         if node is None:
             return []
-        return records_of(key, node, self._complain)
+        return records_of(key, node, self._report)
 
     def _find(self, key: str) -> Node | None:
-        """A node of this machine's copy, if there is one."""
+        """Returns a node of this machine's copy, if there is one."""
         try:
             return self._replica.get(key)
         except EtcdError as error:
@@ -173,5 +173,5 @@ class Follower(Service):
                 return None
             raise
 
-    def _complain(self, key: str, problem: str) -> None:
+    def _report(self, key: str, problem: str) -> None:
         self._rate_limited_log.warn("keys", f"{key} {problem}; it is left out")

@@ -1,5 +1,5 @@
 """
-The frontend: what C{--frontend dns:...} takes, and the service that it makes.
+The frontend: the options of C{--frontend dns:...}, and the service that it makes.
 
 Must never open a port before the service is started.
 """
@@ -70,12 +70,12 @@ def _directory(text: str) -> str:
 @attrs.frozen
 class Settings:
     """
-    What the options say.
+    The values of the options.
 
     @ivar port: the UDP and TCP port.
     @ivar interface: the address to listen on.
     @ivar zone: the name that all names end in.
-    @ivar directory: the key that they are in.
+    @ivar directory: the key that the names are in.
     @ivar ttl: how long an answer may be kept at most, in seconds.
     """
 
@@ -88,7 +88,7 @@ class Settings:
     @classmethod
     def read(cls, options: Mapping[str, str], given: str) -> "Settings":
         """
-        Read the options.
+        Reads the options.
 
         @param given: how they were given, for errors, as in C{--frontend dns}.
         @raise ConfigError: one of them can't be used.
@@ -111,19 +111,19 @@ _OPTIONS: dict[str, Callable[[str], object]] = {
     "directory": _directory,
     "ttl": _ttl,
 }
-"""What can be set, and what reads a value."""
+"""The options, each with the function that reads its value."""
 
 
 class DnsService(Service):
     """
     Answers questions about the zone while it runs.
 
-    @ivar settings: what it was told.
+    @ivar settings: the values of its options.
     """
 
     def __init__(self, reactor: Any, replica: IReplica, settings: Settings, given: str) -> None:
         """
-        @param given: how it was asked for, for errors.
+        @param given: how the frontend was given, for errors.
         """
         self.settings = settings
         self._reactor = reactor
@@ -141,7 +141,7 @@ class DnsService(Service):
 
     def startService(self) -> None:
         """
-        Listen. Until this machine has a copy of the keys, each question is answered with SERVFAIL.
+        Listens. Until this machine has a copy of the keys, each question is answered with SERVFAIL.
 
         @raise StartError: the port can't be listened on.
         """
@@ -153,12 +153,12 @@ class DnsService(Service):
             self._ports.append(self._reactor.listenTCP(factory=self._connections, **where))
         except CannotListenError as error:
             reason = os.strerror(error.socketError.errno)
-            place = f"port={settings.port} of interface={settings.interface}"
-            raise StartError(f"{self._given}: {place} can't be listened on: {reason}") from error
+            address = f"port={settings.port} of interface={settings.interface}"
+            raise StartError(f"{self._given}: {address} can't be listened on: {reason}") from error
         self._follower.startService()
 
     def stopService(self) -> "Deferred[None]":
-        """Listen no longer, and close every connection."""
+        """Stops listening, and closes every connection."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._follower.running:
             self._follower.stopService()

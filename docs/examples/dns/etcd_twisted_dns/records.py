@@ -1,12 +1,12 @@
 """
-What keys mean: which name a key is about, and what records its node holds.
+The meaning of keys: which name a key is about, and what records its node holds.
 
-The records of a name are the keys C{NAME/TYPE}, or C{NAME/TYPE/ID} where there are several of a type, with whatever
-for C{ID}. C{NAME} is the domain name from the right to the left, C{com.example.www} for C{www.example.com}: so what
-belongs together is listed together, and no segment begins with C{_}, as the labels of SRV names do; such keys are
-hidden in listings and from watches. C{TYPE} is one of L{TYPES}; the value is what a zone file has there.
+The records of a name are the keys C{NAME/TYPE}, or C{NAME/TYPE/ID} where there are several of a type, with any C{ID}.
+C{NAME} is the domain name from right to left, C{com.example.www} for C{www.example.com}: so related names are listed
+together, and no segment begins with C{_}, as the labels of SRV names do; such keys are hidden in listings and from
+watches. C{TYPE} is one of L{TYPES}; the value is written as in a zone file.
 
-Must never let a value that can't be used keep others from being served.
+Must never let a value that can't be used keep other records from being served.
 """
 
 import ipaddress
@@ -26,11 +26,11 @@ _SRV = re.compile(r"([0-9]{1,5}) ([0-9]{1,5}) ([0-9]{1,5}) (\S+)")
 @attrs.frozen
 class Record:
     """
-    One record of some name.
+    A record of a name.
 
     @ivar kind: its type's number, as in L{dns.A}.
-    @ivar payload: what is sent.
-    @ivar key: where it comes from.
+    @ivar payload: the content that is sent.
+    @ivar key: the key that it comes from.
     """
 
     kind: int
@@ -39,12 +39,12 @@ class Record:
 
 
 def is_name(name: str) -> bool:
-    """Whether this can be a domain name, in lower case and without the dot at its end."""
+    """Tells whether this can be a domain name, in lower case and without the dot at its end."""
     return len(name) <= _LONGEST_NAME and all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def reversed_name(name: str) -> str:
-    """A domain name from the right to the left, or back."""
+    """Returns a domain name from right to left, or back."""
     return ".".join(reversed(name.split(".")))
 
 
@@ -77,41 +77,44 @@ TYPES: dict[str, tuple[int, Callable[[str], dns.IEncodableRecord]]] = {
     "AAAA": (dns.AAAA, _aaaa),
     "SRV": (dns.SRV, _srv),
 }
-"""The types of records, with their numbers and what reads a value. It raises L{ValueError} saying what is expected."""
+"""
+The types of records, each with its number and the function that reads a value. The function raises L{ValueError} with
+what it expects.
+"""
 
 
-def records_of(key: str, node: Node, complain: Callable[[str, str], None]) -> list[Record]:
+def records_of(key: str, node: Node, report: Callable[[str, str], None]) -> list[Record]:
     """
-    The records of a name.
+    Returns the records of a name.
 
     @param key: the name's key.
-    @param node: what it holds.
-    @param complain: called with each key that can't be used, and what it should be.
+    @param node: the node at that key.
+    @param report: called with each key that can't be used, and what it should be.
     """
     if isinstance(node, File):
-        complain(key, "should be a directory with a key for each type of record, as in A")
+        report(key, "should be a directory with a key for each type of record, as in A")
         return []
     records = []
     for name, child in sorted(node.children.items()):
         if name not in TYPES:
-            complain(f"{key}/{name}", f"should be one of {', '.join(TYPES)}")
+            report(f"{key}/{name}", f"should be one of {', '.join(TYPES)}")
             continue
         kind, read = TYPES[name]
-        for each, file in _files(f"{key}/{name}", child, complain):
+        for each, file in _files(f"{key}/{name}", child, report):
             try:
                 records.append(Record(kind, read(file.value.strip()), each))
             except ValueError as error:
-                complain(each, str(error))
+                report(each, str(error))
     return records
 
 
-def _files(key: str, node: Node, complain: Callable[[str, str], None]) -> Iterator[tuple[str, File]]:
-    """The values at a key: its own, or those in it."""
+def _files(key: str, node: Node, report: Callable[[str, str], None]) -> Iterator[tuple[str, File]]:
+    """Yields the values at a key: its own, or those in it."""
     if isinstance(node, File):
         yield key, node
         return
     for name, child in sorted(node.children.items()):
         if isinstance(child, Directory):
-            complain(f"{key}/{name}", "should have a value, and is a directory")
+            report(f"{key}/{name}", "should have a value, and is a directory")
         else:
             yield f"{key}/{name}", child

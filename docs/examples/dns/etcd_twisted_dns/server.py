@@ -1,8 +1,8 @@
 """
 The protocol: questions over UDP and TCP, and their answers.
 
-Must never answer an answer, nor let those who don't read, or say nothing, keep a connection, nor write a line to the
-log for everything that strangers send.
+Must never answer an answer, nor let a client that does not read, or sends nothing, keep a connection, nor write a line
+to the log for everything that strangers send.
 """
 # Twisted's protocols have no types.
 # mypy: disallow-untyped-calls=False
@@ -21,16 +21,16 @@ from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns.authority import Authority, Reply
 
 LARGEST_DATAGRAM = 512
-"""Bytes of an answer over UDP (RFC 1035, section 4.2.1)."""
+"""The longest answer over UDP, in bytes (RFC 1035, section 4.2.1)."""
 
 LARGEST_MESSAGE = 65_535
-"""Bytes of an answer over TCP."""
+"""The longest answer over TCP, in bytes."""
 
 MOST_CONNECTIONS = 64
 """How many connections there may be: the machine's log needs files too."""
 
-PATIENCE = 10.0
-"""After how many seconds a connection on which nothing was asked is closed."""
+IDLE_TIMEOUT_SECONDS = 10.0
+"""After how many seconds without a question a connection is closed."""
 
 
 class Server:
@@ -38,13 +38,13 @@ class Server:
 
     def __init__(self, authority: Callable[[], Authority | None]) -> None:
         """
-        @param authority: what answers just now; C{None} when nothing is known.
+        @param authority: returns the authority that answers now; C{None} when there is no zone.
         """
         self._authority = authority
 
     def answer(self, data: bytes, largest: int) -> bytes | None:
         """
-        Answer a message; what is no question has no answer.
+        Answers a message; a message that is not a question has no answer.
 
         @param largest: how many bytes the answer may have.
         """
@@ -58,7 +58,7 @@ class Server:
         reply = self._reply(message)
         answer: bytes = self._response(message, reply).toStr()
         if len(answer) > largest:
-            # Nothing rather than a part (RFC 2181, section 9): whoever asked by UDP asks again by TCP.
+            # Nothing rather than a part (RFC 2181, section 9): a client that asked over UDP asks again over TCP.
             answer = self._response(message, Reply(reply.code, reply.authoritative), trunc=1).toStr()
         return answer
 
@@ -90,7 +90,7 @@ class Server:
 
 
 class Datagrams(DatagramProtocol):
-    """Questions by UDP."""
+    """Questions over UDP."""
 
     transport: Any
     noisy = False
@@ -100,22 +100,22 @@ class Datagrams(DatagramProtocol):
         self._rate_limited_log = rate_limited_log
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """A message has come."""
+        """Answers a message."""
         answer = self._server.answer(datagram, LARGEST_DATAGRAM)
         if answer is None:
             return
         try:
             self.transport.write(answer, addr)
         except OSError as error:
-            # As when the sender is not who it says. Whoever has asked in earnest asks again.
+            # This happens when the sender's address is forged. A genuine client asks again.
             self._rate_limited_log.warn("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
 
 
 class Connections(ServerFactory):
     """
-    Questions by TCP.
+    Questions over TCP.
 
-    @ivar clock: by which connections end.
+    @ivar clock: the clock of the timeouts.
     @ivar server: answers them.
     @ivar connections: those that are open.
     """
@@ -128,17 +128,17 @@ class Connections(ServerFactory):
         self.connections: dict[Connection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> "Connection | None":  # noqa: ARG002  # Twisted's signature
-        """A connection, if there is a place for it."""
+        """Returns a connection if there is room for it."""
         return Connection(self) if len(self.connections) < MOST_CONNECTIONS else None
 
     def close(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         for connection in list(self.connections):
             connection.transport.abortConnection()
 
 
 class Connection(Int16StringReceiver, TimeoutMixin):
-    """A connection by TCP (RFC 7766): as many questions as one likes, one after another."""
+    """A TCP connection (RFC 7766) takes any number of questions, one after another."""
 
     transport: Any
 
@@ -146,18 +146,18 @@ class Connection(Int16StringReceiver, TimeoutMixin):
         self._port = port
 
     def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
-        """For L{TimeoutMixin}."""
+        """Schedules a call for L{TimeoutMixin}."""
         return self._port.clock.callLater(period, func)
 
     def connectionMade(self) -> None:
-        """It is there."""
+        """Begins to read."""
         self._port.connections[self] = None
-        self.setTimeout(PATIENCE)
-        # Whoever does not read the answers is not read from: the transport stops itself.
+        self.setTimeout(IDLE_TIMEOUT_SECONDS)
+        # A client that does not read its answers is not read from: the transport stops itself.
         self.transport.registerProducer(self.transport, True)
 
     def stringReceived(self, string: bytes) -> None:
-        """A message has come."""
+        """Answers a message."""
         self.resetTimeout()
         answer = self._port.server.answer(string, LARGEST_MESSAGE)
         if answer is None:
@@ -166,10 +166,10 @@ class Connection(Int16StringReceiver, TimeoutMixin):
             self.sendString(answer)
 
     def timeoutConnection(self) -> None:
-        """Nothing was asked for long."""
+        """Closes a connection without questions."""
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002  # Twisted's signature
-        """It is gone."""
+        """Forgets the connection."""
         self.setTimeout(None)
         self._port.connections.pop(self, None)

@@ -25,12 +25,12 @@ class Zone:
         self._below: Counter[str] = Counter()
 
     def holds(self, name: str) -> bool:
-        """Whether a name belongs to the zone, be it there or not."""
+        """Tells whether a name belongs to the zone, whether or not it exists."""
         return name == self.origin or name.endswith(f".{self.origin}")
 
     def put(self, name: str, records: Sequence[Record]) -> None:
         """
-        Have these be the records of a name, and no others; without any the name is gone.
+        Replaces the records of a name; without records the name is gone.
 
         @raise ValueError: the name does not belong to the zone.
         """
@@ -52,9 +52,9 @@ class Zone:
             yield name
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a name: one with records, or one that others are below (RFC 8020)."""
+        """Tells whether there is such a name: one with records, or one that others are below (RFC 8020)."""
         return name == self.origin or name in self._records or self._below[name] > 0
 
     def records(self, name: str) -> Sequence[Record]:
-        """The records of a name; none when there is no such name."""
+        """Returns the records of a name; none when there is no such name."""
         return self._records.get(name, ())

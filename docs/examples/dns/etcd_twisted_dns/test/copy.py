@@ -1,5 +1,5 @@
 """
-A machine's copy of the keys without the machine, whose watchers are notified at once.
+A machine's copy of the keys without the machine; its watchers are notified at once.
 """
 
 from twisted.internet.task import Clock
@@ -9,16 +9,16 @@ from etcd_twisted.testing import FakeReplica
 
 
 class Copy(FakeReplica):
-    """A replica on a clock of its own that remembers two events only."""
+    """A replica on a clock of its own that remembers only two events."""
 
     def __init__(self) -> None:
         super().__init__(Clock(), history_capacity=2)
 
     def apply(self, *commands: Change) -> None:
-        """Change something, and let a turn of the reactor pass."""
+        """Applies commands, and lets a turn of the reactor pass."""
         super().apply(*commands)
         self.turn()
 
     def turn(self) -> None:
-        """Let a turn of the reactor pass."""
+        """Lets a turn of the reactor pass."""
         self.clock.advance(0)

@@ -27,7 +27,7 @@ class AuthorityTests(SynchronousTestCase):
         return [header.payload for header in headers]
 
     def test_records_of_the_type(self) -> None:
-        """And no others."""
+        """The answer has no other records."""
         reply = self.ask("www.example.com")
         self.assertEqual((reply.code, reply.authoritative), (dns.OK, True))
         self.assertEqual(self.values(reply.answers), [dns.Record_A("192.0.2.1"), dns.Record_A("192.0.2.2")])
@@ -38,7 +38,7 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual(len(self.ask("WWW.Example.COM").answers), 2)
 
     def test_ttl(self) -> None:
-        """What the keys have left, the same for all of a type, and never more than may be kept."""
+        """The TTL is what the keys have left, the same for all of a type, and never more than the option allows."""
         for left, expected in (({}, 60), ({"A": 5}, 5), ({"A": 50, "B": 0}, 0), ({"A": 900}, 60)):
             self.left.clear()
             self.left.update(left)
@@ -47,7 +47,7 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual([header.ttl for header in self.ask("www.example.com", dns.AAAA).answers], [60])
 
     def test_services_come_with_their_addresses(self) -> None:
-        """Those that are in the zone."""
+        """Only addresses in the zone are added."""
         reply = self.ask("_http._tcp.example.com", dns.SRV)
         self.assertEqual([each.target.name for each in self.values(reply.answers)],
                          [b"www.example.com", b"www.example.org"])  # fmt: skip
@@ -55,7 +55,7 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual([header.type for header in reply.additional], [dns.A, dns.A, dns.AAAA])
 
     def assertNothing(self, reply: Reply, code: int) -> None:
-        """An authoritative answer that there is nothing, and for how long that may be kept (RFC 2308)."""
+        """Asserts that an authoritative answer is empty, and says for how long that may be kept (RFC 2308)."""
         self.assertEqual((reply.code, reply.authoritative, reply.answers, reply.additional), (code, True, (), ()))
         (start,) = reply.authority
         self.assertEqual((str(start.name), start.type, start.ttl), ("example.com", dns.SOA, 60))
@@ -66,7 +66,7 @@ class AuthorityTests(SynchronousTestCase):
             self.assertNothing(self.ask(name), dns.ENAME)
 
     def test_nothing_of_the_type(self) -> None:
-        """The name is there, or others are below it."""
+        """The name exists, or others are below it."""
         for name, kind in (("www.example.com", dns.SRV), ("_tcp.example.com", dns.A), ("example.com", dns.A)):
             self.assertNothing(self.ask(name, kind), dns.OK)
 
@@ -78,7 +78,7 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual([each.name.name for each in self.values(servers.answers)], [b"ns.example.com"])
         self.assertEqual(self.values(servers.additional), [dns.Record_A("192.0.2.9")])
 
-    def test_what_is_refused(self) -> None:
+    def test_questions_that_are_refused(self) -> None:
         for name, kind, cls in (
             ("example.org", dns.A, dns.IN),
             ("com", dns.A, dns.IN),

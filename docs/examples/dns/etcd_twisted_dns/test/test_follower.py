@@ -1,5 +1,5 @@
 """
-L{etcd_twisted_dns.follower}: the zone is what the keys are, whatever happens to them.
+L{etcd_twisted_dns.follower}: the zone agrees with the keys, whatever happens to them.
 """
 
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
@@ -37,7 +37,7 @@ class FollowerTests(SynchronousTestCase):
         self.copy.turn()
 
     def stop(self) -> None:
-        """Nothing is left: no watcher, nobody who waits, nothing to be called later."""
+        """Asserts that no watcher, no waiting Deferred and no delayed call is left."""
         if self.follower.running:
             self.follower.stopService()
         self.copy.turn()
@@ -47,18 +47,18 @@ class FollowerTests(SynchronousTestCase):
         self.assertIsNone(self.follower.zone)
 
     def addresses(self, name: str = "www.example.com") -> list[str]:
-        """What the zone holds."""
+        """Returns the addresses in the zone."""
         zone = self.follower.zone
         self.assertIsNotNone(zone)
         return [record.payload.dottedQuad() for record in zone.records(name)]
 
-    def test_what_is_there_is_read(self) -> None:
+    def test_existing_keys_are_read(self) -> None:
         self.copy.put(f"{WWW}/1", "192.0.2.1")
         self.start()
         self.assertEqual(self.addresses(), ["192.0.2.1"])
         self.assertEqual(self.follower.zone.serial, self.copy.index)
 
-    def test_what_changes_is_followed(self) -> None:
+    def test_changes_are_followed(self) -> None:
         self.start()
         for value in ("192.0.2.1", "192.0.2.2"):
             self.copy.put(WWW, value)
@@ -74,8 +74,8 @@ class FollowerTests(SynchronousTestCase):
         self.copy.delete("/dns/com.example.www")
         self.assertEqual(self.addresses(), [])
 
-    def test_all_names_go_with_theirs(self) -> None:
-        """And what comes afterwards is followed as ever."""
+    def test_all_names_go_with_their_directory(self) -> None:
+        """Later changes are followed as before."""
         self.copy.put(WWW, "192.0.2.1")
         self.start()
         self.copy.delete("/dns")
@@ -84,7 +84,10 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.addresses(), ["192.0.2.2"])
 
     def test_many_names_take_many_turns(self) -> None:
-        """What changes meanwhile is right at the end, be it read before or after; nothing is answered until then."""
+        """
+        Changes in the meantime are right at the end, whether they are read before or after. No question is answered
+        until then.
+        """
         self.patch(module, "NAMES_AT_ONCE", 2)
         for number in range(7):
             self.copy.put(f"/dns/com.example.n{number}/A", "192.0.2.1")
@@ -98,8 +101,8 @@ class FollowerTests(SynchronousTestCase):
         for number in range(7):
             self.assertEqual(self.addresses(f"n{number}.example.com"), ["192.0.2.2"])
 
-    def test_until_there_is_a_copy(self) -> None:
-        """A machine that still recovers, or waits for the others."""
+    def test_no_zone_without_a_copy(self) -> None:
+        """The machine still recovers, or waits for the others."""
         self.copy.serving = False
         self.start()
         self.assertIsNone(self.follower.zone)
@@ -107,8 +110,8 @@ class FollowerTests(SynchronousTestCase):
         self.copy.serve()
         self.assertEqual(self.addresses(), ["192.0.2.1"])
 
-    def test_a_standby_knows_nothing(self) -> None:
-        """Nor when it serves again does it go by what it knew."""
+    def test_a_standby_has_no_zone(self) -> None:
+        """When it serves again it does not use the old zone."""
         self.copy.put(WWW, "192.0.2.1")
         self.start()
         self.copy.stand_by()
@@ -118,8 +121,8 @@ class FollowerTests(SynchronousTestCase):
         self.copy.put(WWW, "192.0.2.2")
         self.assertEqual(self.addresses(), ["192.0.2.2"])
 
-    def test_what_was_missed_is_read(self) -> None:
-        """A snapshot from the leader that does not say all that has happened: history was cleared (error 401)."""
+    def test_missed_changes_are_read(self) -> None:
+        """A snapshot from the leader does not have every event: the history was cleared (error 401)."""
         leader = Copy()
         for copy in (self.copy, leader):
             copy.put("/dns/com.example.old/A", "192.0.2.1")
@@ -137,7 +140,7 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.addresses(), ["192.0.2.4"])
 
     def test_seconds_left(self) -> None:
-        """Of the key and all it is in, rounded down: nobody is to keep what is gone."""
+        """The number is that of the key and all its directories, rounded down, so that no answer outlives its key."""
         self.copy.put(f"{WWW}/1", "192.0.2.1")
         self.copy.put(f"{WWW}/2", "192.0.2.1", ttl_seconds=30)
         self.start()
@@ -151,8 +154,8 @@ class FollowerTests(SynchronousTestCase):
         self.copy.clock.advance(25)
         self.assertEqual(self.follower.seconds_left(f"{WWW}/1"), 0)
 
-    def test_keys_that_are_no_names(self) -> None:
-        """A line in the log for each, and no more: whatever is there later is followed."""
+    def test_keys_that_are_not_names_are_logged(self) -> None:
+        """Each has one line. Later changes are followed."""
         for key in ("/dns/com.example.UP/A", "/dns/org.example/A", "/dns/com.example.www"):
             self.copy.put(key, "192.0.2.1")
         self.start()
@@ -161,7 +164,7 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.addresses("a.www.example.com"), ["192.0.2.1"])
         self.assertEqual(len(self.warnings), 3, self.warnings)
 
-    def test_a_directory_that_is_none(self) -> None:
+    def test_a_file_in_place_of_the_directory(self) -> None:
         self.copy.put("/dns", "text")
         self.start()
         self.assertEqual(self.warnings, ["/dns should be a directory of names; it is left out"])
@@ -180,7 +183,7 @@ class FollowerTests(SynchronousTestCase):
         self.stop()
 
     def test_a_machine_that_stops_first(self) -> None:
-        """Whoever waits for its copy is told that there will be none."""
+        """A waiting follower learns that there will be no copy."""
         self.copy.serving = False
         self.follower.startService()
         self.copy.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))

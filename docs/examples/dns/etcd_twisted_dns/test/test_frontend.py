@@ -23,15 +23,15 @@ class SettingsTests(SynchronousTestCase):
         config = Config(sources={"frontend": "ETCD_FRONTEND"})
         return DnsFrontend().service(Clock(), config, options, Copy()).settings
 
-    def test_defaults(self) -> None:
+    def test_default_options(self) -> None:
         self.assertEqual(self.read(), Settings(53, "127.0.0.1", "cluster.internal", "/dns", 60))
 
-    def test_all(self) -> None:
+    def test_all_options(self) -> None:
         given = self.read(port="5353", interface="::1", zone="Example.COM.", directory="//names/dns/", ttl="5")
         self.assertEqual(given, Settings(5353, "::1", "example.com", "/names/dns", 5))
 
-    def test_what_can_not_be_used(self) -> None:
-        """One line that names the option as it was given, and says what it should be."""
+    def test_options_that_can_not_be_used(self) -> None:
+        """The error has one line that names the option as it was given, and says what it should be."""
         for option, text, words in (
             ("port", "0", "should be a whole number from 1 to 65535"),
             ("port", "65536", "should be a whole number from 1 to 65535"),
@@ -45,22 +45,22 @@ class SettingsTests(SynchronousTestCase):
             error = str(self.assertRaises(ConfigError, self.read, **{option: text}))
             self.assertTrue(error.startswith(f"ETCD_FRONTEND dns: {option}={text}: {words}"), error)
 
-    def test_unknown_options(self) -> None:
+    def test_unknown_options_are_refused(self) -> None:
         error = str(self.assertRaises(ConfigError, self.read, prot="53"))
         self.assertEqual(error, "ETCD_FRONTEND dns: there is no option 'prot'; "
                                 "the options are port, interface, zone, directory, ttl")  # fmt: skip
 
 
 class PluginTests(SynchronousTestCase):
-    def test_found(self) -> None:
-        """By what C{--frontend} looks for; and it promises what it has to."""
+    def test_plugin_is_found(self) -> None:
+        """C{--frontend} finds it, and it implements its interface."""
         (found,) = [each for each in getPlugins(IFrontend) if each.name == "dns"]
         self.assertIsInstance(found, DnsFrontend)
         self.assertTrue(verifyObject(IFrontend, found))
 
 
 class ServiceTests(TestCase):
-    """Real ports on the loopback address."""
+    """These tests use real ports on the loopback address."""
 
     def setUp(self) -> None:
         self.copy = Copy()
@@ -72,14 +72,14 @@ class ServiceTests(TestCase):
         return service
 
     def free_port(self) -> int:
-        """A port that was free a moment ago, for UDP and TCP."""
+        """Returns a port that was free a moment ago, for UDP and TCP."""
         with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             port = tcp.getsockname()[1]
             udp.bind(("127.0.0.1", port))
             return port
 
     async def test_both_protocols(self) -> None:
-        """Twisted's own resolver is answered, and nothing is left afterwards."""
+        """Twisted's own resolver gets answers, and nothing is left afterwards."""
         port = self.free_port()
         service = self.service(port)
         service.startService()
@@ -92,7 +92,7 @@ class ServiceTests(TestCase):
         self.assertEqual(self.copy.keyspace.hub.count, 0)
 
     async def test_port_taken(self) -> None:
-        """By either protocol; the other one's port is closed again when the start is given up."""
+        """The port may be taken by either protocol. The other one's port is closed again when the start fails."""
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             port = self.free_port()
             with socket.socket(type=kind) as taken:
@@ -101,6 +101,6 @@ class ServiceTests(TestCase):
                     taken.listen()
                 service = self.service(port)
                 error = str(self.assertRaises(StartError, service.startService))
-                place = f"port={port} of interface=127.0.0.1"
-                self.assertEqual(error, f"--frontend dns: {place} can't be listened on: Address already in use")
+                address = f"port={port} of interface=127.0.0.1"
+                self.assertEqual(error, f"--frontend dns: {address} can't be listened on: Address already in use")
                 await service.stopService()

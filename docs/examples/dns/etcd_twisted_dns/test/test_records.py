@@ -1,5 +1,5 @@
 """
-L{etcd_twisted_dns.records}: what keys mean.
+L{etcd_twisted_dns.records}: the meaning of keys.
 """
 
 from twisted.names import dns
@@ -10,11 +10,11 @@ from etcd_twisted_dns.test.copy import Copy
 
 
 class NameTests(SynchronousTestCase):
-    def test_there_and_back(self) -> None:
+    def test_reversing_a_name_twice_gives_it_back(self) -> None:
         self.assertEqual(reversed_name("_http._tcp.example.com"), "com.example._tcp._http")
         self.assertEqual(reversed_name("com.example._tcp._http"), "_http._tcp.example.com")
 
-    def test_what_is_one(self) -> None:
+    def test_names_are_recognized(self) -> None:
         for name in ("a", "www.example.com", "_http._tcp.example.com", "x-1.example", ".".join(["a" * 63] * 3)):
             self.assertTrue(is_name(name), name)
         for name in ("", "a..b", ".a", "a.", "A", "ä", "-a", "a-", "a b", "*.a", "a" * 64, ".".join(["a" * 63] * 4)):
@@ -29,7 +29,7 @@ class RecordTests(SynchronousTestCase):
     def records(self) -> list[Record]:
         return records_of("/n", self.copy.get("/n"), self.problems.__setitem__)
 
-    def test_one_of_each(self) -> None:
+    def test_one_record_of_each_type(self) -> None:
         for key, value in (
             ("/n/A", "192.0.2.1"),
             ("/n/AAAA", " 2001:DB8::1\n"),
@@ -46,14 +46,14 @@ class RecordTests(SynchronousTestCase):
         )
         self.assertEqual(self.problems, {})
 
-    def test_several_of_a_type(self) -> None:
-        """In the order of their keys, so that every machine answers alike."""
+    def test_several_records_of_a_type(self) -> None:
+        """They are in the order of their keys, so that every machine answers alike."""
         for key, value in (("/n/A/b", "192.0.2.2"), ("/n/A/a", "192.0.2.3")):
             self.copy.put(key, value)
         self.assertEqual([record.key for record in self.records()], ["/n/A/a", "/n/A/b"])
 
-    def test_what_can_not_be_used(self) -> None:
-        """It is told, and the rest is served."""
+    def test_values_that_can_not_be_used(self) -> None:
+        """They are reported, and the other records are served."""
         bad = {
             "/n/A/bad": ("192.0.2", "should be an IPv4 address"),
             "/n/A/empty": ("", "should be an IPv4 address"),

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted_dns.server}: messages, over UDP and TCP.
+L{etcd_twisted_dns.server}: messages over UDP and TCP.
 """
 
 import errno
@@ -18,14 +18,14 @@ from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns import server as module
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.records import Record
-from etcd_twisted_dns.server import PATIENCE, Connection, Connections, Datagrams, Server
+from etcd_twisted_dns.server import IDLE_TIMEOUT_SECONDS, Connection, Connections, Datagrams, Server
 from etcd_twisted_dns.zone import Zone
 
 CLIENT = ("192.0.2.99", 5353)
 
 
 class Transport(StringTransport):
-    """A connection that says whether it is read from, and whether it was given up."""
+    """A connection that records whether it is read from, and whether it was closed."""
 
     aborted = False
     paused = False
@@ -76,14 +76,14 @@ class DatagramTests(ServerTestCase):
         self.protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> list[bytes]:
-        """What is sent back."""
+        """Sends a message, and returns the answer."""
         self.protocol.datagramReceived(data, CLIENT)
         written, self.transport.written = self.transport.written, []
         self.assertTrue(all(address == CLIENT for _, address in written))
         return [packet for packet, _ in written]
 
     def logged(self) -> list[str]:
-        """Every line of the log from here on."""
+        """Returns a list of every line of the log from here on."""
         lines: list[str] = []
 
         def observer(event: LogEvent) -> None:
@@ -99,19 +99,19 @@ class DatagramTests(ServerTestCase):
         return self.parsed(packet)
 
     def test_an_answer(self) -> None:
-        """What was asked is in it, and what a resolver goes by: authoritative, no recursion."""
+        """The answer has the question, and the flags that resolvers rely on: authoritative, no recursion."""
         reply = self.ask(self.message())
         self.assertEqual((reply.rCode, reply.auth, reply.recDes, reply.recAv, reply.trunc), (dns.OK, 1, 1, 0, 0))
         self.assertEqual([str(query.name) for query in reply.queries], ["www.example.com"])
         self.assertEqual([header.payload for header in reply.answers], [dns.Record_A("192.0.2.1", ttl=60)])
 
-    def test_too_long_for_a_datagram(self) -> None:
-        """Nothing of it is sent but that there is more."""
+    def test_an_answer_too_long_for_a_datagram(self) -> None:
+        """Only a flag that there is more is sent."""
         reply = self.ask(self.message("many.example.com"))
         self.assertEqual((reply.trunc, reply.rCode, reply.auth, reply.answers), (1, dns.OK, 1, []))
 
-    def test_nothing_is_known(self) -> None:
-        """A standby, or a machine that does not serve yet: whoever asked asks another server."""
+    def test_no_zone_is_a_server_failure(self) -> None:
+        """The machine is a standby, or does not serve yet. The resolver asks another server."""
         self.zone = None
         reply = self.ask(self.message())
         self.assertEqual((reply.rCode, reply.auth, reply.answers), (dns.ESERVER, 0, []))
@@ -122,7 +122,7 @@ class DatagramTests(ServerTestCase):
         self.assertEqual(self.send(self.message(answer=1)), [])
 
     def test_an_answer_that_can_not_be_sent(self) -> None:
-        """To a sender that is nobody, or a network that is gone: a line in the log, though not for each."""
+        """The sender's address is invalid, or the network is down: the log has a line, though not for each answer."""
         lines = self.logged()
 
         def refuse(*_: object) -> None:
@@ -135,7 +135,7 @@ class DatagramTests(ServerTestCase):
         self.assertLess(len(lines), 50)
 
     def test_garbage(self) -> None:
-        """Whatever is sent, nothing is raised or logged, and no more than an answer is sent."""
+        """Whatever is sent, no error is raised or logged, and at most one answer is sent."""
         lines = self.logged()
         chosen = random.Random(1)
         beginning = self.message()
@@ -161,7 +161,7 @@ class ConnectionTests(ServerTestCase):
         return connection
 
     def test_questions_one_after_another(self) -> None:
-        """However the bytes come, and however long the answers are."""
+        """The bytes may come in any pieces, and the answers may have any length."""
         connection = self.connect()
         for asked in (self.message(), self.message("many.example.com")):
             for byte in struct.pack("!H", len(asked)) + asked:
@@ -174,38 +174,38 @@ class ConnectionTests(ServerTestCase):
             counts.append((len(reply.answers), reply.trunc))
         self.assertEqual(counts, [(1, 0), (200, 0)])
 
-    def test_what_is_no_question(self) -> None:
-        """An answer, or garbage: a client that sends such has nothing more to say."""
+    def test_a_message_that_is_not_a_question_closes_the_connection(self) -> None:
+        """It is an answer, or garbage, so the client has nothing useful to ask."""
         for data in (self.message(answer=1), b"garbage", b""):
             connection = self.connect()
             connection.dataReceived(struct.pack("!H", len(data)) + data)
             self.assertTrue(connection.transport.aborted)
             self.assertEqual(connection.transport.value(), b"")
 
-    def test_nothing_is_asked(self) -> None:
+    def test_a_connection_without_questions_is_closed(self) -> None:
         """Time counts from the last question."""
         connection = self.connect()
-        self.clock.advance(PATIENCE - 1)
+        self.clock.advance(IDLE_TIMEOUT_SECONDS - 1)
         connection.stringReceived(self.message())
-        self.clock.advance(PATIENCE - 1)
+        self.clock.advance(IDLE_TIMEOUT_SECONDS - 1)
         self.assertFalse(connection.transport.aborted)
         self.clock.advance(1)
         self.assertTrue(connection.transport.aborted)
 
     def test_answers_that_nobody_reads(self) -> None:
-        """The transport tells itself to read no more when too much waits to be written."""
+        """The transport stops reading when too many bytes wait to be sent."""
         transport = self.connect().transport
         transport.producer.pauseProducing()
         self.assertTrue(transport.paused)
 
-    def test_too_many(self) -> None:
+    def test_too_many_connections(self) -> None:
         self.patch(module, "MOST_CONNECTIONS", 2)
         first, _ = self.connect(), self.connect()
         self.assertIsNone(self.port.buildProtocol(IPv4Address("TCP", *CLIENT)))
         first.connectionLost()
         self.connect()
 
-    def test_close(self) -> None:
+    def test_close_ends_all_connections(self) -> None:
         connections = [self.connect(), self.connect()]
         self.port.close()
         self.assertTrue(all(each.transport.aborted for each in connections))

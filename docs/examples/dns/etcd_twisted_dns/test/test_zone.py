@@ -1,5 +1,5 @@
 """
-L{etcd_twisted_dns.zone}: which names there are.
+L{etcd_twisted_dns.zone}: the names that exist.
 """
 
 from twisted.names import dns
@@ -15,15 +15,15 @@ class ZoneTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.zone = Zone("example.com")
 
-    def test_what_belongs_to_it(self) -> None:
+    def test_names_below_the_origin_belong_to_the_zone(self) -> None:
         for name in ("example.com", "www.example.com", "a.b.example.com"):
             self.assertTrue(self.zone.holds(name))
         for name in ("com", "example.org", "badexample.com", "www.example.com.org", ""):
             self.assertFalse(self.zone.holds(name))
             self.assertRaises(ValueError, self.zone.put, name, [RECORD])
 
-    def test_names_above_others_are_there(self) -> None:
-        """For as long as there are such."""
+    def test_names_above_others_exist(self) -> None:
+        """They exist only while there are names below them."""
         for name in ("a.b.example.com", "c.b.example.com"):
             for records in ([RECORD], [RECORD, RECORD]):
                 self.zone.put(name, records)
@@ -37,7 +37,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertTrue(self.zone.exists("example.com"))
         self.assertEqual(vars(self.zone), vars(Zone("example.com")))
 
-    def test_a_name_that_goes_twice(self) -> None:
+    def test_a_name_may_be_removed_twice(self) -> None:
         for _ in range(2):
             self.zone.put("a.b.example.com", [])
         self.zone.put("a.b.example.com", [RECORD])

@@ -1,5 +1,5 @@
 """
-Lets etcd_twisted find the frontend, see C{docs/frontends.md}.
+Lets etcd_twisted find the frontend (see C{docs/frontends.md}).
 
 Must never become a package of its own (no C{__init__.py} in these directories).
 """
