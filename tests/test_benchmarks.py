@@ -150,7 +150,7 @@ class ParseTests(SynchronousTestCase):
 class TableTests(SynchronousTestCase):
     """These tests show figures in tables."""
 
-    def test_ratio(self) -> None:
+    def test_ratio_has_two_decimals(self) -> None:
         self.assertEqual(tables.ratio(23_000.0, 15_500.0), "1.48")
         self.assertEqual(tables.ratio(0.0, 15_500.0), "0.00")
 
@@ -311,7 +311,7 @@ class FilesTests(SynchronousTestCase):
 class RequestTests(SynchronousTestCase):
     """These tests are about the requests that the benchmarks send without wrk."""
 
-    def test_put(self) -> None:
+    def test_put_has_a_form(self) -> None:
         head, _blank, body = crowd.put("/v2/keys/bench/k1", "x" * 64).partition(b"\r\n\r\n")
         self.assertEqual(body, b"value=" + b"x" * 64)
         self.assertIn(b"Content-Length: 70", head.split(b"\r\n"))
@@ -352,7 +352,7 @@ class RequestTests(SynchronousTestCase):
             failure = self.assertRaises(BenchmarkError, self.answered, refused)
             self.assertIn(status[:3].decode(), str(failure))
 
-    def test_closed(self) -> None:
+    def test_closed_connection_is_an_error(self) -> None:
         connection = self.answered()
         self.assertRaises(BenchmarkError, connection.receive)
 
@@ -360,7 +360,7 @@ class RequestTests(SynchronousTestCase):
 class CommandLineTests(SynchronousTestCase):
     """These tests are about the command line."""
 
-    def test_default(self) -> None:
+    def test_default_options(self) -> None:
         options = command_line.parser().parse_args([])
         self.assertEqual((options.work, options.rounds, options.seconds), ("comparison", 5, 5))
         self.assertEqual(tuple(options.connections), (1, 64, 256))

@@ -42,7 +42,7 @@ LOST = View(leads=False, leader="", term=2, index=7, machines=3)
 class ViewTests(SynchronousTestCase):
     """These tests read the answers of machines, recorded from both kinds."""
 
-    def test_etcd(self) -> None:
+    def test_view_of_etcd_twisted(self) -> None:
         found = clusters.read_view(ETCD, LISTING, MACHINES)
         self.assertEqual(found, View(leads=True, leader="b5eff649824935d4", term=2, index=7, machines=3))
 
@@ -63,7 +63,7 @@ class ViewTests(SynchronousTestCase):
 class LeadingTests(SynchronousTestCase):
     """These tests show when machines agree on a leader."""
 
-    def test_agree(self) -> None:
+    def test_machines_agree(self) -> None:
         self.assertEqual(clusters.leading([FOLLOWER, LEADER, FOLLOWER]), 1)
 
     def test_machines_differ(self) -> None:
@@ -75,7 +75,7 @@ class LeadingTests(SynchronousTestCase):
         for wrong in (behind, older, other, alone, LEADER, LOST):
             self.assertRaises(BenchmarkError, clusters.leading, [LEADER, FOLLOWER, wrong])
 
-    def test_nobody(self) -> None:
+    def test_no_machine_leads(self) -> None:
         self.assertRaises(BenchmarkError, clusters.leading, [LOST, LOST, LOST])
         self.assertRaises(BenchmarkError, clusters.leading, [FOLLOWER, FOLLOWER, FOLLOWER])
 
@@ -162,10 +162,10 @@ class ClusterTests(SynchronousTestCase):
         self.assertIn("fake was no cluster", str(failure))
         self.assertIn("they don't agree", str(failure))
 
-    def test_terms(self) -> None:
+    def test_terms_are_read(self) -> None:
         self.assertEqual(FakeCluster(self.directory).terms(), [2, 2, 2])
 
-    def test_silent(self) -> None:
+    def test_silent_machine_is_an_error(self) -> None:
         failure = self.assertRaises(BenchmarkError, FakeCluster(self.directory, [None]).terms)
         self.assertIn("m1 of fake does not answer", str(failure))
 
@@ -204,7 +204,7 @@ class LoadTests(SynchronousTestCase):
         self.urls.append(url)
         return self.FIGURES
 
-    def test_leader(self) -> None:
+    def test_load_goes_to_the_leader(self) -> None:
         group = FakeCluster(Path(self.mktemp()).resolve())
         self.assertEqual(cluster.drive(group, Cell("PUT", 64), 1), self.FIGURES)
         self.assertEqual(set(self.urls), {group.members[0].url})
@@ -217,7 +217,7 @@ class LoadTests(SynchronousTestCase):
         failure = self.assertRaises(BenchmarkError, cluster.drive, group, Cell("PUT", 64), 1)
         self.assertIn("in term 3", str(failure))
 
-    def test_cells(self) -> None:
+    def test_cells_of_a_cluster(self) -> None:
         self.assertEqual(
             list(map(str, cluster.cells([1, 64]))),
             ["PUT, 1 connection", "PUT, 64 connections", "quorum GET, 64 connections"],
@@ -233,7 +233,7 @@ class LoadTests(SynchronousTestCase):
 class SilenceTests(SynchronousTestCase):
     """The figure is the longest time without a write."""
 
-    def test_between(self) -> None:
+    def test_silence_between_two_writes(self) -> None:
         self.assertAlmostEqual(failover.longest_silence([1.1, 1.2, 1.7, 1.8], 1.0, 2.0), 0.5)
 
     def test_silence_at_the_edges(self) -> None:
@@ -241,7 +241,7 @@ class SilenceTests(SynchronousTestCase):
         self.assertAlmostEqual(failover.longest_silence([0.9, 1.6, 1.9, 2.1], 1.0, 2.0), 0.6)
         self.assertAlmostEqual(failover.longest_silence([0.9, 1.1, 2.1], 1.0, 2.0), 0.9)
 
-    def test_none(self) -> None:
+    def test_silence_without_writes_is_the_whole_window(self) -> None:
         self.assertEqual(failover.longest_silence([], 1.0, 2.0), 1.0)
 
     @given(st.lists(st.floats(0.0, 10.0), max_size=20))
@@ -356,7 +356,7 @@ class WriterTests(SynchronousTestCase):
         one, two, three = self.scripted(500), self.scripted(307, "http://127.0.0.1:1/elsewhere"), self.scripted(200)
         self.first_from(three.port, [one, two, three])
 
-    def test_silent(self) -> None:
+    def test_writer_leaves_a_silent_machine(self) -> None:
         self.patch(writer, "ATTEMPT_SECONDS", 1.0)
         one, two = self.scripted(None), self.scripted(200)
         self.first_from(two.port, [one, two])
@@ -410,7 +410,7 @@ class ElectionsTests(SynchronousTestCase):
         self.assertEqual(elections.terms_begun([[2, 1, 2], [2, 2, 2], [2, 2, 2]]), 0)
         self.assertEqual(elections.terms_begun([[2, 2, 2], [2, 5, 2], [5, 5, 2]]), 3)
 
-    def test_none(self) -> None:
+    def test_no_election_is_counted(self) -> None:
         group = FakeCluster(Path(self.mktemp()).resolve())
         self.assertEqual(elections.measure(group, 0, 1), elections.Result(0, 0, 1000.0))
 
@@ -436,7 +436,7 @@ class ElectionsTests(SynchronousTestCase):
     def fail_load(self, *_options: object) -> load.Throughput:
         raise BenchmarkError("Non-2xx or 3xx responses: 1")
 
-    def test_table(self) -> None:
+    def test_elections_table(self) -> None:
         results = [elections.Result(0, 0, 5000.0), elections.Result(1, 2, None)]
         _caption, _head, _rule, *lines = elections.table(results, ["a", "b"], 60, 30).splitlines()
         shown = [line.split()[-3:] for line in lines]

@@ -146,7 +146,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(head.split()[-4:], ["ratio", "target", "(stretch)", "reached"])
         self.assertEqual(row.split(), ["work", "200/s", "80/s", "2.50", ">=", "1.25", "(2.00)", "stretch"])
 
-    def test_even(self) -> None:
+    def test_median_of_an_even_number(self) -> None:
         fake = FakePart([1.0, 1.0, 1.0, 4.0])
         self.assertIn(" 2/s ", comparison.run(NAMES, self.directory, [fake.part], 2))
 
@@ -191,7 +191,7 @@ class RunTests(SynchronousTestCase):
         _caption, _head, _rule, row, *_failures = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
         self.assertEqual(row.split(), ["work", "1/s", "-", "-", ">=", "1.25", "(2.00)", "-"])
 
-    def test_units(self) -> None:
+    def test_units_follow_the_figures(self) -> None:
         line = Line("restart", " s", 2)
         table = comparison.table([line], ["etcd"], Measured({(line, "etcd"): [1234.567]}, []))
         self.assertEqual(table.splitlines()[-1].split(), ["restart", "1,234.57", "s"])

@@ -116,12 +116,12 @@ def copy_files(distribution: metadata.Distribution, site_packages: Path) -> None
 class WheelTests(SynchronousTestCase):
     """These tests look into the wheel."""
 
-    def test_files(self) -> None:
+    def test_wheel_has_every_file(self) -> None:
         with zipfile.ZipFile(wheel()) as archive:
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
         self.assertEqual(names, files_below(source() / "etcd_twisted") | {"twisted/plugins/etcd_twisted_plugin.py"})
 
-    def test_metadata(self) -> None:
+    def test_wheel_has_its_metadata(self) -> None:
         (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(installation())])
         self.assertEqual(distribution.version, __version__)
         self.assertEqual(distribution.metadata["Requires-Python"], ">=3.11")
@@ -189,7 +189,7 @@ class InstallationTests(SynchronousTestCase):
         printed = succeed(self.python, "-c", f"{imports}print(etcd_twisted.__file__)")
         self.assertEqual(printed, f"{installation()}/etcd_twisted/__init__.py\n")
 
-    def test_help(self) -> None:
+    def test_help_is_printed(self) -> None:
         self.assertHelp(run(self.twistd, "etcd", "--help"))
         self.assertTrue(self.cache.exists())
 

@@ -48,7 +48,7 @@ class AnalyzeTests(SynchronousTestCase):
     def verify(self, unit: str) -> None:
         self.assertEqual(self.analyze("verify", "--man=no", str(self.directory / unit)), "")
 
-    def test_units(self) -> None:
+    def test_units_are_valid(self) -> None:
         for unit in (SERVICE, "etcd-twisted@machine0.service", SOCKET):
             self.verify(unit)
 

@@ -1,7 +1,7 @@
 """
-What can be set, and how: flags over the environment over a TOML file over the defaults.
+The configuration of a machine: flags take precedence over the environment, a TOML file and the defaults.
 
-This package must never open a port or a data directory: whoever opens these finds out whether they can be used.
+This package must never open a port or a data directory: the code that opens these checks whether they can be used.
 """
 
 from etcd_twisted.config.addresses import Address, Endpoint

@@ -1,7 +1,7 @@
 """
 Addresses that machines are reached at or listen on: a host and a port, or an endpoint string, as people write them.
 
-This module must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its
+This module must never resolve a name or open a socket: an address here is only a text, checked for its
 form.
 """
 
@@ -82,7 +82,7 @@ class Address:
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
         """
-        Whether nobody can listen on both: they are the same, or one stands for all addresses of its kind.
+        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind.
 
         Names are compared as they are written, since nothing is looked up here.
         """
@@ -112,7 +112,7 @@ class Endpoint:
         return self
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
-        """Whether nobody can listen on both, as far as can be told from how they are written."""
+        """Whether listening on both is impossible, as far as their texts show."""
         return self == other
 
     def __str__(self) -> str:
@@ -123,7 +123,7 @@ def parse_listening(text: str) -> "BindAddress | Endpoint":
     """
     Reads where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
 
-    Whoever listens finds out what an endpoint string's type and arguments mean.
+    Only listening shows what an endpoint string's type and arguments mean.
 
     @raise ValueError: the text is neither; the error says what it should be.
     """
@@ -135,7 +135,7 @@ def parse_listening(text: str) -> "BindAddress | Endpoint":
 @attrs.frozen
 class BindAddress:
     """
-    An address to listen on, as somebody wrote it. Without a port, it has that of the advertised address.
+    An address to listen on, as it was given. Without a port, it has that of the advertised address.
 
     @ivar host: as in L{Address}.
     @ivar port: the TCP port; C{None} where none was given.

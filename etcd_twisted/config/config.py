@@ -2,8 +2,8 @@
 The configuration of a machine: L{Config}, whose fields are the one table of what can be set.
 
 Flags, environment variables, the keys of the TOML file and the help text all follow from the table, and
-C{docs/configuration.md} is checked against it. This module must never know where a value came from, but for what to
-call it in an error: flags, variables and files are the business of L{etcd_twisted.config.loading}.
+C{docs/configuration.md} is checked against it. This module must never know where a value came from, except for its
+name in errors: only L{etcd_twisted.config.loading} knows flags, variables and files.
 """
 
 from collections.abc import Mapping
@@ -178,12 +178,12 @@ class Config:
 
     @property
     def client_url(self) -> str:
-        """The URL that clients are told to reach this machine at."""
+        """The URL of this machine that clients use."""
         return self.addr.url("https" if self.cert_file else "http")
 
     @property
     def peer_url(self) -> str:
-        """The URL that other machines and administrators are told to reach it at."""
+        """The URL of this machine that other machines and administrators use."""
         return self.peer_addr.url("https" if self.peer_cert_file else "http")
 
     @property

@@ -1,8 +1,8 @@
 """
-Makes a L{Config} of what was given: flags over the environment over the TOML file over the defaults.
+Makes a L{Config}: flags take precedence over the environment, the TOML file and the defaults, in this order.
 
-This module must never touch anything but the one file that it is told to read: whoever opens a port or a directory
-finds out whether it can be used.
+This module must never touch anything except the one file that it is asked to read: the code that opens a port or a
+directory checks whether it can be used.
 """
 
 import difflib
@@ -46,7 +46,7 @@ _TOML_TYPES: dict[Form, tuple[type, ...]] = {
 @attrs.frozen
 class _Setting:
     """
-    What somebody gave for an option.
+    A value that was given for an option.
 
     @ivar source: how it was given, in the giver's own spelling.
     @ivar texts: the values, in order. Unless the option is a L{Form.LIST}, only the last one counts.

@@ -1,5 +1,5 @@
 """
-What one option is, and how a field of L{etcd_twisted.config.Config} declares one.
+An option, and how a field of L{etcd_twisted.config.Config} declares one.
 
 This module must never know one option from another.
 """

@@ -40,10 +40,10 @@ _LARGEST_BODY_BYTES = 16 * 1024 * 1024
 """A machine does several things with a value in one go, for each other machine; each must take less than an election
 timeout."""
 _LONGEST_TIMEOUT_SECONDS = 86400.0
-"""The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+"""The reactor's poll waits for at most 24 days; a time of more than a day is surely a mistake."""
 
 _LONGEST_ELECTION_MILLISECONDS = 60_000
-"""Nobody means a longer time without a leader."""
+"""A longer time without a leader is surely a mistake."""
 
 
 @enum.unique

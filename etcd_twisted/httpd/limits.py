@@ -1,5 +1,5 @@
 """
-What one client may make a port hold, and for how long.
+The limits on what one client may make a port hold, and for how long.
 """
 
 import attrs

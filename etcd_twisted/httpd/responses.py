@@ -1,5 +1,5 @@
 """
-What requests are answered with: a status, header lines and a body, independent of how they are sent.
+Responses to requests: a status, header lines and a body, independent of how they are sent.
 
 This module must never know what a port serves, nor of sockets, nor of L{twisted.web}.
 """

@@ -125,7 +125,7 @@ class Site(server.Site):
         return super().buildProtocol(addr)
 
     def getContentFile(self, _length: int | None) -> BytesIO:
-        """Returns where a body is kept: in memory, as its length is limited."""
+        """Returns a file in memory for a body, whose length is limited."""
         return BytesIO()
 
     def startFactory(self) -> None:

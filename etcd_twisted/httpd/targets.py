@@ -1,5 +1,5 @@
 """
-What a request target names, however it is spelled. Also percent-encoding, and making a stranger's bytes printable.
+The meaning of request targets in any spelling. Also percent-encoding, and making a stranger's bytes printable.
 
 Clients put a base URL and a path together in many ways: with too many slashes, with raw UTF-8 instead of escapes, or
 as a whole URL. All of these mean the same, and are served without a redirect.

@@ -1,7 +1,7 @@
 """
-What operators read: how the log is written, and how many lines one cause may have in it.
+The log that operators read: how it is written, and how many lines one cause may have in it.
 
-This package must never decide what is worth a line: whoever logs it does.
+This package must never decide what is worth a line: its callers do.
 """
 
 from etcd_twisted.logs.rate_limit import RateLimitedLog

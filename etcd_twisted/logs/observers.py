@@ -42,7 +42,7 @@ _HTTP_CLIENT = "twisted.web.client"
 
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
 _LEGACY = frozenset(("message", "time", "system", "isError", "format", "failure", "why"))
-"""What Twisted puts into an event beside the keys that begin with C{log_}."""
+"""The keys that Twisted puts into an event beside those that begin with C{log_}."""
 
 _PRIORITIES = {
     LogLevel.debug: syslog.LOG_DEBUG,
@@ -53,7 +53,7 @@ _PRIORITIES = {
 }
 
 Format = Callable[[LogEvent], str | None]
-"""Returns what is written for an event, with its line end, or C{None} if nothing is."""
+"""Returns the text that is written for an event, with its line end, or C{None} if nothing is written."""
 
 
 def masked(text: str) -> str:
@@ -89,7 +89,7 @@ def as_json(event: LogEvent) -> str | None:
         line["fields"] = fields
     if failure is not None:
         line["traceback"] = masked(failure.getTraceback())
-    # msgspec can't be used: a path may hold what is not Unicode, and a number may have any size.
+    # msgspec can't be used: a path may hold bytes that are not Unicode, and a number may have any size.
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
@@ -165,7 +165,7 @@ def is_standard_output(twistd: Mapping[str, Any]) -> bool:
 
 
 def _file(twistd: Mapping[str, Any]) -> Any:
-    """Returns what C{twistd} itself would write to: its standard output, or a file that C{SIGUSR1} rotates."""
+    """Returns the file that C{twistd} itself would write to: its standard output, or one that C{SIGUSR1} rotates."""
     name = twistd.get("logfile")
     if is_standard_output(twistd):
         return sys.stdout

@@ -125,7 +125,7 @@ def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
 
 
 def _usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
-    """Returns what a certificate may be used for, or None if it may be used for anything."""
+    """Returns the uses that a certificate allows, or None if it allows any use."""
     try:
         return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, ValueError):

@@ -1,6 +1,6 @@
 """
-What belongs to the process that a machine runs in: the file with its process id, how it goes into the background, the
-garbage collector, the limit on open files, and the service manager that started it.
+The process that a machine runs in: the file with its process id, how it goes into the background, the garbage
+collector, the limit on open files, and the service manager that started it.
 
-This package must never know what the process is there for.
+This package must never know the purpose of the process.
 """

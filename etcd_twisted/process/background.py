@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 _STARTED = b"\0"
-"""What the starter is sent instead of a reason for failure."""
+"""The message to the starter in place of a reason for failure."""
 
 _KILLED = "twistd etcd: the process in the background ended without a reason: it was killed, or its log says more\n"
 _INTERRUPTED = "twistd etcd: this command no longer waits, but the start goes on in the background; see its log\n"
@@ -22,7 +22,7 @@ class Background:
     """
     A process that leaves the terminal. The process that was started there waits, and prints how the start went.
 
-    @ivar _starter: the pipe to the process that waits; C{None} where none waits, or it was told.
+    @ivar _starter: the pipe to the process that waits; C{None} where none waits, or it has its message.
     """
 
     def __init__(self) -> None:

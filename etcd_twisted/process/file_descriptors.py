@@ -17,7 +17,7 @@ _FEWEST_CONNECTIONS = 16
 """How many connections the client port has however low the limit is."""
 
 _UNLIMITED_FILES = 1 << 20
-"""What stands for no limit."""
+"""This value means that there is no limit."""
 
 
 def raise_limit() -> None:

@@ -15,8 +15,8 @@ class Readiness:
     """
     Notifies the service manager. Each notification has a status of one line, which people read.
 
-    @ivar address: where the service manager listens, as C{NOTIFY_SOCKET} says it: a path, or C{@} and an abstract
-        name; C{None} or empty where there is nobody to notify.
+    @ivar address: the address of the service manager, as in C{NOTIFY_SOCKET}: a path, or C{@} and an abstract name;
+        C{None} or empty without a service manager.
     """
 
     _log = Logger()

@@ -1,5 +1,5 @@
 """
-The admin resource on the peer port: who is in the cluster and how it is configured, and how to change that (api,
+The admin resource on the peer port: the members and the configuration of the cluster, and changes of them (api,
 "Cluster Config", "Remove Machines").
 
 A standby does not serve it. This module must never change anything but on the leader, nor show a traceback to a

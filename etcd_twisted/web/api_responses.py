@@ -48,7 +48,7 @@ def error_response(error: EtcdError, index: int) -> Response:
 
 
 def internal_error(index: int) -> Response:
-    """Returns the response for an error that nobody expected. It tells the client no more than that."""
+    """Returns the response for an unexpected error. It tells the client no more than that."""
     return error_response(EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more"), index)
 
 
@@ -75,7 +75,7 @@ def page_failure(replica: IReplica, request: object, reason: Failure, log: Logge
     """
     Returns the response to a request that a page could not answer.
 
-    @param log: where to log a failure that nobody expected.
+    @param log: where to log an unexpected failure.
     """
     missing = no_such_page(reason)
     if missing is not None:

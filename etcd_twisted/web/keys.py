@@ -71,11 +71,11 @@ class KeyEndpoint:
         """
         Returns the response to a request, which may be an error.
 
-        Whoever does not want a later response any more cancels it. A change that was proposed is made all the same.
+        A caller that no longer wants a later response cancels it. A change that was proposed is made all the same.
 
         A response whose body is L{Events} has to be sent, or the events have to be cancelled.
 
-        @param deadline: until when the request may wait for a leader; C{None} for one that has not waited yet.
+        @param deadline: when the request's wait for a leader ends; C{None} for one that has not waited yet.
         """
         try:
             method = request.method
@@ -106,7 +106,7 @@ class KeyEndpoint:
             return internal_error(self._replica.index)
         return error_response(error, self._replica.index)
 
-    # What this machine can't serve now
+    # Requests that this machine can't serve now
 
     def _at_leader(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Send the client to the leader, or answer it if this machine leads after all. Waits for a leader first."""

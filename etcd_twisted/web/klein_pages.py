@@ -1,5 +1,5 @@
 """
-What all pages need that are served through Klein, on whatever port.
+The common parts of all pages that are served through Klein, on either port.
 
 This module must never send werkzeug's HTML or a traceback to a client, nor answer with a redirect: programs read these
 pages.
@@ -30,14 +30,14 @@ def tidy(request: Any, names: Sequence[bytes] = ()) -> None:
     """
     Clean the path of a request before its route is looked up, so that it may be spelled in many ways.
 
-    @param names: the paths that are followed by a name. The name is left as it is, for whoever knows what it may be.
+    @param names: the paths that are followed by a name. The name is left as it is, for its page to check.
     """
     request.path = cleaned(request.path, names)
     request.postpath = [unquote_to_bytes(each) for each in request.path[1:].split(b"/")]
 
 
 def client_host(request: IRequest) -> str:
-    """Returns where a client is, in a form for people: an IP address, or what its transport says."""
+    """Returns a client's address in a form for people: an IP address, or the text of its transport."""
     address = request.getClientAddress()
     return str(getattr(address, "host", address))
 

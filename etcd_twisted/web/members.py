@@ -1,11 +1,11 @@
 """
-C{/v2/members}: who is in the cluster, as etcd 2 and 3.4 show it, and how that can be changed (spec, section 1, "Later
+C{/v2/members}: the members of the cluster, as etcd 2 and 3.4 show them, and changes of them (spec, section 1, "Later
 additions").
 
-Errors are like theirs: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. The
-ids are fingerprints: whoever knows a machine's own id can pass itself off as that machine where machines have no
-certificates. This module must never change anything but on the leader, nor say that something was done that was not,
-nor show a machine's own id.
+Errors are like theirs: JSON with a C{message}. A machine joins by itself here, so clients can't add one. The ids are
+fingerprints: where machines have no certificates, a client that knows a machine's own id can impersonate it. This
+module must never change anything except on the leader, nor say that something was done that was not, nor show a
+machine's own id.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -150,7 +150,7 @@ class MembersPage:
         Take a machine out of the cluster. The response has no body that could say that it may come back, so a header
         says it.
 
-        @param by: who wants the machine to be kept out; C{None} if nobody does.
+        @param by: the client that wants the machine to be kept out; C{None} if it may come back.
         """
 
         async def remove() -> Response:

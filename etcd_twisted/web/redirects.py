@@ -81,7 +81,7 @@ class LeaderWait:
 
         Errbacks with an L{EtcdError} when there is no leader in time, or when this machine stops before.
 
-        @param deadline: until when to wait, by the clock; C{None} for a request that has not waited yet.
+        @param deadline: when the wait ends, by the clock; C{None} for a request that has not waited yet.
         """
         now = self._clock.seconds()
         until = now + self._max_seconds if deadline is None else deadline

@@ -1,5 +1,5 @@
 """
-What C{/v2/stats/self} and C{/v2/stats/leader} show, in the reference's order (api, "Statistics").
+The contents of C{/v2/stats/self} and C{/v2/stats/leader}, in the reference's order (api, "Statistics").
 
 This module must never count anything: that is done where things happen. This module must never round a duration
 either, since clients read durations back.
@@ -16,14 +16,14 @@ _MICROSECONDS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 
 class LeaderInfo(msgspec.Struct):
-    """Who leads, and for how long."""
+    """The leader, and for how long it has led."""
 
     leader: str
     uptime: str
 
 
 class SelfStatistics(msgspec.Struct, rename="camel"):
-    """What one machine shows of itself. It has the rates of its role only, and only if there was anything to count."""
+    """The statistics of one machine. It has the rates of its role only, and only if there was anything to count."""
 
     name: str
     state: str

@@ -30,7 +30,7 @@ class Watch(Events):
         self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened, self._ended)
 
     def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
-        """See L{Events}. What is sent is the JSON of each event."""
+        """See L{Events}. Each event is sent as JSON."""
         self._send = send
         self._end = end
 

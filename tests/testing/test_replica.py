@@ -54,6 +54,6 @@ class FakeReplicaTests(SynchronousTestCase):
 
 
 class FakeRaftPeerTests(SynchronousTestCase):
-    def test_interfaces(self) -> None:
+    def test_fakes_implement_their_interfaces(self) -> None:
         verifyObject(IRaftPeer, FakeRaftPeer())
         verifyObject(ISnapshotFile, FakeSnapshotFile(b"content"))

@@ -274,7 +274,7 @@ class LostTests(LeaderTest):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
-        """Nor does it take the time of others."""
+        """It does not take the time of others either."""
         proposed: list[Change] = []
 
         def nothing(command: Change) -> "Deferred[Event]":

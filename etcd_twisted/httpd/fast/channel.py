@@ -145,7 +145,7 @@ class FastChannel(Protocol):
         self._common_until = 0
         """To where the header lines of a head that is not complete were found to be common."""
 
-    # What an exchange needs
+    # For an exchange
 
     def registerProducer(self, producer: object, _streaming: bool) -> None:
         """Tell C{producer} when to pause and resume."""
@@ -184,7 +184,7 @@ class FastChannel(Protocol):
         self.site.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whoever is answering."""
+        """Tell the answer under way that the client has gone."""
         if self._ordinary is not None:
             self._ordinary.connectionLost(reason)
             return

@@ -55,7 +55,7 @@ class Readers:
         connection.reactor = reactor
         connection.startReading()
 
-    # What connections call
+    # Called by connections
 
     def addReader(self, connection: Connection) -> None:
         """Call C{doRead} of a connection when there are bytes, or when it has ended."""
@@ -78,7 +78,7 @@ class Readers:
         if not self._connections:
             self._reactor.removeReader(self)
 
-    # What the reactor calls
+    # Called by the reactor
 
     def fileno(self) -> int:
         """Returns the descriptor of the epoll set."""

@@ -86,7 +86,7 @@ class Channel(http.HTTPChannel):
     MAX_LENGTH = LONGEST_HEAD_BYTES
     totalHeadersSize = 4 * LONGEST_HEAD_BYTES  # noqa: N815  # not reached: lineReceived counts too, and answers 431
 
-    _head_bytes = 0  # of the request that is being received; so for the next two
+    _head_bytes = 0  # of the request that is being received, like the next two
     _headers = 0
     _target = b""  # as far as it is known
     _refused = False  # what comes is thrown away
@@ -118,7 +118,7 @@ class Channel(http.HTTPChannel):
         self.lifetime.expect_request(self._now())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whoever is answering."""
+        """Tell the answer under way that the client has gone."""
         if isinstance(reason.value, TlsError):
             self._warn_of_tls(tls_reason(reason.value, self.transport))
         super().connectionLost(reason)

@@ -1,5 +1,5 @@
 """
-What is wrong with the cluster or with this machine, as sentences for the dashboard. The worst comes first.
+The problems of the cluster and of this machine, as sentences for the dashboard. The worst comes first.
 
 This module must never claim that something is right or wrong unless this machine knows it.
 """

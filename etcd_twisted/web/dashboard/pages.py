@@ -1,5 +1,5 @@
 """
-What the dashboard's page requests beside the API: the state of this machine, and how much a directory holds.
+The pages that the dashboard requests beside the API: the state of this machine, and the size of a directory.
 
 The responses are for the page that comes with them, and change with it. This module must never change anything, nor
 hold up the reactor for as long as it takes to count many keys.

@@ -1,5 +1,5 @@
 """
-Locks: who gets one, keeps it and releases it (api, "Lock Module"; spec, section 2).
+Locks, and the clients that acquire, renew and release them (api, "Lock Module"; spec, section 2).
 
 Everything is done by the machine that leads. On any other machine it fails with L{RequestDroppedError}, and nothing
 was done. This module must never know of HTTP.
@@ -25,7 +25,7 @@ _SECOND = 1_000_000
 @attrs.frozen
 class LockRequest:
     """
-    What a client that wants a lock asks for.
+    The request of a client that wants a lock.
 
     @ivar directory: the key of the directory that holds the queue.
     @ivar ttl_seconds: how long the lock lasts.
@@ -143,7 +143,7 @@ class Locks:
             raise _not_found(directory)
         return None
 
-    # What is in the queue now
+    # The present queue
 
     async def _find(self, entry: EntryReference) -> int:
         await self._replica.confirm_reads()

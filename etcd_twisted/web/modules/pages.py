@@ -1,7 +1,7 @@
 """
 The pages of the modules: C{/mod/v2/lock/KEY} and C{/mod/v2/leader/KEY} (api, "Lock Module" and "Leader Module").
 
-An election is a lock whose entries have the candidates' names as values: whoever holds the lock leads. Clients can ask
+An election is a lock whose entries have the candidates' names as values: the holder of the lock leads. Clients can ask
 any machine: one that does not lead redirects them to the leader, and one that no longer leads redirects the clients
 that wait, with the index of the entry that each has. This module must never answer that a lock is held before a quorum
 knows it.
@@ -31,7 +31,7 @@ from etcd_twisted.web.modules.waiter import LeadershipLostError
 from etcd_twisted.web.redirects import LeaderWait, redirect
 
 MODULES = b"/mod/v2/"
-"""What the paths of these pages begin with."""
+"""The paths of these pages begin with this."""
 
 NAMES = (MODULES + b"lock", MODULES + b"leader")
 """The paths that a name follows."""
@@ -141,7 +141,7 @@ class ModulePages:
         """The answer is the name of the candidate that leads; empty if none does."""
         return await self._holder(request, _directory(name), lambda: "value")
 
-    # What they have in common
+    # Both
 
     async def _wait(self, request: IRequest, read: Callable[[], LockRequest]) -> bytes:
         async def acquire(index: int | None) -> Response:

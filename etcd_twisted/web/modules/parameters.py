@@ -22,7 +22,7 @@ _SET = "Set"
 
 def lock_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
-    Reads what a client that wants a lock asks for.
+    Reads the request of a client that wants a lock.
 
     @param directory: the key of the directory that holds the queue.
     @param now: microseconds since the epoch.
@@ -33,7 +33,7 @@ def lock_request(form: Parameters, directory: str, now: int) -> LockRequest:
 
 def candidate_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
-    Reads what a client that wants to lead asks for; its name is the value of the entry.
+    Reads the request of a client that wants to lead; its name is the value of the entry.
 
     @raise EtcdError: 206, and those of L{lock_request}.
     """

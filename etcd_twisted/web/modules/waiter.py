@@ -1,8 +1,8 @@
 """
 A waiter: an entry in a lock's queue that this machine keeps for the clients that wait with it.
 
-The TTL of the entry is renewed while some client waits. When none does any more, the entry is deleted, and whoever is
-behind it moves up. The lock is granted only after a quorum has just confirmed that the entry is there: so a machine
+The TTL of the entry is renewed while some client waits. When none does any more, the entry is deleted, and the entries
+behind it move up. The lock is granted only after a quorum has just confirmed that the entry is there: so a machine
 that no longer leads, and does not know it, grants nothing.
 
 This module must never delete an entry that holds a lock that was granted: that is for the client, or for the TTL.
@@ -51,7 +51,7 @@ class _Client:
     A client that waits.
 
     @ivar granted: fires with the index of the entry when the lock is granted.
-    @ivar deadline: until when the client waits, by the clock; C{None} for as long as it takes.
+    @ivar deadline: when the client's wait ends, by the clock; C{None} if it never does.
     @ivar timer: runs until the deadline, as soon as the entry is in the queue.
     """
 
@@ -65,7 +65,7 @@ class WaiterHost(Protocol):
     What a waiter needs of L{etcd_twisted.web.modules.watched_queue.WatchedQueue}, which keeps it.
 
     @ivar directory: the key of the directory that holds the queue.
-    @ivar queue: the queue after the last event that this machine was told of.
+    @ivar queue: the queue after the last event that reached this machine.
     """
 
     directory: str
@@ -165,7 +165,7 @@ class Waiter:
         Errbacks with an L{EtcdError}, which is 101 when the lock is not acquired; or with L{RequestDroppedError} when
         this machine no longer leads, and with L{LeadershipLostError} if the entry is in the queue.
 
-        @param deadline: until when to wait, by the clock. It has no effect before the entry is in the queue.
+        @param deadline: when the wait ends, by the clock. It has no effect before the entry is in the queue.
         """
         granted: Deferred[int] = Deferred(self._forget)
         client = _Client(granted, deadline)

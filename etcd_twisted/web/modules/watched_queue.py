@@ -22,7 +22,7 @@ class WatchedQueue:
     See the module.
 
     @ivar directory: the key of the directory that holds the queue.
-    @ivar queue: the queue after the last event that this machine was told of.
+    @ivar queue: the queue after the last event that reached this machine.
     @ivar waiters: the waiters that this machine keeps. There is at least one, until the watch ends.
     """
 
@@ -67,7 +67,7 @@ class WatchedQueue:
         """
         return self._by_index.get(index) if index is not None else self._by_value.get(value)
 
-    # What its waiters tell it
+    # Calls by its waiters
 
     def created(self, waiter: Waiter, index: int) -> None:
         """The entry of a waiter was created. Its event has not arrived yet."""
@@ -94,7 +94,7 @@ class WatchedQueue:
         for waiter in list(self.waiters):
             waiter.stop(error)
 
-    # What happens in the queue
+    # Events of the queue
 
     def _happened(self, event: Event) -> None:
         first = self.queue.first

@@ -423,7 +423,7 @@ class ElsewhereTests(PagesTest):
         self.assertEqual(self.error(asked.answer), (*NOT_GOT, why))
 
     def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
-        """Nor does a request for it keep this machine busy."""
+        """The request does not keep this machine busy either."""
         asked_for = 0
 
         def nothing() -> None:
