@@ -48,7 +48,7 @@ def use_monotonic_time(reactor: Any) -> None:
     reactor.seconds = lambda: time.monotonic() + ahead
 
 
-class Options(command_line.Options):
+class Options(command_line.MachineOptions):
     """
     The command line of C{etcd}, which follows that of C{twistd}.
 
@@ -61,7 +61,7 @@ class Options(command_line.Options):
     twistd: Mapping[str, Any] = {"pidfile": None, "nodaemon": True}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """See L{command_line.Options.parseOptions}."""
+        """See L{command_line.MachineOptions.parseOptions}."""
         super().parseOptions(options)
         if self.parent is not None:
             self.twistd = {**self.parent, "nodaemon": self.parent["nodaemon"] or self.parent["debug"]}

@@ -8,7 +8,6 @@ C{PUT} to its leader. This module must never go through a proxy, nor read more t
 
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 from OpenSSL.SSL import Error as TlsError
@@ -197,7 +196,7 @@ def _redirected(url: str, location: str) -> str:
     return target
 
 
-def _why(error: Any) -> str:
+def _why(error: BaseException) -> str:
     """Returns what went wrong first, on one line."""
     reasons = getattr(error, "reasons", ())
     if reasons:

@@ -31,7 +31,7 @@ _FLAGS = tuple(
 )
 
 
-class Options(usage.Options):
+class MachineOptions(usage.Options):
     """
     The settings from the command line, the environment and the configuration file.
 
@@ -184,22 +184,22 @@ def _block(title: str, text: str, width: int) -> str:
     return f"  {title}\n{body}"
 
 
-def _collecting(option: Option) -> Callable[[Options, str], None]:
-    def handler(options: Options, value: str) -> None:
+def _collecting(option: Option) -> Callable[[MachineOptions, str], None]:
+    def handler(options: MachineOptions, value: str) -> None:
         options.collect(option, value)
 
     return handler
 
 
-def _switching(option: Option, value: str) -> Callable[[Options], None]:
-    def handler(options: Options) -> None:
+def _switching(option: Option, value: str) -> Callable[[MachineOptions], None]:
+    def handler(options: MachineOptions) -> None:
         options.collect(option, value)
 
     return handler
 
 
-def _counting(option: Option) -> Callable[[Options], None]:
-    def handler(options: Options) -> None:
+def _counting(option: Option) -> Callable[[MachineOptions], None]:
+    def handler(options: MachineOptions) -> None:
         options.count(option)
 
     return handler
@@ -207,19 +207,19 @@ def _counting(option: Option) -> Callable[[Options], None]:
 
 def _add_handlers() -> None:
     """
-    Gives L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags.
+    Gives L{MachineOptions} the C{opt_} methods, in which C{usage.Options} looks for its flags.
 
     C{optParameters} and C{optFlags} would keep only the last of several values, so that the others could not be
     checked; nor would they keep which flag of a pair came last.
     """
     for option in OPTIONS:
         if option.form is Form.SWITCH:
-            setattr(Options, f"opt_{option.key}", _switching(option, "true"))
-            setattr(Options, f"opt_no_{option.key}", _switching(option, "false"))
+            setattr(MachineOptions, f"opt_{option.key}", _switching(option, "true"))
+            setattr(MachineOptions, f"opt_no_{option.key}", _switching(option, "false"))
         else:
-            setattr(Options, f"opt_{option.key}", _collecting(option))
+            setattr(MachineOptions, f"opt_{option.key}", _collecting(option))
         if option.letter:
-            setattr(Options, f"opt_{option.letter}", _counting(option))
+            setattr(MachineOptions, f"opt_{option.letter}", _counting(option))
 
 
 _add_handlers()

@@ -11,7 +11,7 @@ its client does not read is cut off.
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -32,23 +32,35 @@ _CLOSING = b"Connection: close\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
+class ResponseSite(Protocol):
+    """
+    What a response asks of the site that its connection belongs to.
+
+    @ivar server_fields: the header lines of every response.
+    """
+
+    server_fields: bytes
+
+
 class ExchangeConnection(Protocol):
     """
     What an L{Exchange} needs of its connection.
 
     @ivar lifetime: tells whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this response.
-    @ivar site: has the header lines of every response, C{server_fields}.
     @ivar answered: counts a response with an end, by method and status, and how many seconds it took.
     @ivar count: counts a response without one, by method and status.
     @ivar turns: limits how much is done in a turn of the reactor.
     """
 
     lifetime: Lifetime
-    site: Any
     turns: Turns
     answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
+
+    @property
+    def site(self) -> ResponseSite:
+        """The site that the connection belongs to."""
 
     @property
     def persistent(self) -> object:

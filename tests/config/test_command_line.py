@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.config import Config
-from etcd_twisted.config.command_line import Options
+from etcd_twisted.config.command_line import MachineOptions
 from etcd_twisted.config.config import OPTIONS
 from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
@@ -27,7 +27,7 @@ from etcd_twisted.errors import ConfigError
 
 def configured(*arguments: str, **environment: str) -> Config:
     """Returns the configuration that a command line results in."""
-    options = Options(environment)
+    options = MachineOptions(environment)
     options.parseOptions(arguments)
     return options.config()
 
@@ -45,7 +45,7 @@ class ParseTests(SynchronousTestCase):
     def test_every_flag_reaches_the_table(self) -> None:
         """Each flag is accepted, and is passed on under its own name with its own value (spec, "Flags")."""
         for option in OPTIONS:
-            options = Options({})
+            options = MachineOptions({})
             if option.form is Form.SWITCH:
                 self.assertRaises(SystemExit, options.parseOptions, [f"{option.flag}=true"])
                 options.parseOptions([option.flag])
@@ -68,12 +68,12 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(configured(*flags).frontends, tuple(frontends))
 
     def test_config_before_parsing(self) -> None:
-        self.assertEqual(Options({}).config(), Config())
-        self.assertRaises(ConfigError, Options({"ETCD_NAME": "-"}).config)
+        self.assertEqual(MachineOptions({}).config(), Config())
+        self.assertRaises(ConfigError, MachineOptions({"ETCD_NAME": "-"}).config)
 
     def test_environment_of_the_process(self) -> None:
         with mock.patch.dict(os.environ, ETCD_NAME="machine0"):
-            self.assertEqual(Options().config().name, "machine0")
+            self.assertEqual(MachineOptions().config().name, "machine0")
 
 
 class RefusalTests(SynchronousTestCase):
@@ -86,7 +86,7 @@ class RefusalTests(SynchronousTestCase):
             (["--config", "missing.toml"], "--config missing.toml: can't be read: No such file"),
             (["--snapshot-count", "abc", "--snapshot-count", "5"], "--snapshot-count 'abc': should be a whole number"),
         ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
+            error = self.assertRaises(SystemExit, MachineOptions({}).parseOptions, arguments)
             self.assertIn(f"twistd etcd: {line}", str(error.code))
             self.assertTrue(str(error.code).isprintable(), error.code)
 
@@ -106,7 +106,7 @@ class RefusalTests(SynchronousTestCase):
             (["machine0"], f"'machine0' is not an option{dashes}"),
             (["--name", "a", "b\nc"], f"'b\\nc' is not an option{dashes}"),
         ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
+            error = self.assertRaises(SystemExit, MachineOptions({}).parseOptions, arguments)
             self.assertEqual(error.code, f"twistd etcd: {line}")
             self.assertTrue(str(error.code).isprintable(), error.code)
 
@@ -129,13 +129,13 @@ class RefusalTests(SynchronousTestCase):
             ("-peer-addr", "--peer-addr"),
             ("-verbosity", "--verbosity"),
         ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, ["--addr", "-x:1", argument, "x"])
+            error = self.assertRaises(SystemExit, MachineOptions({}).parseOptions, ["--addr", "-x:1", argument, "x"])
             self.assertTrue(str(error.code).endswith(f" not recognized; did you mean {meant}?"), error.code)
 
     def test_options_of_twistd(self) -> None:
         """The options of C{twistd} itself have to stand before the name of the service."""
         for argument in ("-n", "--nodaemon", "--pidfile=x", "--logfile", "-l"):
-            options = Options({})
+            options = MachineOptions({})
             options.parent = ServerOptions()
             error = self.assertRaises(SystemExit, options.parseOptions, ["--name", "a", argument])
             flag = argument.partition("=")[0]
@@ -152,7 +152,7 @@ class HelpTests(SynchronousTestCase):
     def printed(self, argument: str) -> str:
         output = io.StringIO()
         self.patch(sys, "stdout", output)
-        error = self.assertRaises(SystemExit, Options({}).parseOptions, [argument])
+        error = self.assertRaises(SystemExit, MachineOptions({}).parseOptions, [argument])
         self.assertEqual(error.code, 0)
         return output.getvalue()
 
@@ -165,7 +165,7 @@ class HelpTests(SynchronousTestCase):
 
     def test_help_has_the_width_of_the_terminal(self) -> None:
         for width in (60, 80, 132):
-            for line in Options({}).getUsage(width).splitlines():
+            for line in MachineOptions({}).getUsage(width).splitlines():
                 self.assertTrue(len(line) <= width, line)
 
     def test_version_is_printed(self) -> None:
@@ -177,7 +177,7 @@ class PluginTests(SynchronousTestCase):
 
     def test_plugin_is_found(self) -> None:
         (maker,) = (maker for maker in getPlugins(IServiceMaker) if maker.tapname == "etcd")
-        self.assertTrue(issubclass(maker.options, Options))
+        self.assertTrue(issubclass(maker.options, MachineOptions))
 
 
 class ProcessTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ needs it. It must never report a refusal of a change that is already in the log.
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
@@ -185,7 +185,7 @@ class Proposer:
             return self._propose_within_quota(command, data, always)
         return self._throttle.wait(len(data)).addCallback(lambda _: self._propose_within_quota(command, data, always))
 
-    def reconfigure(self, configuration: Configuration) -> "Deferred[Any]":
+    def reconfigure(self, configuration: Configuration) -> "Deferred[None]":
         """
         Propose a change of the group.
 
@@ -194,7 +194,7 @@ class Proposer:
         @raise ConfigurationError: the group can't be changed now.
         """
         index = self._node.propose_configuration(configuration)
-        made: Deferred[Any] = Deferred()
+        made: Deferred[None] = Deferred()
         self._proposals.add(index, Proposal(None, self._raft.term, 0, outcome_callback(made)))
         return made
 

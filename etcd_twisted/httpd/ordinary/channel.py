@@ -49,13 +49,11 @@ class ChannelSite(RequestSite, Protocol):
     What a L{Channel} asks of its site.
 
     @ivar reactor: tells the time.
-    @ivar server_fields: the header lines of every answer.
     @ivar usage: counts requests.
     @ivar turns: limits how much is done in a turn of the reactor.
     """
 
     reactor: IReactorTime
-    server_fields: bytes
     usage: Usage
     turns: Turns
 

@@ -21,7 +21,7 @@ from twisted.web import server
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.httpd import targets
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
-from etcd_twisted.httpd.exchange import Exchange, ExchangeConnection
+from etcd_twisted.httpd.exchange import Exchange, ExchangeConnection, ResponseSite
 from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.responses import Response, json_message
@@ -35,7 +35,7 @@ NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 """The header field of every response that keeps browsers from guessing another content type."""
 
 
-class RequestSite(Protocol):
+class RequestSite(ResponseSite, Protocol):
     """
     What a request asks of its site.
 
