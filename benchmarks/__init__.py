@@ -1,5 +1,5 @@
 """
 Measures the server against etcd itself, on one machine and in one run (see C{docs/benchmarks.md}).
 
-Drives servers from outside, as any client would; nothing of the package depends on it.
+The benchmarks drive servers from outside, as any client would; nothing in the package depends on them.
 """

@@ -45,7 +45,7 @@ def _keys_parts(options: argparse.Namespace) -> list[Part]:
 
 
 def _compared(*sources: Callable[[argparse.Namespace], list[Part]]) -> Work:
-    """The one table, or the part of it that these sources are."""
+    """Returns the one table, or the part of it that these sources make."""
 
     def work(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
         parts = [part for source in sources for part in source(options)]
@@ -83,7 +83,7 @@ def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -
 
 
 COMPARISON = "comparison"
-"""What is done when nothing else is asked for."""
+"""The work that is done if no other is asked for."""
 
 WORK: dict[str, Work] = {
     COMPARISON: _compared(_machine_parts, _cluster_parts, _watchers_parts, _keys_parts),
@@ -101,7 +101,7 @@ WORK: dict[str, Work] = {
 
 
 def positive(text: str) -> int:
-    """A whole number above zero, for L{argparse}."""
+    """Parses a whole number above zero, for L{argparse}."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
@@ -109,7 +109,7 @@ def positive(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options; all of them are known to every kind of work."""
+    """Returns the parser of the options, all of which are known to every kind of work."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure etcd_twisted against etcd.")
     found.add_argument("work", nargs="?", choices=WORK, default=COMPARISON, help="what to measure (%(default)s)")
     found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
@@ -134,10 +134,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print; the exit status."""
+    """Measures and prints, and returns the exit status."""
     options = parser().parse_args(arguments)
     names = [options.only] if options.only else servers.present()
-    # So that a benchmark that is told to end takes its servers with it.
+    # This lets a benchmark that is told to end take its servers with it.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         options.directory.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """
-What a large key space makes of answers: a recursive listing of it, and the stall of a snapshot.
+Measures how a large key space affects answers: a recursive listing of it, and the stall of a snapshot.
 
-Each server is measured alone, the other one not running.
+Each server is measured alone, while the other one does not run.
 """
 
 import statistics
@@ -34,7 +34,7 @@ class Result:
 
     @ivar listing: seconds until the whole body of a recursive listing was read, the median of a few.
     @ivar listing_bytes: the size of that body.
-    @ivar listed_memory: resident, in bytes, after the listings.
+    @ivar listed_memory: resident memory, in bytes, after the listings.
     @ivar snapshots: how many were taken while C{snapshotting} was measured.
     """
 
@@ -49,9 +49,9 @@ class Result:
 
 def listing(server: Server, keys: int) -> tuple[float, int]:
     """
-    The median time of a few recursive listings, in seconds, and a listing's size in bytes.
+    Returns the median time of a few recursive listings, in seconds, and a listing's size in bytes.
 
-    @raise BenchmarkError: when a listing does not hold all keys.
+    @raise BenchmarkError: a listing does not hold all keys.
     """
     times = []
     with crowd.Connection(server.port) as connection:
@@ -65,7 +65,7 @@ def listing(server: Server, keys: int) -> tuple[float, int]:
 
 def measure(server: Server, keys: int, snapshot_count: int) -> Result:
     """
-    Fill one server and take all its figures.
+    Fills one server and takes all its figures.
 
     @param snapshot_count: how many writes lead from one snapshot to the next while stalls are measured.
     """
@@ -88,12 +88,12 @@ def measure(server: Server, keys: int, snapshot_count: int) -> Result:
 
 
 def say(server: Server, what: str) -> None:
-    """Tell who waits what goes on."""
+    """Prints what goes on, for whoever waits."""
     print(f"{time.strftime('%H:%M:%S')} {server.name}: {what}", file=sys.stderr)
 
 
 def table(results: Sequence[Result], heads: Sequence[str], keys: int) -> str:
-    """One line for each figure."""
+    """Returns a table with one line for each figure."""
 
     def line(work: str, decimals: int, *figures: float) -> tables.Line:
         return tables.Line(work, figures, decimals)
@@ -113,7 +113,7 @@ def table(results: Sequence[Result], heads: Sequence[str], keys: int) -> str:
 
 def run(names: Sequence[str], directory: Path, keys: int, snapshot_count: int) -> str:
     """
-    Measure one server after the other.
+    Measures one server after the other.
 
     @param names: of L{KINDS}.
     @return: the table.

@@ -1,8 +1,8 @@
 """
-Requests per second of clusters: PUT at several numbers of connections and quorum GET, all to the leader.
+Measures the requests per second of clusters: PUT at several numbers of connections and quorum GET, all to the leader.
 
-Each figure is a new cluster's. Never returns a figure of a run in which somebody else took the lead: the rest of the
-load would have been redirects, which cost nothing.
+Each figure is from a new cluster. No figure is returned of a run in which another machine took the lead: the rest of
+the load would have been redirects, which cost nothing.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ TARGETS = {
 
 def cells(connections: Sequence[int]) -> list[Cell]:
     """
-    The kinds of load.
+    Returns the kinds of load.
 
     @param connections: of the writes.
     """
@@ -36,11 +36,11 @@ def cells(connections: Sequence[int]) -> list[Cell]:
 
 def parts(connections: Sequence[int], seconds: int) -> list[Part]:
     """
-    What is measured.
+    Returns what is measured.
 
     @param connections: see L{cells}.
     @param seconds: how long a leader is loaded.
-    @raise BenchmarkError: when there is nothing to load it with.
+    @raise BenchmarkError: there is no program to load it with.
     """
     load.executable()
     return [
@@ -57,9 +57,9 @@ def _measure(cell: Cell, seconds: int, name: str, directory: Path) -> list[float
 
 def drive(cluster: Cluster, cell: Cell, seconds: int) -> load.Throughput:
     """
-    Load a cluster's leader.
+    Loads a cluster's leader.
 
-    @raise BenchmarkError: when a request failed, or the leader or the term changed.
+    @raise BenchmarkError: a request failed, or the leader or the term changed.
     """
     before = cluster.agree()
     result = load.warmed(before.leader.url, cell.verb, cell.connections, seconds)

@@ -1,8 +1,8 @@
 """
-Several machines of one kind on this host that form a cluster, and what they say of it themselves.
+Several machines of one kind on this host that form a cluster, and the state that they report.
 
-A cluster is used only when all of its machines agree about it. Never leaves a process behind: whoever starts a
-cluster does it with C{with}, which ends all machines whatever happens.
+A cluster is used only when all of its machines agree about it. No process is left behind: a cluster is started with
+C{with}, which ends all machines whatever happens.
 """
 
 import http.client
@@ -22,7 +22,7 @@ from benchmarks.servers import KINDS, START_SECONDS, Answer, Server
 MACHINES = 3
 
 SEPARATE_SECONDS = 0.05
-"""How long to wait before machines that don't agree yet are asked again."""
+"""The pause before machines that don't agree yet are asked again."""
 
 _LEADING = ("leader", "StateLeader")
 
@@ -30,10 +30,10 @@ _LEADING = ("leader", "StateLeader")
 @attrs.frozen
 class View:
     """
-    What one machine says of its cluster.
+    What one machine reports of its cluster.
 
     @ivar leads: whether it leads.
-    @ivar leader: what it calls the leader; empty when it knows none.
+    @ivar leader: the leader's name; empty when it knows none.
     @ivar term: the Raft term.
     @ivar index: the key space's index.
     @ivar machines: how many there are.
@@ -48,7 +48,7 @@ class View:
 
 @attrs.frozen
 class Leadership:
-    """Who leads, and in which term."""
+    """Which machine leads, and in which term."""
 
     leader: Server
     term: int
@@ -56,12 +56,12 @@ class Leadership:
 
 def read_view(statistics: Answer, listing: Answer, machines: Answer) -> View:
     """
-    What three answers of one machine say.
+    Reads the view in three answers of one machine.
 
     @param statistics: of C{/v2/stats/self}.
     @param listing: of a C{GET} of a key.
     @param machines: of C{/v2/machines}.
-    @raise BenchmarkError: when one is no success.
+    @raise BenchmarkError: one of them is no success.
     """
     for answer in (statistics, listing, machines):
         if answer.status != http.client.OK:
@@ -78,9 +78,9 @@ def read_view(statistics: Answer, listing: Answer, machines: Answer) -> View:
 
 def term_of(listing: Answer) -> int:
     """
-    The Raft term in the headers of an answer about a key.
+    Returns the Raft term in the headers of an answer about a key.
 
-    @raise BenchmarkError: when there is none.
+    @raise BenchmarkError: there is none.
     """
     term = listing.headers.get("x-raft-term")
     if term is None:
@@ -90,9 +90,9 @@ def term_of(listing: Answer) -> int:
 
 def leading(views: Sequence[View]) -> int:
     """
-    Which of the machines leads: all are of one cluster, know the same leader and term, and have the same copy.
+    Returns which of the machines leads: all are of one cluster, know the same leader and term, and have the same copy.
 
-    @raise BenchmarkError: when they don't agree.
+    @raise BenchmarkError: they don't agree.
     """
     found = [position for position, view in enumerate(views) if view.leads]
     same = {(view.leader, view.term, view.index, view.machines) for view in views}
@@ -105,7 +105,7 @@ class Cluster:
     """
     Machines of one kind, each on ports and with a data directory of its own.
 
-    @ivar name: what tables call it.
+    @ivar name: its name in tables.
     @ivar members: the machines, the first one first.
     """
 
@@ -118,9 +118,9 @@ class Cluster:
 
     def start(self) -> Leadership:
         """
-        Start all machines for the first time, and wait until they agree.
+        Starts all machines for the first time, and waits until they agree.
 
-        @raise BenchmarkError: when one does not serve, or they don't agree.
+        @raise BenchmarkError: one does not serve, or they don't agree.
         """
         first, *others = self.members
         first.launch()
@@ -134,9 +134,10 @@ class Cluster:
 
     def agree(self) -> Leadership:
         """
-        Wait until all machines know the same leader and have the same copy, which they have soon when nobody writes.
+        Waits until all machines know the same leader and have the same copy, which does not take long when nobody
+        writes.
 
-        @raise BenchmarkError: when that takes too long; with what they said last.
+        @raise BenchmarkError: it takes too long; with the last state of each.
         """
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -153,15 +154,15 @@ class Cluster:
 
     def terms(self) -> list[int]:
         """
-        The Raft term that each machine knows.
+        Returns the Raft term that each machine knows.
 
-        @raise BenchmarkError: when one does not answer.
+        @raise BenchmarkError: one does not answer.
         """
         return [term_of(_asked(member, "/v2/keys/")) for member in self.members]
 
     def kill(self) -> None:
         """
-        End all machines that run, as a crash would. Nobody needs them any more, and a leader that is asked to end
+        Kills all machines that run, as a crash would. Nobody needs them any more, and a leader that is asked to end
         would look long for another one among machines that end too.
         """
         with ExitStack() as each:

@@ -1,7 +1,7 @@
 """
-The one table: what each server does of each piece of work, their ratio, and whether it reaches its target.
+The one table: the figures of each server for each piece of work, their ratio, and whether it reaches its target.
 
-Must never have two servers running at once, and never print the figure of a measurement that failed.
+Two servers never run at once, and the figure of a measurement that failed is never printed.
 """
 
 import statistics
@@ -25,7 +25,7 @@ class AtLeast:
     A target where more is better.
 
     @ivar ratio: what ours has to be, in units of etcd's.
-    @ivar stretch: what it would be better to be.
+    @ivar stretch: what ours should better be.
     """
 
     ratio: float
@@ -45,7 +45,7 @@ class AtMost:
     A target where less is better.
 
     @ivar ratio: what ours has to be, in units of etcd's.
-    @ivar stretch: what it would be better to be.
+    @ivar stretch: what ours should better be.
     """
 
     ratio: float
@@ -65,7 +65,7 @@ class Line:
     One figure of each server.
 
     @ivar work: what was done.
-    @ivar unit: of the figures, as it is written behind them.
+    @ivar unit: the unit of the figures, as it is written after them.
     @ivar decimals: how many are worth showing.
     @ivar target: for the ratio; C{None} when there is none.
     """
@@ -76,7 +76,7 @@ class Line:
     target: AtLeast | AtMost | None = None
 
     def cell(self, figure: float | None) -> str:
-        """A figure as text; a dash where there is none."""
+        """Returns a figure as text, or a dash if there is none."""
         return NONE if figure is None else f"{figure:,.{self.decimals}f}{self.unit}"
 
 
@@ -86,7 +86,7 @@ class Part:
     What is measured of one server, or cluster, that is started for it and for nothing else.
 
     @ivar lines: what there will be a figure of.
-    @ivar measure: takes the server's name (of L{KINDS}) and an empty directory; the figures, one for each line.
+    @ivar measure: takes the server's name (of L{KINDS}) and an empty directory, and returns one figure for each line.
     """
 
     lines: tuple[Line, ...]
@@ -99,22 +99,22 @@ class Measured:
     Everything that was measured.
 
     @ivar figures: for each line and server's name, those of all rounds.
-    @ivar failures: what was measured once more, or left out, and why.
+    @ivar failures: what was measured again, or left out, and why.
     """
 
     figures: dict[tuple[Line, str], list[float]]
     failures: list[str]
 
     def median(self, line: Line, name: str) -> float | None:
-        """The one of all rounds; C{None} when each of them failed."""
+        """Returns the median of all rounds, or C{None} if each of them failed."""
         figures = self.figures.get((line, name))
         return statistics.median(figures) if figures else None
 
 
 def measure(parts: Sequence[Part], names: Sequence[str], count: int, directory: Path) -> Measured:
     """
-    Measure in turns. What fails is measured once more, and left out of this round if it fails again, and both are
-    told: an election in twenty minutes need not cost all else.
+    Measures in turns. What fails is measured again, and left out of this round if it fails again, and both are
+    reported: an election in twenty minutes need not cost everything else.
 
     @param names: of L{KINDS}.
     @param count: of rounds.
@@ -147,7 +147,8 @@ def _alone(part: Part, name: str, directory: Path) -> Sequence[float]:
 
 def table(lines: Sequence[Line], names: Sequence[str], measured: Measured) -> str:
     """
-    One row for each line: the servers' medians and, of two, their ratio, its target and whether that is reached.
+    Returns a table with one row for each line: the servers' medians and, for two servers, their ratio, its target and
+    whether that is reached.
 
     @param names: of L{KINDS}.
     """
@@ -168,7 +169,7 @@ def _judged(line: Line, ours: float | None, theirs: float | None) -> list[str]:
 
 def run(names: Sequence[str], directory: Path, parts: Sequence[Part], count: int) -> str:
     """
-    Measure all parts, with a new server for each figure.
+    Measures all parts, with a new server for each figure.
 
     @param names: of L{KINDS}.
     @param count: of rounds, whose medians are shown.

@@ -1,8 +1,8 @@
 """
-Many HTTP/1.1 connections to one server from one process, on epoll: what writes the keys and what waits for changes.
+Many HTTP/1.1 connections to one server from one process, on epoll, which write the keys and wait for changes.
 
-Kept thin, because what it costs is part of what it measures. Bounded: whatever waits has a deadline, and an answer
-that is no success ends the measurement.
+The code is thin, because what it costs is part of what it measures. It is also bounded: every wait has a deadline, and
+an answer that is no success ends the measurement.
 """
 
 import itertools
@@ -22,13 +22,13 @@ _SUCCESS = (200, 201)
 
 
 def get(path: str) -> bytes:
-    """A C{GET} request."""
+    """Returns a C{GET} request."""
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
 
 
 def put(path: str, value: str) -> bytes:
     """
-    A C{PUT} request with a form.
+    Returns a C{PUT} request with a form.
 
     @param value: needs no escaping in a form.
     """
@@ -44,7 +44,7 @@ class Connection:
     One kept connection.
 
     @ivar accepted: how many answers' headers have come.
-    @ivar answered: how many answers have come whole.
+    @ivar answered: how many whole answers have come.
     """
 
     __slots__ = ("_parser", "_pieces", "_trouble", "accepted", "answered", "socket")
@@ -63,14 +63,14 @@ class Connection:
         return b"".join(self._pieces)
 
     def send(self, requests: bytes) -> None:
-        """Send one or more whole requests."""
+        """Sends one or more whole requests."""
         self.socket.sendall(requests)
 
     def receive(self) -> None:
         """
-        Read what has come, waiting for something.
+        Reads what has come, after waiting for something.
 
-        @raise BenchmarkError: when the connection ends or an answer is no success.
+        @raise BenchmarkError: the connection ends or an answer is no success.
         """
         data = self.socket.recv(_READ_BYTES)
         if not data:
@@ -80,7 +80,7 @@ class Connection:
             raise BenchmarkError(self._trouble)
 
     def ask(self, request: bytes) -> float:
-        """Send one request and wait for its whole answer; the seconds that took."""
+        """Sends one request, waits for its whole answer, and returns the seconds that took."""
         awaited = self.answered + 1
         began = time.perf_counter()
         self.send(request)
@@ -89,7 +89,6 @@ class Connection:
         return time.perf_counter() - began
 
     def close(self) -> None:
-        """Close it."""
         self.socket.close()
 
     def __enter__(self) -> Self:
@@ -132,7 +131,7 @@ class Crowd:
         return len(self._connections)
 
     def connect(self) -> Connection:
-        """One connection more."""
+        """Adds a connection."""
         connection = Connection(self._port)
         self._connections[connection.socket.fileno()] = connection
         self._epoll.register(connection.socket, select.EPOLLIN)
@@ -140,9 +139,9 @@ class Crowd:
 
     def read_until(self, finished: Callable[[], bool], seconds: float) -> Iterator[Connection]:
         """
-        Read, and yield each connection that something came for, until it is enough.
+        Reads, and yields each connection that something came for, until C{finished}.
 
-        @raise BenchmarkError: when that takes more than C{seconds}, or an answer is no success.
+        @raise BenchmarkError: it takes more than C{seconds}, or an answer is no success.
         """
         deadline = time.monotonic() + seconds
         while not finished():
@@ -169,10 +168,10 @@ def write_all(
     port: int, requests: Iterable[bytes], connections: int = 32, window: int = 16, seconds: float = 300
 ) -> int:
     """
-    Send requests over several connections, with up to C{window} unanswered on each, and read every answer.
+    Sends requests over several connections, with up to C{window} unanswered on each, and reads every answer.
 
     @return: how many there were.
-    @raise BenchmarkError: when one is refused, or when it takes more than C{seconds}.
+    @raise BenchmarkError: one is refused, or it takes more than C{seconds}.
     """
     waiting = iter(requests)
     unanswered = written = 0

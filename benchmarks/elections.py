@@ -1,7 +1,8 @@
 """
-How many elections a cluster holds though nobody ends: while it is idle, and while its leader has all it can do.
+Counts the elections of a cluster in which no machine ends: while it is idle, and while its leader has all the load
+that it can handle.
 
-Looks at C{X-Raft-Term} of all machines, with the default timeouts. Each cluster is measured alone.
+The count is from C{X-Raft-Term} of all machines, with the default timeouts. Each cluster is measured alone.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ from benchmarks.servers import KINDS
 CONNECTIONS = 256
 
 LOOK_SECONDS = 0.25
-"""How long to wait until the machines are asked for the term again."""
+"""The pause before the machines are asked for the term again."""
 
 FINISH_SECONDS = 30.0
 """How long the load may take to end when its time is over."""
@@ -31,10 +32,10 @@ class Result:
     """
     One cluster's figures.
 
-    @ivar idle: how many terms were begun while it was idle.
-    @ivar loaded: how many were while it was loaded.
-    @ivar rate: the writes per second that it was loaded with; C{None} when the leader was not the same all the time,
-        so that some of them were redirects.
+    @ivar idle: how many terms began while it was idle.
+    @ivar loaded: how many terms began while it was loaded.
+    @ivar rate: the writes per second of the load; C{None} when the leader changed, so that some of them were
+        redirects.
     """
 
     idle: int
@@ -44,7 +45,7 @@ class Result:
 
 def terms_begun(observed: Sequence[Sequence[int]]) -> int:
     """
-    How many terms were begun since the first look.
+    Returns how many terms began since the first look.
 
     @param observed: the terms that all machines knew, for each look.
     """
@@ -53,9 +54,9 @@ def terms_begun(observed: Sequence[Sequence[int]]) -> int:
 
 def watch(cluster: Cluster, finished: Callable[[], bool]) -> int:
     """
-    Look at the terms until it is enough; how many were begun.
+    Watches the terms until it is enough, and returns how many began.
 
-    @raise BenchmarkError: when a machine does not answer.
+    @raise BenchmarkError: a machine does not answer.
     """
     observed = [cluster.terms()]
     while not finished():
@@ -66,9 +67,9 @@ def watch(cluster: Cluster, finished: Callable[[], bool]) -> int:
 
 def measure(cluster: Cluster, idle_seconds: int, load_seconds: int) -> Result:
     """
-    Watch a cluster that runs: first idle, then loaded.
+    Watches a cluster that runs, first idle, then loaded.
 
-    @raise BenchmarkError: when a machine does not answer, or a write is refused though nobody else was elected.
+    @raise BenchmarkError: a machine does not answer, or a write is refused although no other machine was elected.
     """
     throughput.fill(cluster.agree().leader, load.KEYS)
     print(f"{cluster.name}: idle for {idle_seconds} s", file=sys.stderr)
@@ -87,10 +88,10 @@ def measure(cluster: Cluster, idle_seconds: int, load_seconds: int) -> Result:
 
 def measured_rate(loader: "subprocess.Popen[str]", begun: int) -> float | None:
     """
-    What the loader measured, or C{None} when elections made that meaningless.
+    Returns the rate of the load, or C{None} if elections made it meaningless.
 
-    @param begun: how many terms were, while it ran.
-    @raise BenchmarkError: when requests failed though none was.
+    @param begun: how many terms began while it ran.
+    @raise BenchmarkError: requests failed although no term began.
     """
     try:
         rate = load.finish(loader, FINISH_SECONDS).rate
@@ -103,7 +104,7 @@ def measured_rate(loader: "subprocess.Popen[str]", begun: int) -> float | None:
 
 
 def table(results: Sequence[Result], heads: Sequence[str], idle_seconds: int, load_seconds: int) -> str:
-    """One line for each figure."""
+    """Returns a table with one line for each figure."""
     loaded = f"PUT, {CONNECTIONS} connections, {load_seconds} s"
     lines = [
         tables.Line(f"elections, idle, {idle_seconds} s", tuple(each.idle for each in results)),
@@ -115,7 +116,7 @@ def table(results: Sequence[Result], heads: Sequence[str], idle_seconds: int, lo
 
 def run(names: Sequence[str], directory: Path, idle_seconds: int, load_seconds: int) -> str:
     """
-    Measure one cluster after the other.
+    Measures one cluster after the other.
 
     @param names: of L{KINDS}.
     @return: the table.

@@ -2,4 +2,4 @@
 
 
 class BenchmarkError(Exception):
-    """A measurement that can't be made or trusted; its text is for people: what failed, and the remedy."""
+    """A measurement that can't be made or trusted; its text says what failed, and gives the remedy."""

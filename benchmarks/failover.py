@@ -1,8 +1,9 @@
 """
-For how long a cluster takes no writes when its leader ends: by C{kill -9}, and by SIGTERM.
+Measures for how long a cluster accepts no writes when its leader ends, by C{kill -9} and by SIGTERM.
 
-One client writes all the time (L{benchmarks.writer}), and the leader is ended under it, again and again. Each cluster
-is measured alone. Never ends a leader before the one that was ended last is back and has the same copy as the others.
+One client writes all the time (L{benchmarks.writer}), and the leader is ended meanwhile, again and again. Each cluster
+is measured alone. A leader is never ended before the one that was ended last is back and has the same copy as the
+others.
 """
 
 import random
@@ -24,20 +25,20 @@ ENDS: dict[str, signal.Signals | None] = {
     "SIGTERM of the leader": signal.SIGTERM,
     "nobody ended": None,
 }
-"""What happens to the leader; nothing, to compare with."""
+"""What happens to the leader; in one case nothing, for comparison."""
 
 SETTLE_SECONDS = 1.0
-"""How long is watched after the writes go on, or altogether when nobody is ended."""
+"""For how long the writes are watched after they go on, or altogether when no machine is ended."""
 
 RECOVERY_SECONDS = 30.0
-"""How long a cluster may take no writes, before the measurement is given up."""
+"""For how long a cluster may accept no writes before the measurement is given up."""
 
 
 def longest_silence(acknowledged: Sequence[float], began: float, ended: float) -> float:
     """
-    The longest time without an acknowledged write in a window, in seconds.
+    Returns the longest time without an acknowledged write in a window, in seconds.
 
-    @param acknowledged: when writes were, in order; those outside of the window don't count.
+    @param acknowledged: when writes were, in order; those outside the window don't count.
     """
     inside = [moment for moment in acknowledged if began < moment < ended]
     return max(later - earlier for earlier, later in pairwise([began, *inside, ended]))
@@ -45,11 +46,11 @@ def longest_silence(acknowledged: Sequence[float], began: float, ended: float) -
 
 def refused(cluster: Cluster, end: signal.Signals | None) -> float:
     """
-    End the leader while a client writes, and bring it back.
+    Ends the leader while a client writes, and brings it back.
 
-    @param end: the signal that it is sent; C{None} lets it be.
+    @param end: the signal that it is sent; C{None} sends none.
     @return: for how many seconds no write was acknowledged.
-    @raise BenchmarkError: when the writes don't go on, or the cluster is not whole again afterwards.
+    @raise BenchmarkError: the writes don't go on, or the cluster is not whole again afterwards.
     """
     leader = cluster.agree().leader
     with Writer([member.port for member in cluster.members], leader.port) as writer:
@@ -72,7 +73,7 @@ def refused(cluster: Cluster, end: signal.Signals | None) -> float:
 
 def measure(cluster: Cluster, failures: int) -> dict[str, list[float]]:
     """
-    End the leader of a cluster that runs in each way.
+    Ends the leader of a cluster that runs in each way.
 
     @param failures: how often.
     @return: the seconds of each time.
@@ -87,7 +88,7 @@ def measure(cluster: Cluster, failures: int) -> dict[str, list[float]]:
 
 
 def table(measured: Sequence[dict[str, list[float]]], heads: Sequence[str], failures: int) -> str:
-    """Two lines for each way of ending."""
+    """Returns a table with two lines for each way of ending."""
     lines = []
     for what in ENDS:
         times = [each[what] for each in measured]
@@ -101,7 +102,7 @@ def table(measured: Sequence[dict[str, list[float]]], heads: Sequence[str], fail
 
 def run(names: Sequence[str], directory: Path, failures: int) -> str:
     """
-    Measure one cluster after the other.
+    Measures one cluster after the other.
 
     @param names: of L{KINDS}.
     @return: the table.

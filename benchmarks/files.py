@@ -1,4 +1,6 @@
-"""Limits of open files: each connection needs one in the client and one in the server."""
+"""
+Limits of open files: each connection needs one in the client and one in the server.
+"""
 
 import resource
 
@@ -6,14 +8,14 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.servers import Server
 
 SPARE_FILES = 200
-"""Descriptors that a process needs beside one for each connection."""
+"""How many descriptors a process needs in addition to one for each connection."""
 
 
 def allow(connections: int) -> None:
     """
-    Raise this process's limit, and so that of the servers and of the load that it starts.
+    Raises the limit of this process, and so that of the servers and of the load that it starts.
 
-    @raise BenchmarkError: when the hard limit forbids it.
+    @raise BenchmarkError: the hard limit forbids it.
     """
     count = connections + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -27,9 +29,9 @@ def allow(connections: int) -> None:
 
 def check(server: Server, connections: int) -> None:
     """
-    See that a server that runs may open as many files.
+    Checks that a running server may open as many files.
 
-    @raise BenchmarkError: when it may not.
+    @raise BenchmarkError: it may not.
     """
     count = connections + SPARE_FILES
     soft, _hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)

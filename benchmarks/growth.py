@@ -1,5 +1,5 @@
 """
-How cost grows: requests per second as keys, directories, values and connections become many, or large.
+Measures how cost grows: the requests per second as keys, directories, values and connections become many, or large.
 
 One of these is varied at a time; a line whose figures fall faster than the work for one request grows shows something
 that should not depend on it.
@@ -21,17 +21,17 @@ from benchmarks.servers import KINDS, Server
 METHODS = ("PUT", "GET")
 
 FILL_SECONDS = 900.0
-"""The longest that a server may take to be filled."""
+"""The longest time that a server may take to be filled."""
 
 
 @attrs.frozen
 class Shape:
     """
-    What is there, and who asks.
+    The content of the key space, and the clients.
 
     @ivar keys: how many there are.
     @ivar children: how many keys a directory has.
-    @ivar value: how long each value is, in bytes.
+    @ivar value: the length of each value, in bytes.
     @ivar connections: how many there are.
     """
 
@@ -41,7 +41,7 @@ class Shape:
     connections: int = 64
 
     def environment(self, method: str) -> dict[str, str]:
-        """What C{growth.lua} is told."""
+        """Returns the environment of C{growth.lua}."""
         return {
             "GROWTH_METHOD": method,
             "GROWTH_KEYS": str(self.keys),
@@ -50,7 +50,7 @@ class Shape:
         }
 
     def requests(self) -> Iterator[bytes]:
-        """Those that write all keys."""
+        """Returns the requests that write all keys."""
         value = "x" * self.value
         for number in range(self.keys):
             directory, child = divmod(number, self.children)
@@ -59,9 +59,9 @@ class Shape:
 
 def series(most_keys: int) -> dict[str, list[Shape]]:
     """
-    What is varied, and how; the usual shape is in most of them.
+    Returns what is varied, and how; the usual shape is in most of the series.
 
-    @param most_keys: how many keys there are at the most.
+    @param most_keys: the largest number of keys.
     """
     many = min(most_keys, 100_000)
     return {
@@ -74,14 +74,14 @@ def series(most_keys: int) -> dict[str, list[Shape]]:
 
 def run(names: Sequence[str], directory: Path, rounds: int, seconds: int, most_keys: int) -> str:
     """
-    Measure, with a new server of each kind for each shape.
+    Measures with a new server of each kind for each shape.
 
     @param names: of L{KINDS}.
     @param rounds: how often each server is loaded in each way; the median is shown.
     @param seconds: how long each time.
     @param most_keys: see L{series}.
     @return: the table.
-    @raise BenchmarkError: when a server can't be started or filled.
+    @raise BenchmarkError: a server can't be started or filled.
     """
     load.executable()
     varied = series(most_keys)
@@ -98,10 +98,11 @@ def table(
     varied: Mapping[str, Sequence[Shape]], measured: Mapping[Shape, tuple[float | None, ...]], heads: Sequence[str]
 ) -> str:
     """
-    One row for each shape of each series; then, with two servers, a ratio for each of L{METHODS}.
+    Returns a table with one row for each shape of each series; with two servers, there is a ratio for each of
+    L{METHODS}.
 
     @param measured: the rates of the servers, one after the other, by each of L{METHODS}.
-    @param heads: what the servers are called.
+    @param heads: the names of the servers.
     """
     ratios = [f"{method} ratio" for method in METHODS] if len(heads) == 2 else []
     rows = [["", *(f"{head} {method} /s" for head in heads for method in METHODS), *ratios]]
@@ -115,7 +116,10 @@ def table(
 
 
 def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) -> list[float | None]:
-    """The rates of each of L{METHODS}; C{None} where there is none, and told why: half an hour is not lost for it."""
+    """
+    Returns the rates of each of L{METHODS}; C{None} where there is none, with the reason printed: half an hour is not
+    lost for it.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as empty, KINDS[name](Path(empty)) as server:
         server.start()
         files.check(server, shape.connections)
@@ -135,7 +139,7 @@ def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) 
 
 def _fill(server: Server, shape: Shape) -> None:
     print(f"{shape}: {server.name} is filled", file=sys.stderr)
-    # As many values on their way as elsewhere, but no more bytes than a server cares to hold.
+    # As many values are in flight as elsewhere, but no more bytes than a server is willing to hold.
     window = max(1, min(16, 65_536 // shape.value))
     written = crowd.write_all(server.port, shape.requests(), window=window, seconds=FILL_SECONDS)
     if written != shape.keys:

@@ -1,4 +1,6 @@
-"""What a large key space costs: memory, and a restart after a crash. Each figure is a new server's."""
+"""
+Measures what a large key space costs: memory, and a restart after a crash. Each figure is from a new server.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -9,18 +11,18 @@ from benchmarks.throughput import fill
 
 SETTLE_SECONDS = 5.0
 """
-How long a server is left alone after the last write: until a snapshot that the writes have brought about is there.
+How long a server is left alone after the last write, until a snapshot that the writes have caused is there.
 
 etcd takes its first after 100,000 entries, seconds after the last of 100,000 keys was written.
 """
 
 MEMORY_TARGETS = {100_000: AtMost(1.0, 0.7)}
 RESTART_TARGETS = {100_000: AtMost(1.0, 0.5)}
-"""By the number of keys."""
+"""The lines, by the number of keys."""
 
 
 def parts(keys: int) -> list[Part]:
-    """What is measured."""
+    """Returns what is measured."""
     lines = (
         Line(f"{keys:,} keys, resident memory", " MB", 0, MEMORY_TARGETS.get(keys)),
         Line(f"{keys:,} keys, restart after kill -9", " s", 2, RESTART_TARGETS.get(keys)),
@@ -29,7 +31,7 @@ def parts(keys: int) -> list[Part]:
 
 
 def _measure(keys: int, name: str, directory: Path) -> tuple[float, float]:
-    """Megabytes, and the seconds from the start of the process until it serves the last key."""
+    """Returns megabytes, and the seconds from the start of the process until it serves the last key."""
     with KINDS[name](directory) as server:
         server.start()
         fill(server, keys)

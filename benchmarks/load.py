@@ -1,7 +1,7 @@
 """
 Load from C{wrk}, run as a child process: one thread, a number of connections, one of the scripts beside this file.
 
-Never returns a figure of a run with refused requests or broken connections: wrk counts those and ends with success.
+No figure is returned of a run with refused requests or broken connections: wrk counts those and ends with success.
 """
 
 import os
@@ -24,10 +24,10 @@ KEYS = 1000
 """The scripts use C{/bench/k0} to C{/bench/k999}."""
 
 TIMEOUT_SECONDS = 10
-"""When a request counts as failed; with ten thousand on their way, each waits for seconds."""
+"""When a request counts as failed; with ten thousand in flight, each waits for seconds."""
 
 WARM_SECONDS = 1
-"""How long a new server is loaded before it counts."""
+"""How long a new server is loaded before the load counts."""
 
 _SCRIPTS = Path(__file__).resolve().parent
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
@@ -49,9 +49,9 @@ class Throughput:
 
 def parse(output: str) -> Throughput:
     """
-    Read what C{wrk --latency} prints.
+    Reads what C{wrk --latency} prints.
 
-    @raise BenchmarkError: when requests failed, when none were answered, or when a figure is missing.
+    @raise BenchmarkError: requests failed, none were answered, or a figure is missing.
     """
     for trouble in (r"Socket errors: (?!connect 0, read 0, write 0, timeout 0).*", r"Non-2xx or 3xx responses: .*"):
         found = re.search(trouble, output)
@@ -76,9 +76,9 @@ def _milliseconds(found: re.Match[str]) -> float:
 
 def executable() -> str:
     """
-    The path of wrk.
+    Returns the path of wrk.
 
-    @raise BenchmarkError: when it is not installed.
+    @raise BenchmarkError: it is not installed.
     """
     found = shutil.which("wrk")
     if found is None:
@@ -88,7 +88,7 @@ def executable() -> str:
 
 def command(url: str, verb: str, connections: int, seconds: int) -> list[str]:
     """
-    wrk's arguments.
+    Returns wrk's arguments.
 
     @param verb: C{PUT}, C{GET}, C{quorum GET} or C{growth}: the script's name.
     """
@@ -103,9 +103,9 @@ def begin(
     url: str, verb: str, connections: int, seconds: int, environment: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.Popen[str]:
     """
-    Let wrk drive a server; L{finish} has the result.
+    Lets wrk drive a server; L{finish} has the result.
 
-    @param environment: what the script is told.
+    @param environment: for the script.
     """
     return subprocess.Popen(
         command(url, verb, connections, seconds),
@@ -118,10 +118,10 @@ def begin(
 
 def finish(running: subprocess.Popen[str], seconds: float) -> Throughput:
     """
-    Wait for wrk's end and read its figures; whatever happens, it does not run any more afterwards.
+    Waits for wrk's end and reads its figures; whatever happens, it does not run any more afterwards.
 
     @param seconds: how long it may still take.
-    @raise BenchmarkError: when wrk fails, or any request did.
+    @raise BenchmarkError: wrk fails, or any request did.
     """
     try:
         output, errors = running.communicate(timeout=seconds)
@@ -140,19 +140,19 @@ def run(
     url: str, verb: str, connections: int, seconds: int, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Throughput:
     """
-    Drive a server and wait for the result.
+    Drives a server and waits for the result.
 
     @param environment: see L{begin}.
-    @raise BenchmarkError: when wrk fails, or any request did.
+    @raise BenchmarkError: wrk fails, or any request did.
     """
     return finish(begin(url, verb, connections, seconds, environment), seconds + 30)
 
 
 def warmed(url: str, verb: str, connections: int, seconds: int) -> Throughput:
     """
-    Drive a new server by the same load for L{WARM_SECONDS}, which don't count, and then for those that do.
+    Drives a new server by the same load for L{WARM_SECONDS}, which don't count, and then for those that do.
 
-    @raise BenchmarkError: when wrk fails, or any request did.
+    @raise BenchmarkError: wrk fails, or any request did.
     """
     run(url, verb, connections, WARM_SECONDS)
     result = run(url, verb, connections, seconds)

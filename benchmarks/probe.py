@@ -1,7 +1,9 @@
 """
-How long a server is deaf, seen from outside: one small request every few milliseconds on one kept connection.
+Measures from outside how long a server does not react: one small request every few milliseconds on one kept
+connection.
 
-An answer can't come while the server's reactor is held, so the slowest answer is at least as long as the longest hold.
+An answer can't come while the server's reactor is held up, so the slowest answer is at least as long as the longest
+stall.
 """
 
 import statistics
@@ -24,7 +26,7 @@ WRITERS = 4
 @attrs.frozen
 class Answers:
     """
-    The answer times of a while, in milliseconds.
+    The answer times of a period, in milliseconds.
 
     @ivar median: the usual one.
     @ivar slowest: the largest.
@@ -36,10 +38,10 @@ class Answers:
 
 def ask(port: int, finished: Callable[[], bool]) -> Answers:
     """
-    Ask for one key again and again.
+    Requests one key again and again.
 
-    @param finished: whether it is enough; asked after each answer.
-    @raise BenchmarkError: when an answer is no success.
+    @param finished: whether it is enough; called after each answer.
+    @raise BenchmarkError: an answer is no success.
     """
     times = []
     with crowd.Connection(port) as connection:
@@ -51,14 +53,14 @@ def ask(port: int, finished: Callable[[], bool]) -> Answers:
 
 
 def quiet(server: Server, seconds: int) -> Answers:
-    """The answer times while nobody else asks for anything."""
+    """Returns the answer times while nobody else makes requests."""
     until = time.monotonic() + seconds
     return ask(server.port, lambda: time.monotonic() >= until)
 
 
 def writing(server: Server, seconds: int) -> tuple[Answers, int]:
     """
-    The answer times while a few connections write as fast as they can.
+    Returns the answer times while a few connections write as fast as they can.
 
     @return: the answer times, and how many snapshots were completed meanwhile.
     """
@@ -66,7 +68,7 @@ def writing(server: Server, seconds: int) -> tuple[Answers, int]:
     writer = load.begin(server.url, "PUT", WRITERS, seconds)
 
     def finished() -> bool:
-        # Looked at each time, because a server soon deletes what a newer snapshot replaces.
+        # This is checked each time, because a server soon deletes what a newer snapshot replaces.
         nonlocal seen
         seen = seen | server.snapshots()
         return writer.poll() is not None
@@ -79,9 +81,9 @@ def writing(server: Server, seconds: int) -> tuple[Answers, int]:
 
 def snapshotting(server: Server, seconds: int) -> tuple[Answers, int]:
     """
-    The same, of a server whose writes should cross the snapshot threshold.
+    Does the same with a server whose writes should cross the snapshot threshold.
 
-    @raise BenchmarkError: when there was no snapshot.
+    @raise BenchmarkError: there was no snapshot.
     """
     answers, taken = writing(server, seconds)
     if taken == 0:

@@ -1,7 +1,7 @@
 """
 The order in which servers are measured: in turns, and in each round the other one first.
 
-Only the order; measures nothing itself.
+This module knows only the order, and measures nothing itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,8 +29,9 @@ class Turn(Generic[Work]):
 
 def order(works: Sequence[Work], names: Sequence[str], rounds: int) -> Iterator[Turn[Work]]:
     """
-    Each piece of work by each server in each round: the servers one right after the other, so that a slow minute of
-    the machine hurts them alike, and who is first changes with the round, so that being first is no advantage.
+    Returns each piece of work by each server in each round. The servers follow each other directly, so that a slow
+    minute of the machine hurts them alike, and the first one changes with the round, so that being first is no
+    advantage.
     """
     for number in range(1, rounds + 1):
         for work in works:

@@ -1,5 +1,6 @@
 """
-What it costs to be watched: requests per second of one etcd_twisted, scraped for its metrics every second or not.
+Measures the cost of monitoring: the requests per second of one etcd_twisted that is scraped for its metrics every
+second or not.
 
 The same server is loaded all the time, in turns with a scraper beside the load and without.
 """
@@ -19,17 +20,17 @@ from benchmarks.rounds import order
 from benchmarks.servers import EtcdTwisted, Server
 
 INTERVAL = 1.0
-"""Seconds from one scrape to the next: Prometheus itself does so every quarter of a minute or more."""
+"""Seconds from one scrape to the next: Prometheus itself scrapes every quarter of a minute or less often."""
 
 SCRAPES = 500
-"""How many are made to know what one takes; the system counts in hundredths of a second."""
+"""How many scrapes are made to measure one; the system counts in hundredths of a second."""
 
 SCRAPED, ALONE = "scraped", "not scraped"
 
 
 class Scraper:
     """
-    Asks a server for its metrics, from the beginning of a C{with} to its end.
+    Scrapes a server's metrics, from the beginning of a C{with} to its end.
 
     @ivar scrapes: how many were answered.
     """
@@ -66,9 +67,7 @@ class Scraper:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """
-        @raise BenchmarkError: it was not answered as it should be.
-        """
+        """@raise BenchmarkError: a scrape was not answered as it should be."""
         self._stopped.set()
         self._thread.join()
         if self._problem is not None and value is None:
@@ -77,10 +76,10 @@ class Scraper:
 
 def run(directory: Path, rounds: int, seconds: int, connections: Sequence[int]) -> str:
     """
-    Start the server, measure, stop it.
+    Starts the server, measures, and stops it.
 
     @param seconds: how long it is loaded for each cell and round, each time with and without a scraper.
-    @return: what one scrape takes of the processor, and the table; the ratio is what is left while it is scraped.
+    @return: the processor time of one scrape, and the table; the ratio is what remains while it is scraped.
     """
     load.executable()
     cells = [throughput.Cell(verb, count) for verb in throughput.VERBS for count in connections]
@@ -102,16 +101,20 @@ def run(directory: Path, rounds: int, seconds: int, connections: Sequence[int]) 
 
 
 def _row(work: str, scraped: Sequence[float], alone: Sequence[float]) -> list[str]:
-    """The medians of both, and of the ratios of each round: what else the machine does changes from round to round."""
+    """
+    Returns the medians of both, and of the ratios of each round, because the other load of the machine changes from
+    round to round.
+    """
     ratio = statistics.median(one / other for one, other in zip(scraped, alone, strict=True))
     return [work, f"{statistics.median(scraped):,.0f}", f"{statistics.median(alone):,.0f}", f"{ratio:.2f}"]
 
 
 def cost(server: Server) -> float:
     """
-    How long a server works for a scrape while nobody else asks for anything, in seconds, its connection with it.
+    Returns how long a server works for a scrape while nobody else makes requests, in seconds, including its
+    connection.
 
-    @raise BenchmarkError: it was not answered as it should be.
+    @raise BenchmarkError: a scrape was not answered as it should be.
     """
     before = server.processor_seconds()
     for _ in range(SCRAPES):

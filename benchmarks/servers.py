@@ -1,7 +1,7 @@
 """
 The servers under test, each a child process on free loopback ports with a data directory of its own.
 
-Never leaves a process behind: whoever starts a server does it with C{with}, which stops it whatever happens.
+No process is left behind: a server is started with C{with}, which stops it whatever happens.
 """
 
 import abc
@@ -40,7 +40,7 @@ ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.005
 
 _TUNING = ("ETCD_", "GO", "PYTHON")
-"""How variables begin that would make a server something else than what is installed, C{GOMAXPROCS} for one."""
+"""How the names of variables begin that would change an installed server, such as C{GOMAXPROCS}."""
 
 _LOG_TAIL = 8
 
@@ -48,7 +48,7 @@ _LOG_TAIL = 8
 @attrs.frozen
 class Answer:
     """
-    What a server answered to one request.
+    A server's answer to one request.
 
     @ivar headers: their names in lower case.
     """
@@ -62,10 +62,10 @@ class Server(abc.ABC):
     """
     One server, started as often as needed on the same ports and data directory.
 
-    @cvar name: what tables and the command line call it.
+    @cvar name: its name in tables and on the command line.
     @cvar founded: whether the first machine of a cluster has to serve before others can join it.
-    @ivar machine: what its cluster calls it.
-    @ivar cluster: the machines of its cluster, itself among them, the first one first; alone when nobody says else.
+    @ivar machine: its name in its cluster.
+    @ivar cluster: the machines of its cluster, itself among them, the first one first; it is alone by default.
     @ivar port: where it serves clients, on 127.0.0.1.
     @ivar peer_port: where it serves other machines.
     @ivar directory: holds its log file and its data.
@@ -85,20 +85,20 @@ class Server(abc.ABC):
 
     @abc.abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments, without those that a measurement adds."""
+        """Returns the program and its arguments, without those that a measurement adds."""
 
     @abc.abstractmethod
     def environment(self) -> dict[str, str]:
-        """What the program needs in its environment."""
+        """Returns what the program needs in its environment."""
 
     @abc.abstractmethod
     def snapshots(self) -> set[str]:
-        """The names of the whole snapshots in the data directory."""
+        """Returns the names of the whole snapshots in the data directory."""
 
     @classmethod
     @abc.abstractmethod
     def version(cls) -> str:
-        """Name and version, for the head of a column."""
+        """Returns name and version, for the head of a column."""
 
     @property
     def data(self) -> Path:
@@ -107,7 +107,7 @@ class Server(abc.ABC):
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -115,7 +115,7 @@ class Server(abc.ABC):
         """
         The process id.
 
-        @raise BenchmarkError: when it does not run.
+        @raise BenchmarkError: it does not run.
         """
         if self._process is None:
             raise BenchmarkError(f"{self.name} is not running")
@@ -123,12 +123,12 @@ class Server(abc.ABC):
 
     def start(self, options: Sequence[str] = (), ready: str = "/v2/keys/") -> float:
         """
-        Start it and wait until it serves.
+        Starts the server and waits until it serves.
 
-        @param options: arguments beside L{command}'s.
+        @param options: further arguments.
         @param ready: the path whose C{GET} must answer 200.
         @return: seconds from the start of the process to that answer.
-        @raise BenchmarkError: when it ends or takes too long; with the last lines of its log.
+        @raise BenchmarkError: it ends or takes too long; with the last lines of its log.
         """
         began = time.perf_counter()
         self.launch(options)
@@ -136,7 +136,7 @@ class Server(abc.ABC):
         return time.perf_counter() - began
 
     def launch(self, options: Sequence[str] = ()) -> None:
-        """Start it, and don't wait."""
+        """Starts the server, and does not wait."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_TUNING)}
         self._log = (self.directory / "log").open("ab")
         self._process = subprocess.Popen(
@@ -150,10 +150,10 @@ class Server(abc.ABC):
 
     def wait_until_serving(self, ready: str = "/v2/keys/") -> None:
         """
-        Wait until the process that was launched serves; it does not run any more when it fails to.
+        Waits until the process that was launched serves; it does not run any more if it fails to.
 
         @param ready: the path whose C{GET} must answer 200.
-        @raise BenchmarkError: when it ends or takes too long; with the last lines of its log.
+        @raise BenchmarkError: it ends or takes too long; with the last lines of its log.
         """
         try:
             self._wait_until_serving(ready, time.perf_counter() + START_SECONDS)
@@ -163,10 +163,10 @@ class Server(abc.ABC):
 
     def get(self, path: str) -> Answer:
         """
-        Ask on a connection of its own.
+        Makes a request on a connection of its own.
 
-        @raise OSError: when it can't be reached.
-        @raise http.client.HTTPException: when it does not answer in HTTP.
+        @raise OSError: it can't be reached.
+        @raise http.client.HTTPException: it does not answer in HTTP.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
         try:
@@ -178,11 +178,11 @@ class Server(abc.ABC):
 
     @property
     def running(self) -> bool:
-        """Whether it was started and nobody has seen it end."""
+        """Whether it was started and has not been seen to end."""
         return self._process is not None
 
     def stop(self) -> None:
-        """End it with SIGTERM, or SIGKILL when it does not listen; nothing when it does not run."""
+        """Ends it with SIGTERM, or with SIGKILL if it does not react; does nothing if it does not run."""
         if not self.running:
             return
         self.send_signal(signal.SIGTERM)
@@ -193,15 +193,15 @@ class Server(abc.ABC):
             self.kill()
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
+        """Ends it with SIGKILL, as a crash would."""
         self.send_signal(signal.SIGKILL)
         self.wait_until_ended()
 
     def send_signal(self, number: signal.Signals) -> None:
         """
-        Send it a signal, and don't wait.
+        Sends it a signal, and does not wait.
 
-        @raise BenchmarkError: when it does not run.
+        @raise BenchmarkError: it does not run.
         """
         if self._process is None:
             raise BenchmarkError(f"{self.name} is not running")
@@ -209,9 +209,9 @@ class Server(abc.ABC):
 
     def wait_until_ended(self) -> None:
         """
-        Wait for the end of a process that was sent a signal.
+        Waits for the end of a process that was sent a signal.
 
-        @raise BenchmarkError: when it does not run, or does not end.
+        @raise BenchmarkError: it does not run, or does not end.
         """
         if self._process is None:
             raise BenchmarkError(f"{self.name} is not running")
@@ -223,9 +223,9 @@ class Server(abc.ABC):
 
     def rest(self, seconds: float) -> None:
         """
-        Let time pass.
+        Lets time pass.
 
-        @raise BenchmarkError: when the server ends meanwhile, at once; with the last lines of its log.
+        @raise BenchmarkError: the server ends meanwhile, at once; with the last lines of its log.
         """
         if self._process is None:
             raise BenchmarkError(f"{self.name} is not running")
@@ -237,19 +237,19 @@ class Server(abc.ABC):
 
     def resident_bytes(self) -> int:
         """
-        Its resident memory (C{VmRSS}), in bytes, with that of processes that it has started.
+        Returns its resident memory (C{VmRSS}), in bytes, with that of processes that it has started.
 
-        Not the proportional one (C{Pss}), which is less for a program of which others run, as Python does here.
+        The proportional one (C{Pss}) is less for a program that runs several times, as Python does here.
         """
         return sum(map(_resident_bytes, _family(self.pid)))
 
     def processor_seconds(self) -> float:
-        """For how long it has worked since its start, in all its threads."""
+        """Returns for how long it has worked since its start, in all its threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log_tail(self) -> str:
-        """The last lines that it wrote."""
+        """Returns the last lines that it wrote."""
         text = (self.directory / "log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-_LOG_TAIL:])
 
@@ -284,7 +284,7 @@ class Server(abc.ABC):
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """Returns a process and all its descendants."""
     listed = [each.read_text().split() for each in Path(f"/proc/{pid}/task").glob("*/children")]
     return [pid, *itertools.chain.from_iterable(_family(int(child)) for children in listed for child in children)]
 
@@ -344,9 +344,9 @@ class GoEtcd(Server):
     @staticmethod
     def executable() -> str:
         """
-        The path of the program.
+        Returns the path of the program.
 
-        @raise BenchmarkError: when there is none.
+        @raise BenchmarkError: there is none.
         """
         found = shutil.which("etcd")
         if found is None:
@@ -364,5 +364,5 @@ KINDS: dict[str, type[Server]] = {kind.name: kind for kind in (EtcdTwisted, GoEt
 
 
 def present() -> list[str]:
-    """The names of the servers that this machine can run."""
+    """Returns the names of the servers that this machine can run."""
     return [name for name in KINDS if name != GoEtcd.name or shutil.which("etcd")]

@@ -1,7 +1,7 @@
 """
-The longest time for which the reactor is held while a snapshot is taken, measured in the server's own process.
+Measures the longest time for which the reactor is held up while a snapshot is taken, in the server's own process.
 
-Runs the server through L{benchmarks.turns}. L{benchmarks.probe} is the same question asked from outside.
+The server runs through L{benchmarks.turns}. L{benchmarks.probe} measures the same from outside.
 """
 
 import sys
@@ -28,16 +28,16 @@ class Observed(EtcdTwisted):
 
     @property
     def notes(self) -> Path:
-        """Where L{turns} writes."""
+        """The path of the notes of L{turns}."""
         return self.directory / "turns"
 
 
 @attrs.frozen
 class Window:
     """
-    A while in which something was going on.
+    A period in which something was going on.
 
-    @ivar what: for people.
+    @ivar what: its name, for people.
     @ivar began: in seconds of C{time.monotonic}.
     @ivar ended: likewise.
     """
@@ -50,7 +50,7 @@ class Window:
 @attrs.frozen
 class Longest:
     """
-    The worst of a window, in seconds; the two need not be of the same turn.
+    The worst of a period, in seconds; the two need not be of the same turn.
 
     @ivar gap: between two calls.
     @ivar cpu: the processor time that the reactor's thread took between two calls.
@@ -62,9 +62,9 @@ class Longest:
 
 def longest(noted: Sequence[turns.Turn], window: Window) -> Longest:
     """
-    The worst of the turns that lie in a window, wholly or in part.
+    Returns the worst of the turns that lie in a period, wholly or in part.
 
-    @raise BenchmarkError: when there is none.
+    @raise BenchmarkError: there is none.
     """
     inside = [turn for turn in noted if turn.ended >= window.began and turn.ended - turn.gap <= window.ended]
     if not inside:
@@ -74,10 +74,10 @@ def longest(noted: Sequence[turns.Turn], window: Window) -> Longest:
 
 def measure(server: Observed, keys: int, snapshot_count: int) -> list[tuple[Window, Longest]]:
     """
-    Fill a server and go on writing, with snapshots and in one process: what was just written is what the garbage
-    collector has to look at. Then, for comparison, write without snapshots.
+    Fills a server and goes on writing, with snapshots and in one process, so that the garbage collector has to look at
+    what was just written. Then, for comparison, writes without snapshots.
 
-    @raise BenchmarkError: when there was no snapshot where there should be.
+    @raise BenchmarkError: there was no snapshot where there should be.
     """
     server.start(["--snapshot-count", str(snapshot_count)])
     windows = [_window(server, f"{keys:,} keys are written, with snapshots", lambda: fill(server, keys))]
@@ -108,7 +108,7 @@ def _write(server: Observed) -> None:
 
 def run(directory: Path, keys: int, snapshot_count: int) -> str:
     """
-    Measure in a server of its own.
+    Measures in a server of its own.
 
     @return: the table.
     """

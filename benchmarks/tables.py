@@ -1,4 +1,6 @@
-"""Figures for people: aligned tables, and the facts of the machine without which no figure means anything."""
+"""
+Figures for people: aligned tables, and the facts of the machine without which no figure means anything.
+"""
 
 import os
 import platform
@@ -10,7 +12,7 @@ import attrs
 
 
 def ratio(ours: float | None, theirs: float | None) -> str:
-    """C{ours / theirs} with two decimals; a dash where one of them is missing or nothing can be divided by it."""
+    """Returns C{ours / theirs} with two decimals, or a dash if one of them is missing or the divisor is zero."""
     if ours is None or not theirs:
         return "-"
     return f"{ours / theirs:.2f}"
@@ -18,7 +20,7 @@ def ratio(ours: float | None, theirs: float | None) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """
-    A table: the first column to the left, the others to the right, a rule below the first row.
+    Returns a table: the first column to the left, the others to the right, a rule below the first row.
 
     @param rows: the head and then the lines, all of the same length.
     """
@@ -46,19 +48,19 @@ class Line:
     decimals: int = 0
 
     def cells(self) -> list[str]:
-        """The figures as text."""
+        """Returns the figures as text."""
         return ["-" if figure is None else f"{figure:,.{self.decimals}f}" for figure in self.figures]
 
     def ratios(self) -> list[str]:
-        """With two servers, what the first's figure is in units of the second's."""
+        """Returns, for two servers, what the first's figure is in units of the second's."""
         return [ratio(*self.figures)] if len(self.figures) == 2 else []
 
 
 def compared(lines: Sequence[Line], heads: Sequence[str]) -> str:
     """
-    A table of one line per piece of work, one column per server and, with two servers, their ratio.
+    Returns a table of one line per piece of work, one column per server and, with two servers, their ratio.
 
-    @param heads: what the servers' columns are called.
+    @param heads: the heads of the servers' columns.
     """
     ratios = ["ratio"] if len(heads) == 2 else []
     return aligned([["", *heads, *ratios], *([line.work, *line.cells(), *line.ratios()] for line in lines)])
@@ -66,7 +68,7 @@ def compared(lines: Sequence[Line], heads: Sequence[str]) -> str:
 
 def file_system(directory: Path, mounts: str) -> str:
     """
-    The type of the file system that holds a directory.
+    Returns the type of the file system that holds a directory.
 
     @param mounts: the text of C{/proc/self/mounts}.
     """
@@ -81,8 +83,8 @@ def file_system(directory: Path, mounts: str) -> str:
 
 def machine(directory: Path, versions: Sequence[str]) -> str:
     """
-    One line: cores, kernel, the file system that the servers write to, and what is compared. Which Python it is, too:
-    one build of a version may be a third faster than another.
+    Returns one line: cores, kernel, the file system that the servers write to, and what is compared. It also says
+    which Python runs, because one build of a version may be a third faster than another.
     """
     kind = file_system(directory.resolve(), Path("/proc/self/mounts").read_text())
     warning = " (in memory: a sync costs nothing there)" if kind in {"tmpfs", "ramfs"} else ""

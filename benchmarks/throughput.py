@@ -1,7 +1,7 @@
 """
-Requests per second of one machine: PUT and GET of 64 bytes at several numbers of connections.
+Measures the requests per second of one machine: PUT and GET of 64 bytes at several numbers of connections.
 
-Each figure is a new server's, filled with the same keys and warmed by the same load.
+Each figure is from a new server, filled with the same keys and warmed by the same load.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ TARGETS = {
 
 def parts(connections: Sequence[int], seconds: int) -> list[Part]:
     """
-    What is measured.
+    Returns what is measured.
 
     @param seconds: how long a server is loaded.
-    @raise BenchmarkError: when there is nothing to load it with.
+    @raise BenchmarkError: there is no program to load it with.
     """
     load.executable()
     return [
@@ -61,9 +61,9 @@ def _measure(cell: Cell, seconds: int, name: str, directory: Path) -> list[float
 
 def fill(server: Server, keys: int) -> None:
     """
-    Write the keys C{/bench/k0} and up.
+    Writes the keys C{/bench/k0} and up.
 
-    @raise BenchmarkError: when the server does not take them all.
+    @raise BenchmarkError: the server does not accept them all.
     """
     value = "x" * load.VALUE_BYTES
     written = crowd.write_all(server.port, (crowd.put(f"/v2/keys/bench/k{each}", value) for each in range(keys)))

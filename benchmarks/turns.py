@@ -3,8 +3,8 @@ Runs C{twistd etcd} and measures its reactor from inside: C{python -m benchmarks
 
 The service is the real one, started as always; beside it a timed call notes when it is called, and how much processor
 time the reactor's thread took since the call before. The notes are written to FILE when the service stops, and are
-read by L{benchmarks.stall}. Costs the service a few microseconds each millisecond, and must never do more while it
-runs: no output, nothing that makes the garbage collector work.
+read by L{benchmarks.stall}. This costs the service a few microseconds each millisecond, and must never do more while
+it runs: no output, nothing that makes the garbage collector work.
 """
 
 import sys
@@ -46,13 +46,13 @@ class Notes:
         self._cpu = array("d")
 
     def note(self) -> None:
-        """Write down this moment, and arrange for the next."""
+        """Writes down this moment, and arranges for the next one."""
         self._ended.append(time.monotonic())
         self._cpu.append(time.thread_time())
         self._clock.callLater(PAUSE_SECONDS, self.note)
 
     def save(self, path: Path) -> None:
-        """Write the notes."""
+        """Writes the notes to the file."""
         with path.open("wb") as file:
             self._ended.tofile(file)
             self._cpu.tofile(file)
@@ -60,9 +60,9 @@ class Notes:
 
 def read(path: Path) -> list[Turn]:
     """
-    What L{Notes.save} wrote.
+    Reads what L{Notes.save} wrote.
 
-    @raise OSError: when nothing was saved.
+    @raise OSError: nothing was saved.
     """
     both = array("d", path.read_bytes())
     half = len(both) // 2
@@ -72,7 +72,7 @@ def read(path: Path) -> list[Turn]:
 
 def main(path: Path, arguments: Sequence[str]) -> None:
     """
-    Run twistd, and save the notes when its reactor has stopped.
+    Runs twistd, and saves the notes when its reactor has stopped.
 
     @param arguments: twistd's own.
     """

@@ -1,5 +1,5 @@
 """
-What waiting watchers cost: memory for each, and how long until the last of them is told of one change.
+Measures what waiting watchers cost: memory for each, and how long until the last of them sees one change.
 
 All watch the same key by long poll, each on its own connection.
 """
@@ -27,11 +27,11 @@ WAIT_SECONDS = 60.0
 
 MEMORY_TARGETS = {5_000: AtMost(0.6, 0.4)}
 TOLD_TARGETS = {5_000: AtMost(1.0, 0.7)}
-"""By the number of watchers."""
+"""The lines, by the number of watchers."""
 
 
 def arm(watchers: crowd.Crowd, waiting: Sequence[crowd.Connection]) -> None:
-    """Send a watch on each connection, and wait until all are accepted: a watch's headers are sent when it waits."""
+    """Sends a watch on each connection, and waits until all are accepted: a watch's headers are sent when it waits."""
     left = {connection: connection.accepted + 1 for connection in waiting}
     for connection in waiting:
         connection.send(WATCH)
@@ -41,7 +41,7 @@ def arm(watchers: crowd.Crowd, waiting: Sequence[crowd.Connection]) -> None:
 
 
 def gather(watchers: crowd.Crowd, count: int) -> list[crowd.Connection]:
-    """Connect and arm as many watchers, a few at a time, so that no queue of new connections overflows."""
+    """Connects and arms as many watchers, a few at a time, so that no queue of new connections overflows."""
     gathered: list[crowd.Connection] = []
     while len(gathered) < count:
         batch = [watchers.connect() for _ in range(min(BATCH, count - len(gathered)))]
@@ -52,11 +52,11 @@ def gather(watchers: crowd.Crowd, count: int) -> list[crowd.Connection]:
 
 def tell(watchers: crowd.Crowd, writer: crowd.Connection, value: str) -> float:
     """
-    Change the key, and wait until everybody in the crowd has one whole answer: the writer and all watchers.
+    Changes the key, and waits until every connection in the crowd has one whole answer: the writer and all watchers.
 
     @param writer: a connection of the crowd that does not watch.
     @return: seconds from before the change was sent.
-    @raise BenchmarkError: when somebody was told something else.
+    @raise BenchmarkError: an answer has something else.
     """
     left = {connection: connection.answered + 1 for connection in watchers}
     began = time.perf_counter()
@@ -73,11 +73,11 @@ def tell(watchers: crowd.Crowd, writer: crowd.Connection, value: str) -> float:
 
 def parts(count: int, changes: int) -> list[Part]:
     """
-    What is measured, of a new server each time.
+    Returns what is measured, of a new server each time.
 
     @param count: how many watchers.
-    @param changes: how many times they are told, and armed again before each.
-    @raise BenchmarkError: when this process may not open as many files.
+    @param changes: how many changes they see, and are armed again before each.
+    @raise BenchmarkError: this process may not open as many files.
     """
     files.allow(count)
     lines = (
@@ -88,7 +88,9 @@ def parts(count: int, changes: int) -> list[Part]:
 
 
 def _measure(count: int, changes: int, name: str, directory: Path) -> tuple[float, float]:
-    """Kilobytes for each watcher, and milliseconds until the last one is told: the median of the changes."""
+    """
+    Returns kilobytes for each watcher, and milliseconds until the last one sees a change: the median of the changes.
+    """
     with KINDS[name](directory) as server, crowd.Crowd(server.port) as watchers:
         server.start()
         files.check(server, count)
@@ -104,8 +106,8 @@ def _measure(count: int, changes: int, name: str, directory: Path) -> tuple[floa
 def _told(
     watchers: crowd.Crowd, writer: crowd.Connection, waiting: Sequence[crowd.Connection], changes: int
 ) -> list[float]:
-    """The seconds of each change; the watchers wait already."""
-    # What the watchers are made of stays, so that no collection has to look at it while they are told.
+    """Returns the seconds of each change, while the watchers wait already."""
+    # What the watchers are made of is frozen, so that no collection has to look at it meanwhile.
     gc.freeze()
     try:
         times = [tell(watchers, writer, "change0")]

@@ -1,8 +1,9 @@
 """
-A client that writes without a pause to whichever machine of a cluster takes it, and notes when it was acknowledged.
+A client that writes without a pause to whichever machine of a cluster accepts it, and notes when each write was
+acknowledged.
 
-It is what a careful user's client is: it keeps to the machine that answers, follows a redirect, and goes to the next
-machine when one is silent for a moment or gone. Never ends by itself, and never counts a write that nobody
+It behaves like a careful user's client: it keeps to the machine that answers, follows a redirect, and goes to the next
+machine when one is silent for a moment or gone. It never ends by itself, and never counts a write that was not
 acknowledged.
 """
 
@@ -23,7 +24,7 @@ from benchmarks.errors import BenchmarkError
 PATH = "/v2/keys/written"
 
 ATTEMPT_SECONDS = 0.1
-"""How long one machine may take, before the next is asked."""
+"""How long one machine may take before the next is asked."""
 
 BREATH_SECONDS = 0.001
 """The pause after a machine could not be used: the client shares two cores with those that hold an election."""
@@ -36,7 +37,7 @@ _POLL_SECONDS = 0.005
 @attrs.frozen
 class Acknowledged:
     """
-    A write that was.
+    An acknowledged write.
 
     @ivar at: when, in seconds of C{time.monotonic}.
     @ivar port: by which machine.
@@ -55,11 +56,11 @@ class Target:
 
     def put(self, value: str) -> tuple[int, str]:
         """
-        Write.
+        Writes.
 
         @return: the status, and where a redirect leads.
-        @raise OSError: when it can't be reached, or is silent.
-        @raise http.client.HTTPException: when it does not answer in HTTP.
+        @raise OSError: it can't be reached, or is silent.
+        @raise http.client.HTTPException: it does not answer in HTTP.
         """
         try:
             self._connection.request("PUT", PATH, f"value={value}".encode(), _HEADERS)
@@ -71,7 +72,7 @@ class Target:
         return answer.status, answer.headers.get("Location", "")
 
     def close(self) -> None:
-        """Close its connection; the next write opens one."""
+        """Closes its connection; the next write opens one."""
         self._connection.close()
 
 
@@ -97,10 +98,10 @@ class Writer:
 
     def wait_for(self, wanted: Callable[[Acknowledged], bool], seconds: float) -> Acknowledged:
         """
-        Wait for a write of some kind.
+        Waits for a write of some kind.
 
         @return: the first one of the kind.
-        @raise BenchmarkError: when none is acknowledged in time.
+        @raise BenchmarkError: none is acknowledged in time.
         """
         deadline = time.monotonic() + seconds
         seen = 0
@@ -132,7 +133,7 @@ class Writer:
             self._attempt(f"{count}")
 
     def _attempt(self, value: str) -> None:
-        """Ask one machine, and decide from its answer which is the next."""
+        """Asks one machine, and decides from its answer which is the next."""
         try:
             status, location = self._targets[self._port].put(value)
         except (OSError, http.client.HTTPException):
