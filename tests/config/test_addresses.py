@@ -22,7 +22,7 @@ class AddressTests(SynchronousTestCase):
     """Tests of addresses, from text and back."""
 
     @given(address=ADDRESSES)
-    def test_round_trip(self, address: Address) -> None:
+    def test_printed_addresses_are_read_again(self, address: Address) -> None:
         self.assertEqual(Address.parse(str(address)), address)
         self.assertEqual(BindAddress.parse(str(address)), BindAddress(address.host, address.port))
 
@@ -36,7 +36,7 @@ class AddressTests(SynchronousTestCase):
         else:
             self.assertEqual(Address.parse(str(address)), address)
 
-    def test_forms(self) -> None:
+    def test_forms_of_addresses(self) -> None:
         for text, host, url in [
             ("127.0.0.1:4001", "127.0.0.1", "http://127.0.0.1:4001"),
             ("machine0.example.com:4001", "machine0.example.com", "http://machine0.example.com:4001"),
@@ -48,7 +48,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(address.url(), url)
             self.assertEqual(address.url("https"), url.replace("http:", "https:"))
 
-    def test_reachable(self) -> None:
+    def test_reachable_addresses(self) -> None:
         """An address that stands for all of a computer's addresses can't be reached by others; any other may be."""
         for text, host in [
             ("0.0.0.0:1", "0.0.0.0"),
@@ -65,7 +65,7 @@ class AddressTests(SynchronousTestCase):
         for text in ("0.0.0.1:1", "127.0.0.1:1", "[::1]:1", "machine0:1", "[::ffff:1.2.3.4]:1"):
             self.assertEqual(Address.parse_reachable(text), Address.parse(text))
 
-    def test_remedies(self) -> None:
+    def test_bad_addresses_have_a_remedy(self) -> None:
         for text, remedy in [
             ("127.0.0.1", "should have a port"),
             ("::1:4001", "should have its IPv6 address in brackets, as in [::1]:4001"),
@@ -97,7 +97,7 @@ class AddressTests(SynchronousTestCase):
             first, second = Address.parse(one), Address.parse(two)
             self.assertEqual((first.overlaps(second), second.overlaps(first)), (expected, expected), f"{one} {two}")
 
-    def test_of_connections(self) -> None:
+    def test_addresses_of_connections(self) -> None:
         """The addresses of connections are printed as people write them."""
         for address, text in (
             (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),
@@ -110,7 +110,7 @@ class AddressTests(SynchronousTestCase):
 class ListeningTests(SynchronousTestCase):
     """Tests of where to listen: an address, or an endpoint string."""
 
-    def test_endpoints(self) -> None:
+    def test_endpoint_strings_are_read(self) -> None:
         for text in (
             "systemd:domain=INET:index=0",
             "systemd:domain=INET6:name=clients",
@@ -122,13 +122,13 @@ class ListeningTests(SynchronousTestCase):
             self.assertEqual((endpoint, str(endpoint), endpoint.complete(1)), (Endpoint(text), text, Endpoint(text)))
 
     @given(address=ADDRESSES)
-    def test_addresses(self, address: Address) -> None:
+    def test_addresses_are_no_endpoint_strings(self, address: Address) -> None:
         """An address is never taken for an endpoint string, whatever its host is called."""
         self.assertEqual(parse_listening(str(address)), BindAddress(address.host, address.port))
         self.assertEqual(parse_listening(f"[{address.host}]" if ":" in address.host else address.host),
                          BindAddress(address.host, None))  # fmt: skip
 
-    def test_neither(self) -> None:
+    def test_other_text_is_refused(self) -> None:
         for text, remedy in [
             ("http://127.0.0.1:4001", "should be HOST:PORT without a scheme"),
             ("unix:etcd.sock", "should have a port"),

@@ -162,25 +162,25 @@ class BadValueTests(SynchronousTestCase):
         """Every option is tried with a bad value (spec, "Flags")."""
         self.assertEqual(set(BAD_VALUES), {option.name for option in OPTIONS})
 
-    def test_bad_flags(self) -> None:
+    def test_bad_flags_are_refused(self) -> None:
         for name, values in BAD_VALUES.items():
             for value in ("", *values):
                 self.assertIn(f"--{name} {value!r}: should ", self.refused({name: value}, {}))
 
-    def test_passwords(self) -> None:
+    def test_passwords_are_not_repeated(self) -> None:
         """Passwords are not repeated in the error."""
         url = "http://u:secret@h/d"
         for error in (self.refused({"discovery": url}, {}), self.refused({}, {"ETCD_DISCOVERY": url})):
             self.assertNotIn("secret", error)
             self.assertIn("http://u:***@h", error)
 
-    def test_bad_variables(self) -> None:
+    def test_bad_variables_are_refused(self) -> None:
         for option in OPTIONS:
             for value in BAD_VALUES[option.name]:
                 first = value.split()[0] if option.form is Form.LIST else value
                 self.assertIn(f"{option.variable} {first!r}: should ", self.refused({}, {option.variable: value}))
 
-    def test_bad_toml_values(self) -> None:
+    def test_bad_toml_values_are_refused(self) -> None:
         sources = Sources(self)
         texts = {name for name, option in SETTABLE.items() if option.form is Form.TEXT}
         for name in texts:
@@ -214,7 +214,7 @@ class BadValueTests(SynchronousTestCase):
             self.assertIn("--snapshot-count 'abc': should be a whole number", text)
         self.assertEqual(load_config({"snapshot-count": ("5", "6")}, {}).snapshot_count, 6)
 
-    def test_largest_body(self) -> None:
+    def test_largest_body_is_limited(self) -> None:
         """A limit of 16 MiB is accepted, and a byte more is refused with the reason."""
         self.assertEqual(load_config({"max-request-bytes": "16777216"}, {}).max_request_bytes, 16777216)
         self.assertIn(
@@ -222,7 +222,7 @@ class BadValueTests(SynchronousTestCase):
             self.refused({"max-request-bytes": "16777217"}, {}),
         )
 
-    def test_shared_port(self) -> None:
+    def test_shared_port_is_refused(self) -> None:
         """Clients and machines can't have the same address; the error names both settings as they were given."""
         for flags, environment, message in [
             ({"addr": "h:1", "peer-addr": "h:1"}, {}, "--addr h:1 and --peer-addr h:1"),
@@ -242,7 +242,7 @@ class BadValueTests(SynchronousTestCase):
             text = self.refused(flags, environment)
             self.assertEqual(text, f"{message} take the same port; give one of them another")
 
-    def test_election_timeout_of_too_few_heartbeats(self) -> None:
+    def test_election_timeout_of_too_few_heartbeats_is_refused(self) -> None:
         """A single lost heartbeat should not cause an election; the error names both settings as they were given."""
         for flags, environment, message in [
             (
@@ -260,7 +260,7 @@ class BadValueTests(SynchronousTestCase):
         config = load_config({"peer-election-timeout": "600"}, {"ETCD_PEER_HEARTBEAT_INTERVAL": "200"})
         self.assertEqual((config.peer_heartbeat_interval, config.peer_election_timeout), (200, 600))
 
-    def test_certificates(self) -> None:
+    def test_certificates_need_their_keys(self) -> None:
         """A certificate needs its key, a key needs its certificate, and an authority needs both."""
         for flags, environment, message in [
             ({"cert-file": "c"}, {}, "--cert-file c needs --key-file too"),
@@ -277,7 +277,7 @@ class BadValueTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.refused(flags, environment), message)
 
-    def test_peer_addresses(self) -> None:
+    def test_bad_peer_address_is_named(self) -> None:
         """The error names the address that can't be used."""
         self.assertEqual(
             self.refused({"peers": "a:1, b"}, {}),
@@ -286,14 +286,14 @@ class BadValueTests(SynchronousTestCase):
         )
         self.assertEqual(load_config({"peers": " a:1,, [::1]:2 ,"}, {}).peers, (Address("a", 1), Address("::1", 2)))
 
-    def test_unknown_flag(self) -> None:
+    def test_unknown_flag_is_refused(self) -> None:
         self.assertEqual(self.refused({"snapshot_count": "5"}, {}), "--snapshot_count: there is no such option")
 
     @given(
         name=st.sampled_from([option.name for option in OPTIONS if option.field]),
         value=st.text(st.characters(exclude_categories=[])),
     )
-    def test_any_text(self, name: str, value: str) -> None:
+    def test_any_text_is_accepted_or_refused(self, name: str, value: str) -> None:
         """Any text is either accepted or refused in one line."""
         beside = {other: "f" for group in TOGETHER if name in group for other in group if other != name}
         try:
@@ -319,7 +319,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(name, file)
         return rest
 
-    def test_toml_types(self) -> None:
+    def test_wrong_toml_types_are_refused(self) -> None:
         for line, message in [
             ("name = 5", "name 5: should be a string"),
             ("addr = true", "addr true: should be a string"),
@@ -336,7 +336,7 @@ class FileTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.refused(line), message)
 
-    def test_unknown_key(self) -> None:
+    def test_unknown_key_is_refused(self) -> None:
         for line, message in [
             ("snapshot_cuont = 5", "'snapshot_cuont' is not a setting; did you mean snapshot_count?"),
             ('"snap\\nshot" = 5', "'snap\\nshot' is not a setting; did you mean snapshot?"),
@@ -358,13 +358,13 @@ class FileTests(SynchronousTestCase):
     def test_file_names_no_file(self) -> None:
         self.assertIn("'config' is not a setting", self.refused('config = "other.toml"'))
 
-    def test_both_spellings(self) -> None:
+    def test_both_spellings_of_a_key_are_refused(self) -> None:
         self.assertEqual(
             self.refused("snapshot_count = 5\nsnapshot-count = 6"),
             "snapshot_count and snapshot-count are the same setting; leave one of them out",
         )
 
-    def test_broken_toml(self) -> None:
+    def test_broken_toml_is_refused(self) -> None:
         said = self.refused('name = "machine0"\nsnapshot_count 5')
         self.assertTrue(said.startswith("is not TOML: "))
         self.assertIn("line 2, column 16", said)
@@ -375,12 +375,12 @@ class FileTests(SynchronousTestCase):
     def test_toml_that_is_too_deep(self) -> None:
         self.assertIn("is not TOML: ", self.refused("name = " + "[" * 100_000))
 
-    def test_huge_numbers(self) -> None:
+    def test_huge_numbers_are_refused(self) -> None:
         """A number may have more digits than Python converts to a number or back."""
         self.assertIn("is not TOML: ", self.refused("snapshot_count = 1" + "0" * 5000))
         self.assertIn("should be a whole number", self.refused("snapshot_count = 0x1" + "0" * 5000))
 
-    def test_unreadable_file(self) -> None:
+    def test_unreadable_file_is_refused(self) -> None:
         """The error says how the file was given, and what to do."""
         missing = str(self.sources.path / "missing.toml")
         advice = "No such file or directory; give the path of a TOML file, or leave it out"
@@ -395,12 +395,12 @@ class FileTests(SynchronousTestCase):
         ]:
             self.assertEqual(str(self.assertRaises(ConfigError, load_config, flags, environment)), named)
 
-    def test_odd_file_name(self) -> None:
+    def test_odd_file_name_is_printable(self) -> None:
         error = self.assertRaises(ConfigError, load_config, {"config": "no\nfile"}, {})
         self.assertTrue(str(error).startswith("--config 'no\\nfile': can't be read"))
 
     @given(content=st.binary(max_size=60))
-    def test_any_bytes(self, content: bytes) -> None:
+    def test_any_bytes_are_accepted_or_refused(self, content: bytes) -> None:
         """Any content is either accepted or refused in one line that begins with the file's name."""
         file = self.sources.file(content)
         try:
@@ -413,7 +413,7 @@ class FileTests(SynchronousTestCase):
 class VariableTests(SynchronousTestCase):
     """Tests of environment variables that are not read."""
 
-    def test_mistyped_variables(self) -> None:
+    def test_mistyped_variables_cause_a_warning(self) -> None:
         """The warning names the nearest variable, if one is near."""
         for name, meant in (
             ("ETCD_NMAE", "ETCD_NAME"),
@@ -423,7 +423,7 @@ class VariableTests(SynchronousTestCase):
         ):
             self.assertEqual(mistyped_variables({name: ""}), {name: meant})
 
-    def test_variables_of_other_programs(self) -> None:
+    def test_variables_of_other_programs_cause_no_warning(self) -> None:
         """There is no warning about variables that are read, or that belong to other programs."""
         known = {option.variable: "" for option in OPTIONS}
         others = ("ETCD_VERSION", "ETCD_PORT", "ETCD_SERVICE_HOST", "ETCD_PORT_4001_TCP_ADDR", "ETCDCTL_API")

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.cluster_state}: whose word counts for who is in the cluster.
+Tests of L{etcd_twisted.consensus.cluster_state}: which source decides who is in the cluster.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,13 +42,13 @@ class ClusterStateTests(SynchronousTestCase):
         self.assertEqual((cluster.cluster_id, cluster.machines(), cluster.leader()), ("", [], None))
         self.assertEqual(cluster.config(), DEFAULTS)
 
-    def test_what_is_recalled_counts_before_anything_else_is_known(self) -> None:
+    def test_recalled_machines_count_before_anything_else_is_known(self) -> None:
         self.recall()
         self.assertEqual((self.cluster.cluster_id, self.cluster.machines()), (CLUSTER_ID, [RECALLED]))
         self.assertEqual(self.cluster.fingerprints(), {fingerprint(CLUSTER_ID, "1"): RECALLED})
         self.assertEqual((self.cluster.members(), self.cluster.leader()), ({}, None))
 
-    def test_a_member_goes_by_its_own_log(self) -> None:
+    def test_member_uses_its_own_log(self) -> None:
         self.recall()
         self.cluster.see(VIEW)
         self.cluster.enter(Group())  # type: ignore[arg-type]  # all of it that is used
@@ -57,7 +57,7 @@ class ClusterStateTests(SynchronousTestCase):
         self.assertEqual((cluster.leader(), cluster.view), (Group.machine, None))
         self.assertEqual(cluster.fingerprints(), {fingerprint(Group.cluster_id, "3"): Group.machine})
 
-    def test_a_standby_goes_by_what_others_say(self) -> None:
+    def test_standby_uses_the_views_of_others(self) -> None:
         self.recall()
         self.cluster.see(VIEW)
         self.cluster.standby = True
@@ -65,7 +65,7 @@ class ClusterStateTests(SynchronousTestCase):
         self.assertEqual((cluster.cluster_id, cluster.machines(), cluster.leader()), (CLUSTER_ID, [SEEN], SEEN))
         self.assertEqual((cluster.config(), cluster.members()), (SET, {}))
 
-    def test_who_leaves_says_of_which_cluster_until_it_has_left(self) -> None:
+    def test_leaving_member_keeps_its_cluster_until_it_has_left(self) -> None:
         self.cluster.enter(Group())  # type: ignore[arg-type]  # all of it that is used
         self.cluster.leave()
         self.assertEqual((self.cluster.cluster_id, self.cluster.members()), (Group.cluster_id, {}))

@@ -172,7 +172,7 @@ class StoredTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.keyspace = KeySpace(10, lambda: None)
 
-    def test_nobody_has_set_it(self) -> None:
+    def test_no_stored_configuration(self) -> None:
         """There is no configuration, whether or not there are other keys."""
         self.assertIsNone(stored_config(self.keyspace.root))
         self.keyspace.apply(Set("/_etcd/machines/a", 0, "x"))
@@ -206,7 +206,7 @@ class StoredTests(SynchronousTestCase):
 class ViewTests(SynchronousTestCase):
     """Tests of a cluster as one of its machines sees it."""
 
-    def test_fingerprints(self) -> None:
+    def test_fingerprints_reveal_no_ids(self) -> None:
         """A fingerprint reveals nothing of the id, and is different in each cluster."""
         told = {fingerprint(cluster * 16, machine * 16) for cluster in "ab" for machine in "ab"}
         self.assertEqual(len(told), 4)
@@ -214,7 +214,7 @@ class ViewTests(SynchronousTestCase):
             self.assertRegex(each, "^[0-9a-f]{16}$")
         self.assertEqual(fingerprint("a" * 16, "b" * 16), fingerprint("a" * 16, "b" * 16))
 
-    def test_an_older_machine_tells_less(self) -> None:
+    def test_view_of_an_older_machine_is_read(self) -> None:
         """Fields that an older machine leaves out are empty, and it ignores additional fields."""
         older = {"cluster_id": "c" * 16, "machines": [], "leader": "", "config": {}}
         view = msgspec.msgpack.decode(msgspec.msgpack.encode(older), type=ClusterView)

@@ -18,11 +18,11 @@ REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))
 class FlowTests(SynchronousTestCase):
     """Tests of requests in one direction."""
 
-    def test_nothing(self) -> None:
+    def test_no_requests(self) -> None:
         """Without requests there is no rate."""
         self.assertEqual((Flow().count, Flow().rates(5.0)), (0, None))
 
-    def test_rates(self) -> None:
+    def test_rates_are_over_the_last_minute(self) -> None:
         """Rates are over the time since the first request of the last minute."""
         flow = Flow()
         for second in range(10):
@@ -32,13 +32,13 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(flow.rates(120.0), (1.0, 100.0))
         self.assertEqual(flow.count, 20)
 
-    def test_first_second(self) -> None:
+    def test_rates_in_the_first_second(self) -> None:
         """A single request is not counted as a thousand in a second."""
         flow = Flow()
         flow.add(5.0, 100)
         self.assertEqual(flow.rates(5.001), (1.0, 100.0))
 
-    def test_forgets(self) -> None:
+    def test_old_requests_are_forgotten(self) -> None:
         """Requests that are older than a minute do not count towards the rate, but do towards the total."""
         flow = Flow()
         flow.add(0.0, 100)
@@ -49,7 +49,7 @@ class FlowTests(SynchronousTestCase):
         flow.add(200.0, 7)
         self.assertEqual(flow.rates(201.0), (1.0, 7.0))
 
-    def test_steady(self) -> None:
+    def test_rate_of_steady_requests(self) -> None:
         """A heartbeat every 50 ms is 20 requests a second, however long it has gone on, and takes little memory."""
         flow = Flow()
         for beat in range(20 * 300):
@@ -60,7 +60,7 @@ class FlowTests(SynchronousTestCase):
         self.assertLessEqual(len(flow._seconds), RATE_WINDOW_SECONDS)
 
     @given(REQUESTS, st.floats(0.0, 200.0))
-    def test_any(self, gaps: list[tuple[float, int]], pause: float) -> None:
+    def test_any_requests_are_counted_once(self, gaps: list[tuple[float, int]], pause: float) -> None:
         """Nothing is counted twice or lost, and rates stay within what is possible."""
         flow = Flow()
         now = 0.0
@@ -84,12 +84,12 @@ class FlowTests(SynchronousTestCase):
 class FollowerTrafficTests(SynchronousTestCase):
     """Tests of a follower's answers."""
 
-    def test_nothing(self) -> None:
+    def test_no_requests(self) -> None:
         """At first everything is zero."""
         traffic = FollowerTraffic()
         self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation), (0, 0, 0.0))
 
-    def test_failures(self) -> None:
+    def test_failures_have_no_latency(self) -> None:
         """Failures have no latency."""
         traffic = FollowerTraffic()
         traffic.succeeded(3.0)
@@ -99,7 +99,7 @@ class FollowerTrafficTests(SynchronousTestCase):
         self.assertEqual((traffic.current, traffic.average, traffic.minimum, traffic.maximum), (3.0, 3.0, 3.0, 3.0))
 
     @given(LATENCIES)
-    def test_latencies(self, latencies: list[float]) -> None:
+    def test_latencies_are_summarized(self, latencies: list[float]) -> None:
         """The figures are those that all latencies would give if they had been kept (api, "Leader Statistics")."""
         traffic = FollowerTraffic()
         for latency in latencies:

@@ -1,5 +1,5 @@
 """
-Connections in memory: the same as over TCP, but for the sockets.
+Tests of connections in memory, which behave as those over TCP do, except that there are no sockets.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ MUCH = 4 << 20
 
 
 class End(Protocol):
-    """An end of a connection, which writes down what happens to it."""
+    """One end of a connection, which records what happens to it."""
 
     transport: Any
 
@@ -76,7 +76,7 @@ class End(Protocol):
             await waiter
 
     async def when_lost(self) -> type[BaseException]:
-        """Returns what the connection was lost with."""
+        """Returns the reason for the loss of the connection."""
         await self.when(lambda: self.lost is not None)
         assert self.lost is not None
         assert self.lost.type is not None
@@ -96,7 +96,7 @@ class HalfCloseableEnd(End):
 
 @implementer(IPushProducer)
 class Producer:
-    """Writes pieces until it is paused, and so on."""
+    """Writes pieces until it is paused, and continues when it is resumed."""
 
     def __init__(self, end: End, pieces: int, piece: bytes = b"x" * 10_000) -> None:
         self.end = end
@@ -125,7 +125,7 @@ class Producer:
 
 
 class PullProducer:
-    """Writes a piece each time that it is asked."""
+    """Writes a piece whenever it is resumed."""
 
     def __init__(self, end: End, pieces: int) -> None:
         self.end = end
@@ -143,7 +143,7 @@ class PullProducer:
 
 
 class TcpTests(TestCase):
-    """What TCP does, which connections in memory are held to."""
+    """Tests of the behavior of TCP, which connections in memory share."""
 
     timeout = 30
 
@@ -164,13 +164,13 @@ class TcpTests(TestCase):
         return end, await accepted
 
     def listen(self, factory: ServerFactory) -> IStreamClientEndpoint:
-        """Returns how to connect to a factory."""
+        """Returns an endpoint that connects to a factory."""
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
 
     async def test_both_directions(self) -> None:
-        """What is written arrives whole and in order, and an end in order ends both."""
+        """What is written arrives whole and in order, and an orderly close closes both ends."""
         client, server = await self.connect()
         client.transport.write(b"one ")
         client.transport.writeSequence([b"two ", b"three"])
@@ -201,8 +201,8 @@ class TcpTests(TestCase):
         self.assertEqual(server.data, b"x" * MUCH + b"y")
         self.assertEqual(await client.when_lost(), ConnectionDone)
 
-    async def test_nothing_comes_after_an_end(self) -> None:
-        """Who closes the connection reads no more."""
+    async def test_nothing_is_read_after_closing(self) -> None:
+        """The end that closes the connection reads nothing more."""
         client, server = await self.connect()
         server.transport.write(b"unread")
         client.transport.loseConnection()
@@ -211,7 +211,7 @@ class TcpTests(TestCase):
         self.assertEqual(client.data, b"")
 
     async def test_abort(self) -> None:
-        """An abort loses what waits, and the other end sees that it was none in order."""
+        """An abort loses what is buffered, and the other end sees that the close was not orderly."""
         client, server = await self.connect()
         server.transport.pauseProducing()
         client.transport.write(b"x" * MUCH)
@@ -234,7 +234,7 @@ class TcpTests(TestCase):
         await client.when_lost()
         await server.when_lost()
 
-    async def test_both_end(self) -> None:
+    async def test_both_ends_close(self) -> None:
         """Two ends that both close with much to send do not wait for each other."""
         client, server = await self.connect()
         for end in (client, server):
@@ -244,7 +244,7 @@ class TcpTests(TestCase):
         await server.when_lost()
 
     async def test_half_close(self) -> None:
-        """Who sends no more can still read, if the other end goes on."""
+        """An end that has closed its writing half can still read if the other end goes on."""
         client, server = await self.connect(HalfCloseableEnd, HalfCloseableEnd)
         client.transport.write(b"question")
         client.transport.loseWriteConnection()
@@ -264,8 +264,8 @@ class TcpTests(TestCase):
         client.transport.loseConnection()
         await client.when_lost()
 
-    async def test_half_close_of_one_who_can_not_go_on(self) -> None:
-        """A protocol that knows of no half-closed connections loses the whole of it; what it has written arrives."""
+    async def test_half_close_of_a_protocol_without_support(self) -> None:
+        """A protocol without half-closed connections loses the whole connection, but what it has written arrives."""
         client, server = await self.connect(HalfCloseableEnd)
         server.transport.write(b"answer")
         client.transport.loseWriteConnection()
@@ -275,8 +275,8 @@ class TcpTests(TestCase):
         client.transport.loseConnection()
         await client.when_lost()
 
-    async def test_write_to_one_who_has_gone(self) -> None:
-        """Who goes on after the other end's loss finds out as soon as it writes."""
+    async def test_write_to_an_end_that_is_gone(self) -> None:
+        """An end that goes on after the other one is gone notices that as soon as it writes."""
         client, server = await self.connect(HalfCloseableEnd)
         server.transport.loseConnection()
         await client.when(lambda: "read lost" in client.seen)
@@ -290,7 +290,7 @@ class TcpTests(TestCase):
         self.assertEqual(await client.when_lost(), ConnectionLost)
 
     async def test_pause(self) -> None:
-        """A protocol that is paused gets nothing, and all of it when it is resumed."""
+        """A protocol that is paused receives nothing until it is resumed, and then everything."""
         client, server = await self.connect()
         server.transport.pauseProducing()
         client.transport.write(b"x" * 1000)
@@ -303,8 +303,8 @@ class TcpTests(TestCase):
         self.assertEqual(len(server.data), 1000)
         await client.when_lost()
 
-    async def test_pause_in_between(self) -> None:
-        """A protocol may pause whenever it is given something."""
+    async def test_pause_while_receiving(self) -> None:
+        """A protocol may pause whenever it receives something."""
 
         class Slow(End):
             pieces = 0
@@ -354,7 +354,7 @@ class TcpTests(TestCase):
         self.assertTrue(producer.stopped)
 
     async def test_a_producer_ends_before_the_connection(self) -> None:
-        """A connection that is to end waits for a producer that is paused."""
+        """A connection that is being closed waits for a producer that is paused."""
         client, server = await self.connect()
         producer = Producer(client, 2000)
         self.assertTrue(producer.paused)
@@ -384,7 +384,7 @@ class TcpTests(TestCase):
         await client.when_lost()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    async def test_nobody_wants_the_connection(self) -> None:
+    async def test_server_factory_makes_no_protocol(self) -> None:
         """A factory that makes no protocol closes the connection as soon as it is open."""
         factory = ServerFactory()
         factory.buildProtocol = lambda _: None  # type: ignore[method-assign,assignment]
@@ -392,8 +392,8 @@ class TcpTests(TestCase):
         assert isinstance(client, End)
         await client.when_lost()
 
-    async def test_no_client(self) -> None:
-        """Nor does a client's factory have to make one."""
+    async def test_client_factory_makes_no_protocol(self) -> None:
+        """A client's factory need not make a protocol either."""
         factory = Factory()
         factory.buildProtocol = lambda _: None  # type: ignore[method-assign,assignment]
         endpoint = self.listen(ServerFactory.forProtocol(End))
@@ -424,8 +424,8 @@ class TcpTests(TestCase):
         await deferLater(reactor, 0)
         self.assertEqual(calls, ["start", "stop"])
 
-    async def test_text(self) -> None:
-        """Text is not written, as it has no bytes."""
+    async def test_text_is_refused(self) -> None:
+        """Text is refused, because only bytes can be written."""
         client, server = await self.connect()
         self.assertRaises(TypeError, client.transport.write, "text")
         client.transport.loseConnection()
@@ -433,7 +433,7 @@ class TcpTests(TestCase):
 
 
 class MemoryTests(TcpTests):
-    """The same in memory."""
+    """Tests of the same behavior in memory."""
 
     def listen(self, factory: ServerFactory) -> IStreamClientEndpoint:
         return MemoryEndpoint(reactor, lambda: factory, 4001, "It")
@@ -447,7 +447,7 @@ class MemoryTests(TcpTests):
         await server.when_lost()
 
     async def test_no_socket(self) -> None:
-        """There is none; but how much the other end has taken, and whether it has gone, is known all the same."""
+        """There is no socket, but how much the other end has read, and whether it is gone, is known all the same."""
         client, server = await self.connect()
         self.assertIsNone(tcp_socket(client.transport))
         server.transport.pauseProducing()
@@ -465,7 +465,7 @@ class MemoryTests(TcpTests):
 
 
 class TurnTests(SynchronousTestCase):
-    """When things happen."""
+    """Tests of the turns of the reactor in which things happen."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -488,8 +488,8 @@ class TurnTests(SynchronousTestCase):
         for _ in range(count):
             self.clock.advance(0)
 
-    def test_a_turn_of_its_own(self) -> None:
-        """Nothing is delivered while the one who sends it is on the stack."""
+    def test_delivery_has_a_turn_of_its_own(self) -> None:
+        """Nothing is delivered while its sender is on the stack."""
         client, server = self.connect()
         client.transport.write(b"x")
         self.assertEqual(server.data, b"")
@@ -500,8 +500,8 @@ class TurnTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertIsNotNone(client.lost)
 
-    def test_much_takes_several_turns(self) -> None:
-        """No turn is held up by all of what was written."""
+    def test_large_writes_take_several_turns(self) -> None:
+        """A turn delivers only a part of what was written."""
         client, server = self.connect()
         client.transport.write(b"x" * 1_000_000)
         seen: list[int] = []
@@ -510,7 +510,7 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual((seen, len(server.data)), ([65536], 1_000_000))
 
     def test_the_buffer_of_a_producer(self) -> None:
-        """A producer is paused as soon as more waits than the buffer holds, and goes on when all of it is taken."""
+        """A producer is paused as soon as more is buffered than the limit, and resumed when all of it is read."""
         client, server = self.connect()
         server.transport.pauseProducing()
         producer = Producer(client, 20)
@@ -522,7 +522,7 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual((producer.left, len(server.data)), (0, 200_000))
 
     def test_a_producer_that_fails(self) -> None:
-        """It loses its own connection, and disturbs nobody else."""
+        """A failing producer loses its own connection, and affects no other."""
 
         class Broken(Producer):
             def resumeProducing(self) -> None:
@@ -539,8 +539,8 @@ class TurnTests(SynchronousTestCase):
         self.assertIs(server.lost.type, ConnectionLost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_nothing_is_left(self) -> None:
-        """The clock has nothing left to do for connections that are quiet, or lost, however that came about."""
+    def test_nothing_is_left_on_the_clock(self) -> None:
+        """The clock has nothing left to do for connections that are quiet or lost, however they were lost."""
         for end in ("loseConnection", "abortConnection", "loseWriteConnection"):
             for who in range(2):
                 ends = self.connect()
@@ -553,15 +553,15 @@ class TurnTests(SynchronousTestCase):
                 self.assertEqual(self.clock.getDelayedCalls(), [], end)
                 self.assertTrue(ends[0].lost and ends[1].lost, end)
 
-    def test_refused(self) -> None:
-        """Where nothing listens, the connection is refused, and the error says what does not run."""
+    def test_connection_is_refused(self) -> None:
+        """If nothing listens, the connection is refused, and the error says what does not run."""
         self.factory = None
         connecting = self.endpoint.connect(Factory.forProtocol(End))
         self.clock.advance(0)
         refused = self.failureResultOf(connecting, error.ConnectionRefusedError)
         self.assertIn("The port is not running", refused.getErrorMessage())
 
-    def test_cancelled(self) -> None:
+    def test_connection_attempt_is_cancelled(self) -> None:
         connecting = self.endpoint.connect(Factory.forProtocol(End))
         connecting.cancel()
         self.failureResultOf(connecting, ConnectingCancelledError)

@@ -29,7 +29,7 @@ class ClusterKillTests(TestCase):
 
     timeout = 240 + 60 * ROUNDS
 
-    async def test_nothing_lost(self) -> None:
+    async def test_kills_lose_nothing_acknowledged(self) -> None:
         """Snapshots are taken all the time, so that some kills come while one is taken or sent."""
         print(f"KILL_SEED={SEED}", file=sys.__stdout__)
         chance = random.Random(SEED)

@@ -34,7 +34,7 @@ class KillTests(TestCase):
 
     timeout = 240 + 60 * ROUNDS
 
-    async def test_nothing_lost(self) -> None:
+    async def test_kills_lose_nothing_acknowledged(self) -> None:
         """
         Every acknowledged write is there, nothing is there that nobody asked for, and no index comes twice.
 

@@ -31,13 +31,13 @@ class SimulationTests(SynchronousTestCase):
         """Disks fail here, and machines log that; L{Cluster} has checked all of these log events."""
         self.flushLoggedErrors()
 
-    def test_seeds(self) -> None:
+    def test_seeds_pass(self) -> None:
         """Whatever the faults are, nothing is lost and every answer is correct."""
         for seed in range(_SEEDS):
             report = Cluster(seed).run()
             self.assertGreater(report.done, 0)
 
-    def test_everything_goes_wrong(self) -> None:
+    def test_all_faults_in_one_run(self) -> None:
         """All kinds of faults in one run do no harm either."""
         Cluster(1_000, kinds=KINDS, fault_pause=0.2, machines=5).run()
 
@@ -62,7 +62,7 @@ class SimulationTests(SynchronousTestCase):
         ).stdout
         self.assertEqual(story.splitlines()[-1], here)
 
-    def test_failure_replays(self) -> None:
+    def test_failure_is_repeated_by_its_seed(self) -> None:
         """A failure names its seed, which fails in the same way again."""
         with acknowledges_before_the_sync():
             plan = {"kinds": ("crash_all", "slow_disk"), "fault_pause": 0.2}
@@ -79,7 +79,7 @@ class SimulationTests(SynchronousTestCase):
             return str(violation)
         return ""
 
-    def test_leaves_nothing(self) -> None:
+    def test_run_leaves_nothing(self) -> None:
         """After a run the system's calls are restored, and no files are left."""
         cluster = Cluster(5)
         with mock.patch("os.fsync") as fsync:

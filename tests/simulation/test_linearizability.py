@@ -29,11 +29,11 @@ def swap(old: str | None, new: str, called: float, answered: float, optional: bo
 class LinearizabilityTests(SynchronousTestCase):
     """Tests of L{linearizable}."""
 
-    def test_nothing(self) -> None:
+    def test_empty_history(self) -> None:
         """A history in which nothing happened is linearizable."""
         self.assertTrue(linearizable([], None))
 
-    def test_one_after_the_other(self) -> None:
+    def test_read_sees_an_earlier_write(self) -> None:
         """A read that begins after a write has ended sees it."""
         self.assertTrue(linearizable([write("a", 0, 1), read("a", 2, 3)], None))
 
@@ -63,11 +63,11 @@ class LinearizabilityTests(SynchronousTestCase):
             self.assertTrue(linearizable([unknown, read(seen[0], 1, 2), read(seen[1], 3, 4)], None), seen)
         self.assertFalse(linearizable([unknown, read("a", 1, 2), read(None, 3, 4)], None))
 
-    def test_not_before_it_was_called(self) -> None:
+    def test_no_effect_before_the_call(self) -> None:
         """An operation was not done before it was called."""
         self.assertFalse(linearizable([read("a", 0, 1), write("a", 2, NEVER, optional=True)], None))
 
-    def test_two_winners(self) -> None:
+    def test_two_swaps_of_one_value(self) -> None:
         """Of two operations that replace the same value, one comes too late."""
         self.assertFalse(linearizable([swap(None, "a", 0, 5), swap(None, "b", 0, 5)], None))
         self.assertTrue(linearizable([swap(None, "a", 0, 5), swap("a", "b", 0, 5)], None))
@@ -76,7 +76,7 @@ class LinearizabilityTests(SynchronousTestCase):
         """An operation can only replace a value that was there."""
         self.assertFalse(linearizable([write("a", 0, 1), swap(None, "b", 2, 3)], None))
 
-    def test_order_of_several(self) -> None:
+    def test_reads_agree_on_the_order_of_writes(self) -> None:
         """Two clients that read two writes in different orders can't both be right."""
         writes = [write("a", 0, 10), write("b", 0, 10)]
         one = [read("a", 1, 2), read("b", 3, 4)]
@@ -84,7 +84,7 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertTrue(linearizable([*writes, *one], None))
         self.assertFalse(linearizable([*writes, *one, *other], None))
 
-    def test_against_all_orders(self) -> None:
+    def test_checker_agrees_with_trying_all_orders(self) -> None:
         """For small histories of all kinds the checker agrees with trying all orders."""
         outcomes = [self._compare(Random(seed)) for seed in range(400)]
         self.assertGreater(outcomes.count(True), 50)
@@ -110,7 +110,7 @@ class LinearizabilityTests(SynchronousTestCase):
             case _:
                 return read(random.choice(values), called, answered)
 
-    def test_many(self) -> None:
+    def test_long_history_is_checked_quickly(self) -> None:
         """A long history with many operations at a time is checked quickly."""
         random = Random(1)
         steps, state, now = [], None, 0.0
@@ -125,7 +125,7 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertTrue(linearizable(steps, None))
         self.assertFalse(linearizable([*steps, read("v0", now + 9, now + 10)], None))
 
-    def test_too_many(self) -> None:
+    def test_history_that_is_too_long_fails(self) -> None:
         """A history that is too long to check is no success."""
         steps = [write(str(number), 0, 1) for number in range(20)]
         self.assertRaises(RuntimeError, linearizable, [*steps, read("x", 2, 3)], None, most=1_000)
