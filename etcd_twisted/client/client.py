@@ -15,6 +15,7 @@ from twisted.web.iweb import IAgent
 
 from etcd_twisted.client import keys
 from etcd_twisted.client.answers import event_of, reading_of
+from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.connecting import Connections, Tls, default_reactor
 from etcd_twisted.client.exchange import Exchanges, Request
 from etcd_twisted.client.machines import Machines
@@ -71,9 +72,8 @@ class Client:
         self._clock = clock
         self._chance = chance
         self._openings = DeferredSemaphore(MAX_OPENINGS)
-        self._sender = Sender(
-            clock, Exchanges(HTTPClient(agent), credentials), machines, timeouts, refresh_seconds, chance
-        )
+        http = HTTPClient(agent, data_to_body_producer=BytesBody)
+        self._sender = Sender(clock, Exchanges(http, credentials), machines, timeouts, refresh_seconds, chance)
 
     @property
     def cluster_id(self) -> str | None:

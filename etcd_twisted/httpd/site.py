@@ -52,7 +52,7 @@ class Site(server.Site):
     """
     The connections of a port, and what they share.
 
-    @ivar channels: the open connections, by whichever door.
+    @ivar channels: the open connections, by whichever door, the oldest first.
     @ivar handler: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: what one client may make the port hold, and for how long.
     @ivar server_fields: the header lines of every answer.
@@ -87,7 +87,7 @@ class Site(server.Site):
         @param browsers: C{None} if the machine has no names of its own, and no other origin is allowed.
         """
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
-        self.channels: set[SiteConnection] = set()
+        self.channels: dict[SiteConnection, None] = {}
         self.handler = handler
         self.limits = limits
         self.server_fields = b""
@@ -153,15 +153,15 @@ class Site(server.Site):
 
     def opened(self, channel: SiteConnection) -> None:
         """Add a connection that has begun."""
-        self.channels.add(channel)
+        self.channels[channel] = None
 
     def handed_over(self, channel: SiteConnection) -> None:
         """Drop a channel whose connection is taken over by another one, which calls L{opened} itself."""
-        self.channels.discard(channel)
+        self.channels.pop(channel, None)
 
     def closed(self, channel: SiteConnection) -> None:
         """Drop a connection that has ended."""
-        self.channels.discard(channel)
+        self.channels.pop(channel, None)
         if not self.channels and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)

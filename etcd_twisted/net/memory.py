@@ -189,7 +189,7 @@ class MemoryTransport:
         """Send what is to be sent, and read on."""
         self._turn_due = None
         if self._failed is not None:
-            self._carry(self._other._reset)
+            self._carry(self._other.reset)
             self._lose(self._failed)
             return
         self._acknowledge()
@@ -261,7 +261,7 @@ class MemoryTransport:
     def _arrived(self, data: bytes) -> None:
         """Bytes have arrived."""
         if not self.connected:
-            self._carry(self._other._reset)
+            self._carry(self._other.reset)
         elif self._paused or self._received or self.disconnecting:
             self._received.append(data)
             if self.disconnecting:
@@ -315,7 +315,7 @@ class MemoryTransport:
             except Exception:
                 self._fail()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """The other end is gone."""
         self._unsent.clear()
         self._write_ended = True
@@ -413,20 +413,16 @@ class MemoryEndpoint:
         client = MemoryTransport(self._clock, here, self._address)
         server = MemoryTransport(self._clock, self._address, here)
         client.join(server)
-        begin_client(client, client_factory, connecting, lambda: serve(server, factory))
+        if begin_client(client, client_factory, connecting):
+            serve(server, factory)
 
 
-def begin_client(
-    transport: MemoryTransport,
-    factory: IProtocolFactory,
-    connecting: "Deferred[IProtocol]",
-    connected: Callable[[], None],
-) -> None:
+def begin_client(transport: MemoryTransport, factory: IProtocolFactory, connecting: "Deferred[IProtocol]") -> bool:
     """
     Connects the client's end of a connection.
 
     @param connecting: fires with the protocol, or fails if the factory makes none.
-    @param connected: called between the two.
+    @return: whether it makes one.
     """
     factory.doStart()
     try:
@@ -436,8 +432,8 @@ def begin_client(
     except Exception:
         factory.doStop()
         connecting.errback(Failure())
-        return
+        return False
     transport.when_lost = factory.doStop
     transport.begin(protocol)
-    connected()
     connecting.callback(protocol)
+    return True

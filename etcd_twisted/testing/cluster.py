@@ -8,6 +8,7 @@ same seed does the same, however busy the computer is. This module must never wa
 import contextlib
 import gc
 import secrets
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from unittest import mock
@@ -59,6 +60,7 @@ class SimulatedCluster(Simulation):
         try:
             self.schedule.clear()
             self.network.clear()
+            self.streams.clear()
             for machine in self.machines.values():
                 machine.bury()
             gc.collect()
@@ -156,15 +158,20 @@ class SimulatedCluster(Simulation):
 
     # The network
 
-    def partition(self, *groups: list[SimulatedMachine]) -> None:
-        """Cut all ways between these groups of machines. Ways that were cut before stay so, see L{heal}."""
-        for group in groups:
-            names = {machine.name for machine in group}
-            others = {machine.name for each in groups if each is not group for machine in each}
-            self.network.cut |= {way for a in names for b in others for way in ((a, b), (b, a))}
+    def partition(self, *groups: Sequence[SimulatedMachine | str]) -> None:
+        """
+        Cut all ways between these groups of machines. Ways that were cut before stay so, see L{heal}.
+
+        @param groups: the machines, and the names of the hosts of clients, see L{agent}. Hosts that are in no group
+            still reach all others.
+        """
+        names = [{each if isinstance(each, str) else each.name for each in group} for group in groups]
+        for group in names:
+            others = {name for each in names if each is not group for name in each}
+            self.network.cut |= {way for a in group for b in others for way in ((a, b), (b, a))}
 
     def isolate(self, machine: SimulatedMachine) -> None:
-        """Cut a machine off from all others."""
+        """Cut a machine off from all others. Clients still reach it."""
         self.partition([machine], [each for each in self.machines.values() if each is not machine])
 
     def heal(self) -> None:

@@ -24,8 +24,10 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
 from etcd_twisted.testing.disk import CrashError
 from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.http_ports import HttpPorts
 from etcd_twisted.testing.network import Host, Network
 from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.streams import Streams
 from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
 from etcd_twisted.testing.writer import SimulatedWriter
 
@@ -64,6 +66,7 @@ class World(Protocol):
 
     schedule: Schedule
     network: Network
+    streams: Streams
     disks: Disks
     settings: Settings
     machines: "dict[str, SimulatedMachine]"
@@ -106,6 +109,7 @@ class _Running:
         participation.on_exclusion.append(self.lifecycle.excluded)
         self.replica.peer.on_claim.append(self.lifecycle.claimed)
         self.writer = SimulatedWriter(process, machine.disk)
+        self.http_ports = HttpPorts(world.streams, process, machine.config, self.replica)
         self.storage: Storage | None = None
         self.starting: Deferred[None] | None = None
         self.stopping = False
@@ -333,6 +337,7 @@ class SimulatedMachine:
         """Ends a process as L{etcd_twisted.service.EtcdService} does."""
         running.lifecycle.stop()
         await running.participation.hand_over()
+        await running.http_ports.close()
         await running.participation.stop()
         running.transport.connect({})
         await running.writer.stop()

@@ -246,6 +246,7 @@ class Process:
     @ivar alive: whether it runs.
     @ivar paused: whether nothing reaches it, while its clock goes on.
     @ivar held: what has happened to it while it was paused, and takes effect when it goes on.
+    @ivar connections: what happens when it ends, by the connection that this happens to.
     @ivar clock: its clock.
     """
 
@@ -258,6 +259,7 @@ class Process:
         self.alive = True
         self.paused = False
         self.held: list[ScheduledEvent] = []
+        self.connections: dict[object, Callable[[], object]] = {}
         self.schedule = schedule
         self.clock = MachineClock(schedule, self, start, speed)
 
@@ -270,6 +272,9 @@ class Process:
         self.alive = False
         self.paused = False
         self.held.clear()
+        connections, self.connections = self.connections, {}
+        for end in connections.values():
+            end()
 
     def pause(self) -> None:
         """Have nothing reach it, until L{resume}."""

@@ -525,7 +525,7 @@ class BackPressureTests(WireTest):
         self.transport.client_reads()
         self.write("4")
         self.assertNotIn(b'"value":"2"', held)
-        self.wire.site.channels.discard(self.writer)
+        self.wire.site.closed(self.writer)
         self.wire.site.stop(5.0)
         events = [json.loads(line) for line in self.answer().body.splitlines()]
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])

@@ -282,7 +282,7 @@ class StuckReaderTests(SlowReaderTest):
         gone = self.when_gone()
         self.ask_for_much()
         await gone
-        self.assertEqual(self.service._factory.channels, set())
+        self.assertEqual(self.service._factory.channels, {})
 
 
 class TcpTransport(Transport):
@@ -331,7 +331,7 @@ class TimeTests(SynchronousTestCase):
         self.assertIsNone(transport.how_lost)
         self.wire.pass_time(2)
         self.assertEqual(transport.how_lost, "aborted")
-        self.assertEqual(self.wire.site.channels, set())
+        self.assertEqual(self.wire.site.channels, {})
         self.assertEqual(self.log.warnings, ["TLS with 127.0.0.1:5 failed: no handshake within 10 seconds"])
 
     def test_trickling_handshake_is_closed(self) -> None:

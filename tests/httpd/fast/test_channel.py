@@ -245,7 +245,7 @@ class TogetherTests(SynchronousTestCase):
         self.wire.clock.advance(0)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(self.transport.how_lost, "aborted")
-        self.assertEqual(self.wire.site.channels, set())
+        self.assertEqual(self.wire.site.channels, {})
 
     def test_long_responses_are_sent_at_once(self) -> None:
         """The bytes that wait to be sent are thereby bounded."""
