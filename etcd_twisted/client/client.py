@@ -7,6 +7,7 @@ L{etcd_twisted.client.answers} do.
 
 import random
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
@@ -23,6 +24,8 @@ from etcd_twisted.client.results import Event, Reading
 from etcd_twisted.client.sender import Sender, Timeouts
 from etcd_twisted.client.watch import MAX_OPENINGS, Watch
 
+_T = TypeVar("_T")
+
 REFRESH_SECONDS = 60.0
 """How old the list of machines may get before a request has it refreshed."""
 
@@ -37,6 +40,8 @@ class Client:
     exceptions; every request may raise those of L{ClientError}.
 
     A key is a path such as C{/services/web}; its first slash may be left out. Values are text. TTLs are whole seconds.
+
+    @ivar reactor: schedules what this client does, and what is built on it.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class Client:
         @param chance: returns a random number from 0 to 1.
         @raise ValueError: an endpoint or a certificate can't be used.
         """
-        clock = default_reactor() if reactor is None else reactor
+        self.reactor = clock = default_reactor() if reactor is None else reactor
         self._connections: Connections | None = None
         if agent is None:
             self._connections = Connections(clock, tls, timeouts.connect_seconds)
@@ -87,6 +92,13 @@ class Client:
         """
         self._sender.close()
         return succeed(None) if self._connections is None else self._connections.close()
+
+    def run(self, deferred: "Deferred[_T]") -> "Deferred[_T]":
+        """
+        Have something that is built on this client end with it: when the client closes, the Deferred is cancelled, and
+        fails with L{ClientClosed}. Returns the same Deferred.
+        """
+        return self._sender.run(deferred)
 
     # Reading
 

@@ -208,6 +208,8 @@ class Sender:
 
         self._running.add(deferred)
         deferred.addBoth(ended)
+        if self._closed:
+            deferred.cancel()
         return deferred
 
     def close(self) -> None:
