@@ -1,5 +1,12 @@
 """
 Locks, elections, queues and more, built on the client: see C{docs/client.md}.
 
-This package must never reach behind the public face of L{etcd_twisted.client}.
+The names below are public; the modules behind them may change. This package must never reach behind the public face of
+L{etcd_twisted.client}.
 """
+
+from etcd_twisted.client.recipes.errors import AlreadyClosed, AlreadyHeld, NotAcquired, NotHeld
+from etcd_twisted.client.recipes.lease import Loss
+from etcd_twisted.client.recipes.lock import Hold, Lock, Semaphore
+
+__all__ = ["AlreadyClosed", "AlreadyHeld", "Hold", "Lock", "Loss", "NotAcquired", "NotHeld", "Semaphore"]

@@ -1,0 +1,23 @@
+"""
+What recipes raise beside the exceptions of the client.
+
+This module must never hold what a request can raise: that is in L{etcd_twisted.client.errors}.
+"""
+
+from etcd_twisted.client import ClientError
+
+
+class AlreadyHeld(ClientError):
+    """This object holds it already, or is about to. It would wait for itself; use another object."""
+
+
+class NotHeld(ClientError):
+    """It is not held: it never was, it was released, or it was lost. The text says which."""
+
+
+class NotAcquired(ClientError):
+    """Others have held it for as long as the caller would wait."""
+
+
+class AlreadyClosed(ClientError):
+    """It was closed, and can't be used again."""
