@@ -23,7 +23,7 @@ from etcd_twisted.consensus.monitoring.election_log import ElectionLog
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.pending import Proposals
-from etcd_twisted.consensus.proposals.proposer import Proposer, Throttle
+from etcd_twisted.consensus.proposals.proposer import MOST_UNAPPLIED_BYTES, Proposer, Throttle
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES, Quota
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
@@ -37,7 +37,7 @@ from etcd_twisted.consensus.reconfiguration.upkeep import MembershipUpkeep
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
-from etcd_twisted.consensus.snapshots.taking import Snapshotter
+from etcd_twisted.consensus.snapshots.taking import SNAPSHOT_BYTES, Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
@@ -63,10 +63,11 @@ class ReplicaSettings:
     @ivar history_capacity: how many events are kept for watchers that start from a past index.
     @ivar history_bytes: the most bytes that these events may hold together.
     @ivar snapshot_count: how many entries are applied from one snapshot to the next, unless they hold more than
-        L{etcd_twisted.consensus.snapshots.taking.SNAPSHOT_BYTES}; C{None} for no snapshots.
+        C{snapshot_bytes}; C{None} for no snapshots.
     @ivar quota_bytes: the most bytes that the key space may hold; 0 for any size.
     @ivar defaults: the cluster's configuration as long as nobody has set one.
     @ivar seed: the seed of the random numbers; it must differ from machine to machine.
+    @ivar unapplied_bytes: how many bytes of proposals may wait to be applied before further changes wait.
     """
 
     history_capacity: int = 1_000
@@ -76,6 +77,8 @@ class ReplicaSettings:
     timing: Timing = attrs.field(factory=Timing)
     defaults: ClusterConfig = attrs.field(factory=ClusterConfig)
     seed: int = 0
+    snapshot_bytes: int = SNAPSHOT_BYTES
+    unapplied_bytes: int = MOST_UNAPPLIED_BYTES
 
     @property
     def proposal_timeout_seconds(self) -> float:
@@ -140,7 +143,8 @@ class LocalMember:
         core = Raft(machine_id, recovered.hard_state, log, settings.timing, settings.seed, clock.seconds())
         self.raft = core
         self._proposals = Proposals(clock, settings.proposal_timeout_seconds, functools.partial(_unknown, keyspace))
-        self._throttle = Throttle(clock, self._proposals, functools.partial(_too_much, keyspace))
+        too_much = functools.partial(_too_much, keyspace)
+        self._throttle = Throttle(clock, self._proposals, too_much, settings.unapplied_bytes)
         self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
         self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
         self._configuration = self.machine.configuration
@@ -153,7 +157,8 @@ class LocalMember:
             core, self._node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )
         self._receiver = SnapshotReceiver(clock, disk, core, self._node, self.machine, traffic)
-        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.machine, settings.snapshot_count)
+        count, most_bytes = settings.snapshot_count, settings.snapshot_bytes
+        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.machine, count, most_bytes)
         self._admissions = Admissions(cluster_id, core)
         forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self._proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
@@ -165,13 +170,17 @@ class LocalMember:
         self._clock_watch = ClockWatch(clocks, self.group)
         self._alarm = QuorumAlarm(clock, self.group)
         self._election_log = ElectionLog(core, self.group)
+        self._moves: dict[str, tuple[str, str]] = {}
+        """By machine id: the peer URL that the group knows, and the one that the machine says it has now."""
+        self._observe_parts()
+        self._offer_parts()
+
+    def _observe_parts(self) -> None:
+        """Have the parts tell this member what others of its parts have to know."""
         self._clock_watch.on_look.append(self._timekeeper.adjust)
         self._node.on_applied.append(self._applied)
         self._node.on_change.append(self._changed)
         self.changes.on_move.append(self._note_move)
-        self._moves: dict[str, tuple[str, str]] = {}
-        """By machine id: the peer URL that the group knows, and the one that the machine says it has now."""
-        self._offer_parts()
 
     def _offer_parts(self) -> None:
         """

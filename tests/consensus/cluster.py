@@ -80,6 +80,7 @@ class ClusterMachine:
                 timing=TIMING,
                 defaults=cluster.defaults,
                 seed=self.number,
+                **cluster.limits,
             ),
         )
         self.replica = self.participation.replica
@@ -246,8 +247,13 @@ class Cluster(Simulation):
         history: int = 1_000,
         defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
         quota_bytes: int = QUOTA_BYTES,
+        **limits: int,
     ) -> None:
+        """
+        @param limits: further fields of L{ReplicaSettings}.
+        """
         self.path = path
+        self.limits = limits
         self.quota_bytes = quota_bytes
         self.snapshot_count = snapshot_count
         self.history = history

@@ -71,7 +71,11 @@ class TestMachine:
         clock: Clock | None = None,
         name: str | None = "machine0",
         quota_bytes: int = QUOTA_BYTES,
+        **limits: int,
     ) -> None:
+        """
+        @param limits: further fields of L{ReplicaSettings}.
+        """
         self.name = name
         self.clock = clock or Clock()
         if clock is None:
@@ -79,7 +83,7 @@ class TestMachine:
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
-        settings = ReplicaSettings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
+        settings = ReplicaSettings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes, **limits)
         self.participation = Participation(self.clock, self.wall_clock, settings)
         self.replica = self.participation.replica
         self.participation.on_failure.append(self.fatal.append)
@@ -132,9 +136,9 @@ class ReplicaTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
 
     def machine(
-        self, snapshot_count: int | None = None, history: int = 1_000, quota_bytes: int = QUOTA_BYTES
+        self, snapshot_count: int | None = None, history: int = 1_000, quota_bytes: int = QUOTA_BYTES, **limits: int
     ) -> TestMachine:
-        machine = TestMachine(self.path, snapshot_count, history, quota_bytes=quota_bytes)
+        machine = TestMachine(self.path, snapshot_count, history, quota_bytes=quota_bytes, **limits)
         machine.settle()
         self.successResultOf(machine.started)
         return machine

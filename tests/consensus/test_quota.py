@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent
 
 from etcd_twisted.consensus import state_machine
-from etcd_twisted.consensus.proposals import proposer
 from etcd_twisted.consensus.proposals.quota import REFUSALS_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -39,14 +38,14 @@ class QuotaTest(ReplicaTestCase):
         super().setUp()
         self.begin()
 
-    def begin(self, quota_bytes: int = ROOM, snapshot_count: int | None = None) -> None:
+    def begin(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: int) -> None:
         self.quota_bytes = quota_bytes
-        self.machine0 = self.machine(snapshot_count, quota_bytes=quota_bytes)
+        self.machine0 = self.machine(snapshot_count, quota_bytes=quota_bytes, **limits)
         self.replica = self.machine0.replica
 
-    def restart(self, quota_bytes: int = ROOM, snapshot_count: int | None = None) -> None:
+    def restart(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: int) -> None:
         self.machine0.stop()
-        self.begin(quota_bytes, snapshot_count)
+        self.begin(quota_bytes, snapshot_count, **limits)
 
     def tearDown(self) -> None:
         self.machine0.stop()
@@ -197,7 +196,7 @@ class OnTheirWayTests(QuotaTest):
         self.fill()
 
     def test_proposals_that_waited_for_room_in_the_log_stay_within_the_quota(self) -> None:
-        self.patch(proposer, "MOST_BYTES", 10)
+        self.restart(unapplied_bytes=10)
         first = self.start(Set("/a", 0, "x" * (self.left - NODE_BYTES - 1)))
         second = self.start(Set("/b", 0, "x"))
         self.assertNoResult(second)

@@ -6,7 +6,6 @@ import itertools
 import os
 from contextlib import closing
 
-from etcd_twisted.consensus.snapshots import taking
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
@@ -46,8 +45,7 @@ class SnapshotTests(ReplicaTestCase):
             return reader.metadata.index
 
     def test_few_large_entries_make_a_snapshot_due_too(self) -> None:
-        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
-        machine = self.machine(snapshot_count=10_000)
+        machine = self.machine(snapshot_count=10_000, snapshot_bytes=1_000)
         due = []
         for _ in range(12):
             machine.set("/a", "x" * 290)
@@ -59,12 +57,11 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_large_entries_from_before_a_restart_count(self) -> None:
-        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
-        machine = self.machine(snapshot_count=10_000)
+        machine = self.machine(snapshot_count=10_000, snapshot_bytes=1_000)
         machine.set("/a", "x" * 600)
         machine.settle()
         machine.stop()
-        machine = self.machine(snapshot_count=10_000)
+        machine = self.machine(snapshot_count=10_000, snapshot_bytes=1_000)
         self.assertEqual(self.snapshot_index(machine), 0)
         machine.set("/a", "x" * 400)
         machine.settle()
@@ -72,8 +69,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_large_entries_make_no_snapshot_due_without_snapshots(self) -> None:
-        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
-        machine = self.machine()
+        machine = self.machine(snapshot_bytes=1_000)
         machine.set("/a", "x" * 2_000)
         machine.settle()
         self.assertEqual(self.snapshot_index(machine), 0)

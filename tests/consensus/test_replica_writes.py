@@ -82,8 +82,7 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(told), 2)
 
     def test_proposal_with_a_callback_does_not_wait_for_room(self) -> None:
-        self.patch(proposer, "MOST_BYTES", 10)
-        machine = self.machine()
+        machine = self.machine(unapplied_bytes=10)
         told: list[Event | Exception | None] = []
         now = machine.replica.now()
         self.assertTrue(machine.replica.submit(Set("/a", now, "more than ten bytes"), told.append))

@@ -8,9 +8,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.proposals import proposer as module
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
-from etcd_twisted.consensus.proposals.proposer import LONGEST_WAIT_SECONDS, MOST_BYTES, MOST_WAITING_BYTES, Throttle
+from etcd_twisted.consensus.proposals.proposer import (
+    LONGEST_WAIT_SECONDS,
+    MOST_UNAPPLIED_BYTES,
+    MOST_WAITING_BYTES,
+    Throttle,
+)
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from tests.consensus.cluster import ClusterTestCase
@@ -37,7 +41,7 @@ class ThrottleTests(SynchronousTestCase):
         self.throttle.admit()
 
     def test_there_is_room_up_to_a_bound(self) -> None:
-        self.propose(1, MOST_BYTES)
+        self.propose(1, MOST_UNAPPLIED_BYTES)
         self.assertTrue(self.throttle.is_open)
         self.propose(2, 1)
         self.assertFalse(self.throttle.is_open)
@@ -46,12 +50,14 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_proposals_are_admitted_in_order(self) -> None:
         """Proposals are admitted in the order of their arrival, and none before those that wait."""
-        self.propose(1, MOST_BYTES)
+        self.propose(1, MOST_UNAPPLIED_BYTES)
         self.propose(2, 1)
         order: list[int] = []
         for number in range(3):
             waiting = self.throttle.wait(1)
-            waiting.addCallback(lambda _, number=number: (order.append(number), self.propose(number + 3, MOST_BYTES)))
+            waiting.addCallback(
+                lambda _, number=number: (order.append(number), self.propose(number + 3, MOST_UNAPPLIED_BYTES))
+            )
         self.apply(1)
         self.assertEqual(order, [0])
         self.apply(2)
@@ -63,12 +69,12 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_number_of_waiting_proposals_is_bounded(self) -> None:
         """Too many proposals are refused at once, until fewer wait."""
-        self.propose(1, MOST_BYTES + 1)
+        self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         waiting = self.throttle.wait(MOST_WAITING_BYTES + 1)
         self.failureResultOf(self.throttle.wait(1), TooMuchError)
         self.apply(1)
         self.successResultOf(waiting)
-        self.propose(2, MOST_BYTES + 1)
+        self.propose(2, MOST_UNAPPLIED_BYTES + 1)
         again = self.throttle.wait(1)
         self.assertNoResult(again)
         self.clock.advance(LONGEST_WAIT_SECONDS)
@@ -76,7 +82,7 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_waiting_proposals_go_first(self) -> None:
         """Waiting proposals precede one that comes when there is room again and none was admitted yet."""
-        self.propose(1, MOST_BYTES + 1)
+        self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         waiting = self.throttle.wait(1)
         self.proposals.take(Entry(1, 1, EntryKind.COMMAND, b""))
         self.assertFalse(self.throttle.is_open)
@@ -85,7 +91,7 @@ class ThrottleTests(SynchronousTestCase):
         self.assertTrue(self.throttle.is_open)
 
     def test_proposal_that_waits_for_too_long_fails(self) -> None:
-        self.propose(1, MOST_BYTES + 1)
+        self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         waiting = self.throttle.wait(1)
         self.clock.advance(LONGEST_WAIT_SECONDS - 1)
         later = self.throttle.wait(1)
@@ -98,7 +104,7 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_cancelled_proposal_holds_up_no_other(self) -> None:
         """A cancelled proposal holds up no other."""
-        self.propose(1, MOST_BYTES + 1)
+        self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         gone, there = self.throttle.wait(1), self.throttle.wait(1)
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
@@ -107,7 +113,7 @@ class ThrottleTests(SynchronousTestCase):
         self.assertTrue(self.throttle.is_open)
 
     def test_no_proposal_is_admitted_after_the_end(self) -> None:
-        self.propose(1, MOST_BYTES + 1)
+        self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         waiting = [self.throttle.wait(1) for _ in range(2)]
         error = RequestDroppedError()
         self.throttle.refuse(error)
@@ -120,8 +126,7 @@ class MachineTests(SynchronousTestCase):
     """Tests of a machine as its clients see it, whose disk works when the test decides."""
 
     def setUp(self) -> None:
-        self.patch(module, "MOST_BYTES", 500)
-        self.machine = TestMachine(Path(self.mktemp()))
+        self.machine = TestMachine(Path(self.mktemp()), unapplied_bytes=500)
         self.machine.settle()
 
     @property
@@ -185,8 +190,7 @@ class ClusterTests(ClusterTestCase):
 
     def test_waiting_proposals_fail_when_another_machine_leads(self) -> None:
         """A waiting proposal was not made, and may be made to the new leader."""
-        self.patch(module, "MOST_BYTES", 500)
-        cluster = self.cluster()
+        cluster = self.cluster(unapplied_bytes=500)
         cluster.start(3)
         old = cluster.leader
         cluster.network.isolate(old.url)

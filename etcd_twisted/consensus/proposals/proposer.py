@@ -35,7 +35,7 @@ from etcd_twisted.waiters import Waiters
 
 _T = TypeVar("_T")
 
-MOST_BYTES = 64 << 20
+MOST_UNAPPLIED_BYTES = 64 << 20
 """How many bytes of proposals may wait to be applied before further changes wait. The last one may exceed it."""
 
 MOST_WAITING_BYTES = 64 << 20
@@ -81,21 +81,29 @@ class Throttle:
     @ivar waiting_bytes: how many bytes of changes wait to be proposed.
     """
 
-    def __init__(self, clock: IReactorTime, proposals: Proposals, refusal: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        proposals: Proposals,
+        refusal: Callable[[], Exception],
+        unapplied_bytes: int = MOST_UNAPPLIED_BYTES,
+    ) -> None:
         """
         @param proposals: the proposals that are not applied yet.
         @param refusal: makes the error for a change that has waited for too long.
+        @param unapplied_bytes: see L{MOST_UNAPPLIED_BYTES}.
         """
         self._clock = clock
         self._proposals = proposals
         self._refusal = refusal
+        self._unapplied_bytes = unapplied_bytes
         self._waiting = Waiters()
         self.waiting_bytes = 0
 
     @property
     def is_open(self) -> bool:
         """Whether a change may be proposed without waiting."""
-        return not self.waiting_bytes and self._proposals.size <= MOST_BYTES
+        return not self.waiting_bytes and self._proposals.size <= self._unapplied_bytes
 
     def wait(self, size: int) -> "Deferred[None]":
         """
@@ -120,7 +128,7 @@ class Throttle:
 
     def admit(self) -> None:
         """Let the changes proceed for which there is room now, as proposals were applied."""
-        while self._waiting.waiting and self._proposals.size <= MOST_BYTES:
+        while self._waiting.waiting and self._proposals.size <= self._unapplied_bytes:
             self._waiting.fire_first()
 
     def refuse(self, error: Exception) -> None:

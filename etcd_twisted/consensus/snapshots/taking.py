@@ -44,10 +44,11 @@ class Snapshotter:
         node: Node,
         machine: StateMachine,
         count: int | None,
+        most_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
         """
-        @param count: after how many entries a snapshot is due, unless they hold more than L{SNAPSHOT_BYTES}; C{None}
-            for no snapshots.
+        @param count: after how many entries a snapshot is due, unless they hold more than C{most_bytes}; C{None} for
+            no snapshots.
         """
         self._clock = clock
         self._disk = disk
@@ -56,7 +57,7 @@ class Snapshotter:
         self._machine = machine
         self._count = count
         self.due_index = float("inf") if count is None else self._log.snapshot_index + count
-        self.due_bytes = float("inf") if count is None else SNAPSHOT_BYTES
+        self.due_bytes = float("inf") if count is None else most_bytes
         self._running: Deferred[None] | None = None
         self._stopping = False
 
