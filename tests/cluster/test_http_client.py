@@ -44,7 +44,7 @@ class FaultTests(ServersTest):
         self.assertIn("TLS: ", await self.reason(url.replace("http", "https")))
 
     async def test_attempts_are_limited(self) -> None:
-        """The client makes so many attempts and no more, and the reason is that of the last one."""
+        """The client makes no more attempts than configured, and the reason is that of the last one."""
         asked = []
 
         def answer(request: Any) -> Said:

@@ -55,12 +55,12 @@ class AnnounceTests(SynchronousTestCase):
         announced: bool = self.successResultOf(ensureDeferred(joining.announce()))
         return announced
 
-    def test_the_leader_is_told(self) -> None:
+    def test_leader_gets_the_announcement(self) -> None:
         client = StubClient("two", "http://two:7001")
         self.assertTrue(self.announce(client))
         self.assertEqual(client.asked, ["http://two:7001"])
 
-    def test_all_are_told_while_none_names_a_leader(self) -> None:
+    def test_all_get_the_announcement_while_none_names_a_leader(self) -> None:
         """One of them may lead, and may have to reach this machine before it can say so."""
         client = StubClient("", "http://two:7001")
         self.assertTrue(self.announce(client))

@@ -133,7 +133,7 @@ class StandbyTests(KnownMachinesTest):
         self.assertLessEqual(2, len(gone.replica.machines()))
         self.assertLessEqual({each.name for each in gone.replica.machines()}, {each.machine.name for each in three})
 
-    def test_standby_tells_who_waits_for_a_leader(self) -> None:
+    def test_standby_notifies_those_that_wait_for_a_leader(self) -> None:
         """A request for the leader is answered as soon as there is one."""
         three = self.three()
         standby = self.start(three[0])

@@ -588,7 +588,7 @@ class AwayTests(LifecycleTestCase):
 
 
 class RefusalTests(LifecycleTestCase):
-    def test_refusal_says_what_the_cluster_says(self) -> None:
+    def test_refusal_has_the_reason_of_the_cluster(self) -> None:
         first = self.start()
         machine = self.add(first)
 

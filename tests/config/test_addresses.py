@@ -27,7 +27,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(BindAddress.parse(str(address)), BindAddress(address.host, address.port))
 
     @given(text=st.text(st.sampled_from("aZ0159-_.:[]%/ é"), max_size=12))
-    def test_what_is_read_is_printed_alike(self, text: str) -> None:
+    def test_any_address_is_printed_with_the_same_meaning(self, text: str) -> None:
         """Every address that is read is printed as one that means the same."""
         try:
             address = Address.parse(text)

@@ -62,7 +62,7 @@ class HandOverTests(ClusterTestCase):
         cluster.run(0.3)
         self.assertRaises(EtcdError, leader.replica.get, "/a")
 
-    def test_requests_are_answered_during_a_stop_after_that(self) -> None:
+    def test_requests_are_answered_during_a_stop_after_a_failed_transfer(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, followers = cluster.leader, cluster.followers

@@ -362,7 +362,7 @@ class CrashTests(SynchronousTestCase):
         return fuse
 
     def crash(self, disks: Disks, disk: Disk, fuse: int, founds: bool, identity: Identity) -> bool:
-        """Runs the machine until so many calls are done, and returns whether there were that many."""
+        """Runs the machine until that many calls are done, and returns whether it got that far."""
         disk.changes_until_crash = fuse
         try:
             self.live(disk.path, founds, identity)

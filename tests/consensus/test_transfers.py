@@ -330,7 +330,7 @@ class CrashTests(TransferTestCase):
             self.crash_after(cluster, late, jobs)
 
     def crash_after(self, cluster: Cluster, late: ClusterMachine, jobs: int) -> None:
-        """Crashes a machine after so many more changes of its disk, and restarts it."""
+        """Crashes a machine after that many more changes of its disk, and restarts it."""
         late.disk.held = True
         for _ in range(jobs):
             cluster.run(0.005)

@@ -1,5 +1,5 @@
 """
-Runs the fuzzing: every target or one of them, for so many seconds in all, from a seed; or the example that failed
+Runs the fuzzing: every target or one of them, for a number of seconds in all, from a seed; or the example that failed
 before.
 """
 

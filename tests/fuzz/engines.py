@@ -58,7 +58,7 @@ def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out
 
 def _batch(target: Target, number: int, examples: int, shrink: bool) -> None:
     """
-    Tries so many examples, which are always the same for the same seed.
+    Tries that many examples, which are always the same for the same seed.
 
     @raise Exception: an example fails; it is in the notes.
     """

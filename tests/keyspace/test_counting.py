@@ -66,7 +66,7 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(list(count_nodes(root))[-1], naive(root))
 
     def test_each_step_counts_a_bounded_number_of_nodes(self) -> None:
-        """No step counts more than so many nodes."""
+        """No step counts more than a bounded number of nodes."""
         keyspace = KeySpace()
         for number in range(3 * MAX_BATCH_NAMES):
             keyspace.apply(Set(f"/d{number % 7}/{number}", 0, "v"))

@@ -175,7 +175,7 @@ class ExpireTests(SpaceTestCase):
         self.assertEqual([event["node"]["key"] for event in self.events(c.Expire(9, 10))], ["/b", "/c", "/a"])
 
     def test_the_limit_of_one_command(self) -> None:
-        """One command removes at most so many keys, and the next one removes the rest."""
+        """One command removes a limited number of keys, and the next one removes the rest."""
         self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abcde"))
         left = []
         for limit in (0, 2, 2, 2):

@@ -74,7 +74,7 @@ class PausingTests(SynchronousTestCase):
         watcher.cancel()
         self.deliver()
 
-    def test_resuming_wakes_whoever_delivers(self) -> None:
+    def test_resuming_requests_a_delivery(self) -> None:
         watcher = self.space.watch("/", True, True, None, self.told.append)
         watcher.pause()
         self.set(1)

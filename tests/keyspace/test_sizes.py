@@ -84,7 +84,7 @@ class CountTests(SynchronousTestCase):
 
 class GrowthTests(SynchronousTestCase):
     @given(st.lists(anything, max_size=30), changes)
-    def test_a_command_adds_what_was_foretold(self, some: list[c.Command], command: c.Change) -> None:
+    def test_command_adds_the_predicted_size(self, some: list[c.Command], command: c.Change) -> None:
         """
         A command adds exactly the growth that was predicted, or nothing if it fails, and never more than its maximum.
         """

@@ -28,7 +28,7 @@ EVERYTHING = 1_000_000
 
 @attrs.frozen
 class Deliver:
-    """Up to so many events are delivered to watchers."""
+    """A limited number of events is delivered to watchers."""
 
     limit: int
 
@@ -129,7 +129,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(100))
     @given(histories, histories, keys, st.booleans(), st.integers(1, 60))
-    def test_a_snapshot_tells_the_same_or_ends_it(
+    def test_watcher_sees_the_same_from_a_snapshot_or_ends(
         self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
     ) -> None:
         """
@@ -191,7 +191,7 @@ class PropertyTests(SynchronousTestCase):
     def test_delivery_is_in_order_and_bounded(
         self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
     ) -> None:
-        """Watchers see the events in order, at most so many at a time, and one-shot watchers see one."""
+        """Watchers see the events in order, a limited number at a time, and one-shot watchers see one."""
         space = KeySpace()
         told: list[tuple[int, int]] = []
         for number, (key, recursive, stream) in enumerate(watched):
@@ -215,7 +215,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, keys, st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 30))
-    def test_cancelled_watchers_are_told_nothing(
+    def test_cancelled_watchers_see_nothing(
         self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
     ) -> None:
         """What is queued for a watcher when it is cancelled is not delivered."""
@@ -407,7 +407,7 @@ class HubTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(EVERYTHING))
         self.assertEqual(indexes(told), [1])
 
-    def test_past_events_wake_whoever_delivers(self) -> None:
+    def test_past_events_request_a_delivery(self) -> None:
         """C{wake} is called for past events, and not if there are none."""
         woken: list[None] = []
         space = key_space(c.Set("/a", 0), wake=lambda: woken.append(None))

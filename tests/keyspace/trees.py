@@ -57,7 +57,7 @@ def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:
 
 def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
-    Returns so many directories with so many files each.
+    Returns that many directories with that many files each.
 
     @param prefix: what the files' names begin with.
     """
@@ -72,7 +72,7 @@ def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, KeyS
 
 def chain(depth: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
-    Returns so many directories, each in the one before, and so many files beside each. The directory comes first.
+    Returns that many directories, each in the one before, and that many files beside each. The directory comes first.
 
     @param prefix: what the files' names begin with.
     """

@@ -441,7 +441,7 @@ class StartTests(TlsTest):
     """L{check_peer_certificate} finds what other machines would refuse."""
 
     def refusal(self, files: dict[str, Path], days: float = 0.0) -> str:
-        """Returns what is wrong with a certificate so many days from now."""
+        """Returns what is wrong with a certificate that many days from now."""
         config = Config(**files, sources={"peer-cert-file": "--peer-cert-file"})
         with self.assertRaises(ConfigError) as caught:
             check_peer_certificate(config, datetime.now(UTC) + timedelta(days=days))

@@ -177,7 +177,7 @@ class RefusedTests(SynchronousTestCase):
         carried = RefusedError.carrying(EtcdError(ErrorCode.KEY_EXISTS, "x" * 100_000)).error()
         self.assertEqual(carried.cause, "x" * MAX_CAUSE_CHARACTERS)
 
-    def test_unreadable_error_says_so(self) -> None:
+    def test_unreadable_error_becomes_an_error(self) -> None:
         """An error that can't be decoded becomes an error that says so."""
         for text in ("", "garbage", "[7, 'x']", '[777,"x",1]'):
             self.assertEqual(RefusedError(text).error().code, ErrorCode.RAFT_INTERNAL)

@@ -181,7 +181,7 @@ class MemberTests(IncomingTest):
         """The answer is the status of this machine."""
         self.assertEqual(Status.parseResponse(self.visit.ask(Status), None), {"report": REPORT})
 
-    def test_sender_of_a_refused_snapshot_is_told_why(self) -> None:
+    def test_sender_of_a_refused_snapshot_learns_the_reason(self) -> None:
         """The sender learns the reason, and the connection stays open."""
         self.assertEqual(self.visit.ask(SnapshotPiece, offset=7, data=b"x")[amp.ERROR_CODE], b"SNAPSHOT")
         self.raft.failing = OSError("no space left")
@@ -314,7 +314,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual(visit.boxes(), [])
         self.assertEqual(self.raft.joins, [REQUEST])
 
-    def test_internal_error_is_logged_and_not_told(self) -> None:
+    def test_internal_error_is_logged_and_not_revealed(self) -> None:
         """The error is logged as one of this machine, and the other side gets none of its details."""
         self.raft.failing = ZeroDivisionError("secret")
         visit = self.served.visit()

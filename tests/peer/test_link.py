@@ -231,7 +231,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.log.warnings, [line] * 3)
         self.assertEqual(self.raft.exclusions, 0)
 
-    def test_removed_machine_is_told(self) -> None:
+    def test_removed_machine_is_notified(self) -> None:
         """This machine learns that it was removed."""
         self.connect()
         self.succeed().refuse(b"NOT_A_MEMBER")

@@ -82,7 +82,7 @@ class MessageTests(MachinesTest):
         self.assertEqual((self.first.raft.lost, self.second.raft.payloads), ([SECOND], []))
         self.assertEqual(len(log.warnings), 2, log.warnings)
 
-    async def test_machine_that_was_removed_is_told(self) -> None:
+    async def test_machine_that_was_removed_is_notified(self) -> None:
         self.connect()
         await self.when_it_comes(b"hello")
         self.second.raft.members.remove(FIRST)

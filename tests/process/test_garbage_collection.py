@@ -43,7 +43,7 @@ class CollectorTests(SynchronousTestCase):
         self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 7)
         self.assertIsNone(gone())
 
-    def test_what_lives_on_is_frozen_and_found_again_the_next_day(self) -> None:
+    def test_surviving_objects_are_frozen_until_the_next_day(self) -> None:
         cycle = Cycle()
         gone = weakref.ref(cycle)
         self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 10)
@@ -55,7 +55,7 @@ class CollectorTests(SynchronousTestCase):
         self.clock.advance(COLLECTION_INTERVAL_SECONDS)
         self.assertIsNone(gone())
 
-    def test_it_leaves_things_as_they_were(self) -> None:
+    def test_stopping_restores_garbage_collection(self) -> None:
         self.assertFalse(gc.isenabled())
         self.stop()
         self.assertTrue(gc.isenabled())

@@ -57,7 +57,7 @@ class ReadinessTests(SynchronousTestCase):
         for line in self.log.warnings:
             self.assertRegex(line, r"^NOTIFY_SOCKET .* can't be told 'READY=1\\nSTATUS=serves': .")
 
-    def test_a_manager_that_reads_nothing_holds_nobody_up(self) -> None:
+    def test_manager_that_reads_nothing_delays_nothing(self) -> None:
         self.listening(self.path)
         readiness = Readiness(self.path)
         for _ in range(10_000):

@@ -383,7 +383,7 @@ class SteadyWriter:
                 self._goals.append((goal, reached))
 
     def reached(self, more: int) -> "Deferred[None]":
-        """Returns a Deferred that fires when so many more keys are acknowledged."""
+        """Returns a Deferred that fires when that many more keys are acknowledged."""
         reached: Deferred[None] = Deferred()
         self._goals.append((len(self.acknowledged) + more, reached))
         return reached

@@ -2,7 +2,7 @@
 Runs C{twistd} unchanged, but on a disk that fails: one sync hangs for a while and then raises, and nothing written
 since the sync before is kept. A write that is acknowledged meanwhile is acknowledged too early.
 
-It is run as C{python -m tests.processes.failing_sync SYNCS} with the arguments of C{twistd}; so many calls of
+It is run as C{python -m tests.processes.failing_sync SYNCS} with the arguments of C{twistd}; that many calls of
 C{fdatasync} succeed.
 """
 

@@ -76,7 +76,7 @@ class Ledger:
     # While the writers run
 
     def reached(self, more: int) -> "Deferred[None]":
-        """Returns a Deferred that fires when so many more writes are acknowledged."""
+        """Returns a Deferred that fires when that many more writes are acknowledged."""
         reached: Deferred[None] = Deferred()
         self._goals.append((self.told + more, reached))
         return reached

@@ -81,7 +81,7 @@ class Machine(MachineProcess):
         return client
 
     async def when_watched(self, watchers: int) -> None:
-        """Waits until exactly so many watchers wait for events; nobody is notified of that, so this polls."""
+        """Waits until exactly that many watchers wait for events, by polling, because nothing reports that."""
         for _ in range(6_000):
             statistics = (await self.client.request("GET", "/v2/stats/store")).json()
             if statistics["watchers"] == watchers:

@@ -84,7 +84,7 @@ class LockTests(TestCase):
         return {int(node["key"].rpartition("/")[2]): node["value"] for node in nodes}
 
     async def stand_in_line(self, count: int) -> dict[int, str]:
-        """Returns the queue when it has so many entries."""
+        """Returns the queue when it has that many entries."""
 
         async def there() -> dict[int, str] | None:
             line = await self.line()

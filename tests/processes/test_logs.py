@@ -35,7 +35,7 @@ class LogTests(TestCase):
             self.assertGreater(said.index(line), at - 1, f"{line!r} in {said}")
             at = said.index(line)
 
-    async def test_what_an_operator_has_to_know(self) -> None:
+    async def test_log_has_what_an_operator_has_to_know(self) -> None:
         """The log has the life of a machine, and nothing of what its clients do."""
         await self.machine.start("--name", "machine0")
         await self.use()

@@ -169,7 +169,7 @@ class FigureEightTests(SynchronousTestCase):
         self.assertEqual((third.last_index, third.term_at(index)), (index, 2))
         group.elect("s5", "s3", "s4")  # (d)
 
-    def test_as_it_should_be(self) -> None:
+    def test_correct_core_loses_nothing(self) -> None:
         """A majority that has an entry of an earlier term does not commit it, so nothing committed is lost."""
         self._play(Raft)
 

@@ -73,14 +73,14 @@ class NewerTermTests(SynchronousTestCase):
 class OlderTermTests(SynchronousTestCase):
     """If a server receives a request with a stale term number, it rejects the request."""
 
-    def test_an_old_leader_is_told_the_newer_term(self) -> None:
+    def test_old_leader_learns_the_newer_term(self) -> None:
         for role in Role:
             machine = machine_as(role)
             machine.core.receive("b", Append(2, 1, 2, 2, 2, entries_of([2], 3)), 0.0)
             self.assertIn(("b", AppendReply(3, 0, 0, 2, rejected=True)), sent(machine), role)
             self.assertEqual((machine.core.role, machine.core.term, machine.core.commit_index), (role, 3, 0))
 
-    def test_an_old_candidate_is_told_the_newer_term(self) -> None:
+    def test_old_candidate_learns_the_newer_term(self) -> None:
         for pre in (False, True):
             machine = machine_as(Role.CANDIDATE)
             machine.core.receive("b", VoteRequest(2, 9, 2, pre), 0.0)
