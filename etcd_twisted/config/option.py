@@ -102,6 +102,6 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and value.bit_length() > 64:
-        # It is too large for any option. Python refuses to write thousands of digits, but for hexadecimal ones.
+        # It is too large for any option. Python writes thousands of digits only in hexadecimal.
         return hex(value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -186,7 +186,7 @@ def _addresses(text: str) -> tuple[Address, ...]:
     items = [item.strip() for item in text.split(",")]
     addresses = tuple(_reachable_item(item) for item in items if item)
     if not addresses:
-        # A machine that is told of no others would begin a cluster of its own.
+        # A machine that knows of no others would begin a cluster of its own.
         raise ValueError("should be HOST:PORT or several of these with commas between them, as in h:7001,[::1]:7001")
     return addresses
 

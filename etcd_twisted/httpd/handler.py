@@ -40,5 +40,5 @@ class Handler(Protocol):
         """
         Returns the response to a request, which may be an error.
 
-        Whoever does not want a later response any more cancels it.
+        A caller that no longer wants a later response cancels it.
         """

@@ -37,10 +37,10 @@ class Turns:
     The turns of one port.
 
     @ivar work: how much work may be done in a turn.
-    @ivar left: how much work may still be done in this turn. Whoever lowers it to 0 or less calls L{exhausted}. What
-        is called first in a turn of the reactor sets it to L{work}, unless a turn is L{scheduled}. Where nothing does,
-        several turns of the reactor share what is left, so none of them does more.
-    @ivar waiting: those who wait for a turn, first come first, and what each does then. To be read only.
+    @ivar left: how much work may still be done in this turn. A caller that lowers it to 0 or less calls L{exhausted}.
+        The first call in a turn of the reactor sets it to L{work}, unless a turn is L{scheduled}. Where no call does,
+        several turns of the reactor share the work that is left, so none of them does more.
+    @ivar waiting: the waiters for a turn in the order in which they came, each with its call. To be read only.
     @ivar scheduled: the call that begins the next turn; C{None} unless somebody waits or nothing is left. To be read
         only.
     """
