@@ -10,12 +10,13 @@ import gc
 import secrets
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 from unittest import mock
 
 from etcd_twisted.keyspace import Event
 from etcd_twisted.testing.disks import Disks
 from etcd_twisted.testing.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.network import Weather
 from etcd_twisted.testing.schedule import Process, Schedule
 from etcd_twisted.testing.simulation import Simulation
 
@@ -23,25 +24,23 @@ FORMING_SECONDS = 20.0
 """How long a cluster may take to form, by the simulated clock."""
 
 
-class SimulatedCluster(Simulation):
-    """
-    Machines that are in one cluster. It is a context manager that frees everything at the end::
+_M = TypeVar("_M", bound=SimulatedMachine)
 
-        with SimulatedCluster() as cluster:
-            cluster.start(3)
+
+class SimulatedMachines(Simulation, Generic[_M]):
+    """
+    Machines on one network. It is a context manager: within it the disks may fail, and at the end everything is freed.
 
     @ivar machines: the machines by name, in the order in which they came.
     @ivar disks: the disks of the machines.
+    @ivar settings: for all processes that start from now on.
     """
 
-    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
-        """
-        @param seed: decides everything that is left to chance.
-        """
-        super().__init__(Schedule(seed))
-        self.disks = Disks(self.schedule.random)
-        self.machines: dict[str, SimulatedMachine] = {}
-        self.settings = Settings() if settings is None else settings
+    def __init__(self, schedule: Schedule, disks: Disks, settings: Settings, weather: Weather | None = None) -> None:
+        super().__init__(schedule, weather)
+        self.disks = disks
+        self.machines: dict[str, _M] = {}
+        self.settings = settings
         self._problem: BaseException | None = None
         self._installed = contextlib.ExitStack()
         self.schedule.after_step = self._after_step
@@ -90,10 +89,57 @@ class SimulatedCluster(Simulation):
 
     # Machines
 
+    def include(self, machine: _M) -> _M:
+        """Have a machine be one of these, and return it."""
+        self.machines[machine.name] = machine
+        return machine
+
+    @property
+    def running(self) -> list[_M]:
+        """The machines on which a process runs that was not told to stop."""
+        return [machine for machine in self.machines.values() if machine.is_up]
+
+    # The network
+
+    def partition(self, *groups: Sequence[SimulatedMachine | str]) -> None:
+        """
+        Cut all ways between these groups of machines. Ways that were cut before stay so, see L{heal}.
+
+        @param groups: the machines, and the names of the hosts of clients, see L{agent}. Hosts that are in no group
+            still reach all others.
+        """
+        names = [{each if isinstance(each, str) else each.name for each in group} for group in groups]
+        for group in names:
+            others = {name for each in names if each is not group for name in each}
+            self.network.cut |= {way for a in group for b in others for way in ((a, b), (b, a))}
+
+    def isolate(self, machine: _M) -> None:
+        """Cut a machine off from all others. Clients still reach it."""
+        self.partition([machine], [each for each in self.machines.values() if each is not machine])
+
+    def heal(self) -> None:
+        """Open all ways. Some of what was sent meanwhile arrives now."""
+        self.network.heal()
+
+
+class SimulatedCluster(SimulatedMachines[SimulatedMachine]):
+    """
+    Machines that are in one cluster, see L{SimulatedMachines}::
+
+        with SimulatedCluster() as cluster:
+            cluster.start(3)
+    """
+
+    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
+        """
+        @param seed: decides everything that is left to chance.
+        """
+        schedule = Schedule(seed)
+        super().__init__(schedule, Disks(schedule.random), Settings() if settings is None else settings)
+
     def add(self) -> SimulatedMachine:
         """Start one more machine, which asks those before it to take it in."""
-        machine = SimulatedMachine(self, len(self.machines))
-        self.machines[machine.name] = machine
+        machine = self.include(SimulatedMachine(self, len(self.machines)))
         machine.start()
         return machine
 
@@ -104,11 +150,6 @@ class SimulatedCluster(Simulation):
         started = [first, *(self.add() for _ in range(size - 1))]
         self.advance_until(self.is_settled, FORMING_SECONDS)
         return started
-
-    @property
-    def running(self) -> list[SimulatedMachine]:
-        """The machines on which a process runs."""
-        return [machine for machine in self.machines.values() if machine.is_up]
 
     def leader(self) -> SimulatedMachine | None:
         """Returns the machine that leads, or C{None}. If several think so, it is the one of the highest term."""
@@ -155,28 +196,6 @@ class SimulatedCluster(Simulation):
     def describe(self) -> str:
         """Returns what each machine is, for the message of an assertion."""
         return "; ".join(map(_description, self.machines.values()))
-
-    # The network
-
-    def partition(self, *groups: Sequence[SimulatedMachine | str]) -> None:
-        """
-        Cut all ways between these groups of machines. Ways that were cut before stay so, see L{heal}.
-
-        @param groups: the machines, and the names of the hosts of clients, see L{agent}. Hosts that are in no group
-            still reach all others.
-        """
-        names = [{each if isinstance(each, str) else each.name for each in group} for group in groups]
-        for group in names:
-            others = {name for each in names if each is not group for name in each}
-            self.network.cut |= {way for a in group for b in others for way in ((a, b), (b, a))}
-
-    def isolate(self, machine: SimulatedMachine) -> None:
-        """Cut a machine off from all others. Clients still reach it."""
-        self.partition([machine], [each for each in self.machines.values() if each is not machine])
-
-    def heal(self) -> None:
-        """Open all ways. Some of what was sent meanwhile arrives now."""
-        self.network.heal()
 
 
 def _description(machine: SimulatedMachine) -> str:

@@ -73,7 +73,6 @@ class Disk:
         self.died: Callable[[], None] = lambda: None
         self._random = random
         self._trash = path.with_name(f"{path.name}.trash")
-        self._trash.mkdir()
         self._thrown = 0
         self._files: dict[str, list[_Change]] = {}
         self._names: dict[str, list[_Change]] = {}
@@ -178,6 +177,7 @@ class Disk:
 
     def thrown_away(self) -> str:
         """Returns a path for a file that may come back."""
+        self._trash.mkdir(exist_ok=True)
         self._thrown += 1
         return str(self._trash / str(self._thrown))
 

@@ -61,13 +61,14 @@ class Disks:
     @ivar root: the directory that all their files are in; L{remove} removes it.
     """
 
-    def __init__(self, random: Random | None = None) -> None:
+    def __init__(self, random: Random | None = None, root: Path | None = None) -> None:
         """
         @param random: decides what a crash loses; the same numbers lose the same.
+        @param root: a directory that exists; C{None} for a new one.
         """
         self._random = Random(0) if random is None else random
-        fast = Path("/dev/shm")
-        self.root = Path(tempfile.mkdtemp("-etcd-twisted-disks", dir=fast if os.access(fast, os.W_OK) else None))
+        fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.root = Path(tempfile.mkdtemp("-etcd-twisted-disks", dir=fast)) if root is None else root
         self._prefix = f"{self.root}/"
         self._disks: dict[str, Disk] = {}
         self._open: dict[int, _Open] = {}

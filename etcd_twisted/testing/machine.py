@@ -5,6 +5,8 @@ Each process is the whole program but for its sockets: it begins, joins, serves 
 This module must never let anything of a process live on in the next one but what is on the disk.
 """
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -22,14 +24,15 @@ from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
-from etcd_twisted.testing.disk import CrashError
+from etcd_twisted.testing.disk import CrashError, Disk
 from etcd_twisted.testing.disks import Disks
 from etcd_twisted.testing.http_ports import HttpPorts
-from etcd_twisted.testing.network import Host, Network
+from etcd_twisted.testing.network import Network
 from etcd_twisted.testing.schedule import Process, Schedule
 from etcd_twisted.testing.streams import Streams
 from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
-from etcd_twisted.testing.writer import SimulatedWriter
+from etcd_twisted.testing.writer import ManualWriter, SimulatedWriter
+from etcd_twisted.waiters import Waiters
 
 EPOCH = 1_700_000_000.0
 """What the machines' wall clocks show when the simulation begins, in seconds since the epoch."""
@@ -51,14 +54,18 @@ class Settings:
     @ivar defaults: the configuration of the cluster until it is changed.
     @ivar history: how many events are kept for watchers.
     @ivar snapshot_count: how many entries are applied between two snapshots; C{None} for no snapshots.
+    @ivar limits: other fields of L{ReplicaSettings} that are not to have their defaults.
     @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
+    @ivar writer: makes what stands for the disk thread of a process.
     """
 
     timing: Timing = attrs.field(factory=Timing)
     defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval=1.0))
     history: int = 1_000
     snapshot_count: int | None = 10_000
+    limits: Mapping[str, int] = attrs.field(factory=dict)
     supervised: bool = False
+    writer: Callable[[Process, Disk], ManualWriter] = SimulatedWriter
 
 
 class World(Protocol):
@@ -69,7 +76,10 @@ class World(Protocol):
     streams: Streams
     disks: Disks
     settings: Settings
-    machines: "dict[str, SimulatedMachine]"
+
+    @property
+    def machines(self) -> "Mapping[str, SimulatedMachine]":
+        """All machines by name, in the order in which they came."""
 
     def sent(self, sender: str, receiver: str, payload: bytes) -> None:
         """Called when a machine sends messages to another one."""
@@ -84,35 +94,70 @@ class World(Protocol):
         """Called when something has happened that must never happen."""
 
 
-class _Running:
-    """One process of a machine, and all objects in it."""
+class MachineRun:
+    """
+    One process of a machine: the one place where its objects are put together.
+
+    @ivar process: what they run in.
+    @ivar host: where others reach it.
+    @ivar peers: how it asks others.
+    @ivar writer: what stands for its disk thread.
+    @ivar started: fires when it serves or stands by, and fails when it does not start.
+    @ivar starting: what it does until then.
+    @ivar stopping: whether it was told to stop.
+    """
 
     def __init__(self, machine: "SimulatedMachine") -> None:
-        world = machine.world
+        world, config, settings = machine.world, machine.config, machine.world.settings
         self.process = process = Process(world.schedule, machine.name, machine.clock_start, machine.speed)
+        self.host = world.network.host(config.peer_url)
         self.participation = participation = Participation(
             process.clock,
             machine.wall_clock,
             ReplicaSettings(
-                world.settings.history,
-                snapshot_count=world.settings.snapshot_count,
-                timing=world.settings.timing,
-                defaults=world.settings.defaults,
+                settings.history,
+                snapshot_count=settings.snapshot_count,
+                timing=settings.timing,
+                defaults=settings.defaults,
                 seed=world.schedule.random.getrandbits(32),
+                **settings.limits,
             ),
         )
         participation.on_failure.append(machine.disk_failed)
         self.replica = participation.replica
-        self.transport = SimulatedTransport(world.network, process, machine.host, self.replica.peer, world.sent)
-        peers = SimulatedPeers(world.network, process)
-        self.lifecycle = Lifecycle(process.clock, machine.config, participation, peers, self.transport, machine)
+        self.transport = SimulatedTransport(world.network, process, self.host, self.replica.peer, world.sent)
+        self.peers = SimulatedPeers(world.network, process)
+        self.lifecycle = Lifecycle(process.clock, config, participation, self.peers, self.transport, machine)
         participation.on_exclusion.append(self.lifecycle.excluded)
         self.replica.peer.on_claim.append(self.lifecycle.claimed)
-        self.writer = SimulatedWriter(process, machine.disk)
-        self.http_ports = HttpPorts(world.streams, process, machine.config, self.replica)
-        self.storage: Storage | None = None
+        self.writer = settings.writer(process, machine.disk)
+        self.http_ports = HttpPorts(world.streams, process, config, self.replica)
+        self.started = Waiters()
         self.starting: Deferred[None] | None = None
         self.stopping = False
+        self._opened: Storage | None = None
+
+    @property
+    def storage(self) -> Storage | None:
+        """Its files, once they are open."""
+        return self.lifecycle.storage or self._opened
+
+    def open(self, path: Path, force: bool) -> Storage:
+        """Open its files, and lock them."""
+        self._opened = Storage.open(path, "--data-dir", force)
+        return self._opened
+
+    def listen(self) -> None:
+        """Have others reach it, unless another process has the port."""
+        if not self.host.up:
+            self.host.name, self.host.process, self.host.peer = self.process.name, self.process, self.replica.peer
+
+    def end(self) -> None:
+        """Have nothing happen to it any more."""
+        self.process.end()
+        if self.host.process is self.process:
+            self.host.process = self.host.peer = None
+            self.host.visitors.clear()
 
 
 class SimulatedMachine:
@@ -128,10 +173,13 @@ class SimulatedMachine:
     @ivar disk_fails: whether its disk is meant to fail just now.
     """
 
-    def __init__(self, world: World, number: int, speed: float = 1.0, wall_ahead: float = 0.0) -> None:
+    def __init__(
+        self, world: World, number: int, speed: float = 1.0, wall_ahead: float = 0.0, config: Config | None = None
+    ) -> None:
         """
         @param world: the cluster that it is in.
         @param number: how many machines came before it.
+        @param config: C{None} for one with addresses that no machine had before.
         """
         self.world = world
         self.name = f"machine{number}"
@@ -141,21 +189,19 @@ class SimulatedMachine:
         self.wanted = True
         self.disk_fails = False
         self.disk = world.disks.disk(self.name)
-        self.disk.died = self._died
         self._number = number
         self._addresses = 0
-        self._running: _Running | None = None
-        self._graveyard: list[_Running] = []
-        self._take_address()
+        self._running: MachineRun | None = None
+        self._graveyard: list[MachineRun] = []
+        self.config = self._next_config() if config is None else config
 
-    def _take_address(self) -> None:
-        """Take addresses that no machine had before."""
+    def _next_config(self) -> Config:
+        """Returns a configuration with addresses that no machine had before."""
         port = 100 * self._addresses + self._number
         self._addresses += 1
-        self.config = Config(
+        return Config(
             name=self.name, addr=Address("127.0.0.1", 10_000 + port), peer_addr=Address("127.0.0.1", 20_000 + port)
         )
-        self.host = self.world.network.hosts[self.config.peer_url] = Host(self.name)
 
     # What it is
 
@@ -175,7 +221,7 @@ class SimulatedMachine:
         return None if self._running is None else self._running.transport
 
     @property
-    def writer(self) -> SimulatedWriter | None:
+    def writer(self) -> ManualWriter | None:
         """What stands for its disk thread while a process runs, or C{None}."""
         return None if self._running is None else self._running.writer
 
@@ -210,7 +256,7 @@ class SimulatedMachine:
         @return: see L{etcd_twisted.interfaces.IReplica.propose}. It fails with a
             L{etcd_twisted.errors.RequestDroppedError} if another machine leads.
         """
-        replica = self._running_replica()
+        replica = self._get_running().replica
         expires = None if ttl_seconds is None else replica.now() + ttl_seconds * 1_000_000
         return replica.propose(Set(key, replica.now(), value, expires=expires))
 
@@ -220,15 +266,16 @@ class SimulatedMachine:
 
         @raise EtcdError: there is no such key.
         """
-        node = self._running_replica().get(key)
+        replica = self._get_running().replica
+        node = replica.get(key)
         if not isinstance(node, File):
-            raise EtcdError(ErrorCode.NOT_A_FILE, key, self._running_replica().index)
+            raise EtcdError(ErrorCode.NOT_A_FILE, key, replica.index)
         return node.value
 
-    def _running_replica(self) -> Replica:
-        if self.replica is None:
+    def _get_running(self) -> MachineRun:
+        if self._running is None:
             raise RuntimeError(f"{self.name} is down")
-        return self.replica
+        return self._running
 
     # Its processes
 
@@ -238,33 +285,52 @@ class SimulatedMachine:
         if self._running is not None:
             return
         self.disk.repair()
-        running = self._running = _Running(self)
+        self.disk.died = self._died
+        running = self._running = self._make_run()
         self.world.tell(f"{self.name} starts")
         running.process.after(0, "start", self._begin, running)
 
-    def _begin(self, running: _Running) -> None:
-        self.host.process = running.process
-        self.host.peer = running.replica.peer
+    def launch(self) -> "Deferred[None]":
+        """
+        Start a process, where none runs.
+
+        @return: fires when it serves or stands by, and fails with the reason if it does not start.
+        """
+        self.start()
+        return self._get_running().started.wait()
+
+    def _make_run(self) -> MachineRun:
+        return MachineRun(self)
+
+    def _begin(self, running: MachineRun) -> None:
+        running.listen()
         running.starting = ensureDeferred(self._live(running))
         running.starting.addErrback(self._not_started, running)
 
-    async def _live(self, running: _Running) -> None:
-        running.storage = storage = Storage.open(self.disk.path, "--data-dir")
+    async def _live(self, running: MachineRun) -> None:
+        await self._enter(running, running.open(self.disk.path, self.config.force))
+        self.world.tell(f"{self.name} {'stands by' if running.replica.standby else 'serves'}")
+        running.started.fire()
+
+    async def _enter(self, running: MachineRun, storage: Storage) -> None:
+        """Returns when it serves or stands by."""
         await running.lifecycle.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
         await running.lifecycle.when_serving()
-        self.world.tell(f"{self.name} {'stands by' if running.replica.standby else 'serves'}")
 
-    def _not_started(self, failure: Failure, running: _Running) -> None:
-        if failure.check(CrashError) or running is not self._running:
+    def _not_started(self, failure: Failure, running: MachineRun) -> None:
+        error = failure.value
+        if not isinstance(error, Exception) or running is not self._running:  # a L{CrashError} is none
             return
         if running.stopping and failure.check(CancelledError, EtcdError):
+            running.started.fail(error)
             return
         damaged = failure.check(StorageError) is not None
         if not self.disk_fails and (damaged or not failure.check(StartError)):
-            self.world.broken(failure.value)
+            self.world.broken(error)
             return
         self.world.tell(f"{self.name} does not start: {failure.getErrorMessage()}")
         self.crash()
+        running.started.fail(error)
 
     def disk_failed(self, reason: str) -> None:
         """Called when the replica can't go on: the process ends."""
@@ -282,7 +348,7 @@ class SimulatedMachine:
             self.world.schedule.after(0, None, "crash", self._finish_crash, running)
             running.process.alive = False
 
-    def _finish_crash(self, running: _Running) -> None:
+    def _finish_crash(self, running: MachineRun) -> None:
         if self._running is running:
             self.crash()
 
@@ -297,14 +363,12 @@ class SimulatedMachine:
         self.world.disks.crash(self.disk)
         self._restart()
 
-    def _end(self) -> _Running | None:
+    def _end(self) -> MachineRun | None:
         running, self._running = self._running, None
         if running is None:
             return None
         self._graveyard.append(running)
-        running.process.end()
-        self.host.process = self.host.peer = None
-        self.host.visitors.clear()
+        running.end()
         self.world.ended(running.process)
         return running
 
@@ -326,14 +390,14 @@ class SimulatedMachine:
         self.world.tell(f"{self.name} is told to stop")
         running.process.after(0, "stop", self._stop, running)
 
-    def _stop(self, running: _Running) -> None:
+    def _stop(self, running: MachineRun) -> None:
         if running.starting is not None:
             running.starting.cancel()
         stopped = ensureDeferred(self._end_in_order(running))
         stopped.addCallbacks(self._stopped, self._not_stopped, callbackArgs=(running,))
 
     @staticmethod
-    async def _end_in_order(running: _Running) -> None:
+    async def _end_in_order(running: MachineRun) -> None:
         """Ends a process as L{etcd_twisted.service.EtcdService} does."""
         running.lifecycle.stop()
         await running.participation.hand_over()
@@ -341,11 +405,10 @@ class SimulatedMachine:
         await running.participation.stop()
         running.transport.connect({})
         await running.writer.stop()
-        storage = running.lifecycle.storage or running.storage
-        if storage is not None:
-            storage.close()
+        if running.storage is not None:
+            running.storage.close()
 
-    def _stopped(self, _: Any, running: _Running) -> None:
+    def _stopped(self, _: Any, running: MachineRun) -> None:
         if running is self._running:
             self._end()
             self.world.disks.close_all(self.disk)
@@ -383,7 +446,7 @@ class SimulatedMachine:
     def move(self) -> None:
         """Crash; the next process has the same disk, and other addresses."""
         self.crash()
-        self._take_address()
+        self.config = self._next_config()
 
     def erase(self) -> None:
         """Lose the disk; the next process finds an empty one."""

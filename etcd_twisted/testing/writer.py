@@ -48,6 +48,10 @@ class ManualWriter:
         assert not self.jobs
         return succeed(None)
 
+    def crash(self) -> None:
+        """End with the process: no job is done any more."""
+        self.jobs.clear()
+
     def run_one(self) -> None:
         """Run the first job, and hand over its result."""
         job, done = self.jobs.popleft()
@@ -64,7 +68,7 @@ class ManualWriter:
 class PromptWriter(ManualWriter):
     """A writer that runs each job in the next turn of its process, unless it is held."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, _disk: Disk) -> None:
         super().__init__()
         self._process = process
         self._held = False
@@ -90,6 +94,12 @@ class PromptWriter(ManualWriter):
     def _work(self) -> None:
         if self.jobs and not self._held:
             self.run_one()
+
+    def stop(self) -> "Deferred[None]":
+        """See L{ManualWriter.stop}. It does what it was given before, though it is held."""
+        while self.jobs:
+            self.run_one()
+        return super().stop()
 
 
 class SimulatedWriter(ManualWriter):

@@ -22,7 +22,7 @@ class KnownMachinesTest(LifecycleTestCase):
         self.assertEqual(replica.cluster_id, others[0].identity["cluster_id"])
 
     def crash_all(self) -> None:
-        for machine in self.group.up:
+        for machine in self.group.running:
             machine.crash()
 
 
@@ -35,26 +35,26 @@ class RestartedTests(KnownMachinesTest):
         """
         three = self.three()
         self.crash_all()
-        three[1].restart()
-        self.group.run(5.0)
+        three[1].launch()
+        self.group.advance(5.0)
         self.assert_knows(three[1], *three)
 
     def test_restarted_machine_knows_others_from_its_snapshot(self) -> None:
         """One of the machines that the snapshot knows has moved since."""
-        self.group.snapshot_count = 10
+        self.group.change(snapshot_count=10)
         three = self.three()
         for number in range(30):
-            self.group.finish(self.group.leader.set(f"/{number}"))
+            self.group.result_of(self.group.leader.set(f"/{number}"))
         self.group.settle()
         moved = self.group.followers[0]
         moved.stop()
         moved.configure(port=9, name=moved.machine.name)
-        self.group.finish(moved.restart())
+        self.group.result_of(moved.launch())
         self.group.settle()
         self.crash_all()
         other = next(each for each in three if each is not moved)
-        other.restart()
-        self.group.run(5.0)
+        other.launch()
+        self.group.advance(5.0)
         self.assert_knows(other, *three)
 
     def test_restarted_machine_knows_others_while_it_reads(self) -> None:
@@ -64,7 +64,7 @@ class RestartedTests(KnownMachinesTest):
         """
         three = self.three()
         for number in range(300):  # a record each, some of which are read in a turn
-            self.group.finish(self.group.leader.set(f"/{number}"))
+            self.group.result_of(self.group.leader.set(f"/{number}"))
         self.group.settle()
         self.crash_all()
         reading = three[0]
@@ -76,23 +76,25 @@ class RestartedTests(KnownMachinesTest):
 
         turn = Participation.turn
         self.patch(Participation, "turn", look)
-        reading.restart()
-        self.group.run(1.0)
+        reading.launch()
+        self.group.advance(1.0)
         self.assertIn(3, seen)
 
     def test_joined_machine_knows_others_before_it_has_a_log(self) -> None:
         """The machine lists those that the leader knew, and itself."""
         first, second, _ = self.three()
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
+        self.group.result_of(
+            self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS))
+        )
         joining = self.add(first, second)
         self.assertEqual(joining.replica.machines(), [])
-        starting = joining.start()
-        self.group.run_until(lambda: joining.replica.machines() != [])
+        starting = joining.launch()
+        self.group.advance_until(lambda: joining.replica.machines() != [])
         self.assertIsNone(joining.replica.leader())
         names = ["machine1", "machine2", "machine3", "machine4"]
         self.assertEqual([each.name for each in joining.replica.machines()], names)
         self.assertEqual(len(joining.replica.fingerprints()), 4)
-        self.group.finish(starting)
+        self.group.result_of(starting)
 
 
 class StandbyTests(KnownMachinesTest):
@@ -106,29 +108,29 @@ class StandbyTests(KnownMachinesTest):
         three = self.three()
         standby = self.start(three[0])
         self.crash_all_but(standby)
-        self.group.run_until(lambda: standby.replica.leader() is None, 2 * SYNC_INTERVAL_SECONDS)
+        self.group.advance_until(lambda: standby.replica.leader() is None, 2 * SYNC_INTERVAL_SECONDS)
         self.assert_knows(standby, *three)
         for machine in three:
-            machine.restart()
+            machine.launch()
         self.group.await_leader()
-        self.group.run_until(lambda: standby.replica.leader() is not None, 2.0)
+        self.group.advance_until(lambda: standby.replica.leader() is not None, 2.0)
         self.assertTrue(standby.replica.standby)
 
     def crash_all_but(self, staying: LifecycleMachine) -> None:
-        for machine in self.group.up:
+        for machine in self.group.running:
             if machine is not staying:
                 machine.crash()
 
     def test_removed_machine_that_comes_back_alone_knows_others(self) -> None:
         """As far as it knows, it may still be a member of the cluster."""
-        self.group.defaults = ClusterConfig(active_size=3, sync_interval=60.0)
+        self.group.change(defaults=ClusterConfig(active_size=3, sync_interval=60.0))
         three = self.three()
         gone = self.group.followers[0]
-        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
-        self.group.run_until(lambda: gone.replica.standby)
+        self.group.result_of(self.group.leader.replica.remove(gone.machine.name))
+        self.group.advance_until(lambda: gone.replica.standby)
         self.crash_all()
-        gone.restart()
-        self.group.run(5.0)
+        gone.launch()
+        self.group.advance(5.0)
         self.assertIsNone(gone.replica.leader())
         self.assertLessEqual(2, len(gone.replica.machines()))
         self.assertLessEqual({each.name for each in gone.replica.machines()}, {each.machine.name for each in three})
@@ -137,9 +139,9 @@ class StandbyTests(KnownMachinesTest):
         """A request for the leader is answered as soon as there is one."""
         three = self.three()
         standby = self.start(three[0])
-        self.group.finish(ensureDeferred(standby.participation.lose_leader()))
+        self.group.result_of(ensureDeferred(standby.participation.lose_leader()))
         led = standby.replica.when_led()
-        self.group.run(0.1)
+        self.group.advance(0.1)
         self.assertNoResult(led)
-        self.group.finish(led)
+        self.group.result_of(led)
         self.assertEqual(standby.replica.leader(), self.group.leader.machine)

@@ -30,11 +30,11 @@ class FirstTests(LifecycleTestCase):
     def test_first_machine_comes_back(self) -> None:
         first = self.start()
         identity = first.identity
-        self.group.finish(first.set("/a", "1"))
+        self.group.result_of(first.set("/a", "1"))
         first.stop()
         self.assertEqual(first.clock.getDelayedCalls(), [])
-        self.group.finish(first.restart())
-        self.assertEqual((first.value("/a"), first.identity), ("1", identity))
+        self.group.result_of(first.launch())
+        self.assertEqual((first.get("/a"), first.identity), ("1", identity))
         self.assertEqual(first.sought, ["machine1"])  # what is in the directory comes first
 
     def test_first_machine_comes_back_although_others_are_named_now(self) -> None:
@@ -42,7 +42,7 @@ class FirstTests(LifecycleTestCase):
         first = self.start()
         first.stop()
         first.seeds = ["http://peers:9"]
-        self.group.finish(first.restart())
+        self.group.result_of(first.launch())
         self.assertTrue(first.leads)
 
     def test_machine_without_a_name_makes_one_up(self) -> None:
@@ -50,7 +50,7 @@ class FirstTests(LifecycleTestCase):
         name = first.replica.name
         self.assertRegex(name, "^[0-9a-f-]{36}$")
         first.stop()
-        self.group.finish(first.restart())
+        self.group.result_of(first.launch())
         self.assertEqual((first.replica.name, first.sought), (name, [name]))
 
     def test_another_name_in_the_same_directory_is_refused(self) -> None:
@@ -58,16 +58,16 @@ class FirstTests(LifecycleTestCase):
         first.stop()
         first.configure(1, "other")
         with self.assertRaises(ConfigError):
-            self.group.finish(first.restart())
+            self.group.result_of(first.launch())
         first.crash()
 
     def test_force_begins_a_new_cluster(self) -> None:
         first = self.start()
-        self.group.finish(first.set("/a", "1"))
+        self.group.result_of(first.set("/a", "1"))
         identity = first.identity
         first.stop()
         first.configure(1, "other", force=True)
-        self.group.finish(first.restart())
+        self.group.result_of(first.launch())
         self.assertRaises(EtcdError, first.replica.get, "/a")
         self.assertNotEqual(first.identity["machine_id"], identity["machine_id"])
         self.assertEqual(self.members(), ["other"])
@@ -77,8 +77,8 @@ class FirstTests(LifecycleTestCase):
         first = self.start()
         first.stop()
         first.configure(9, "machine1")
-        self.group.finish(first.restart())
-        self.group.run(0.2)
+        self.group.result_of(first.launch())
+        self.group.advance(0.2)
         self.assertEqual(first.replica.machines(), [first.machine])
         self.assertEqual(first.peers.asked, [])
 
@@ -110,12 +110,12 @@ class JoiningTests(LifecycleTestCase):
         first = self.start()
         second = self.start(first)
         first.crash()
-        self.group.run(1.0)
+        self.group.advance(1.0)
         third = self.add(second)
-        joining = third.start()
-        self.group.run(ROUND_PAUSE_SECONDS / 2)
-        first.restart()
-        self.group.finish(joining)
+        joining = third.launch()
+        self.group.advance(ROUND_PAUSE_SECONDS / 2)
+        first.launch()
+        self.group.result_of(joining)
         self.assertTrue(third.is_member)
 
     def test_start_is_refused_if_no_seed_answers(self) -> None:
@@ -165,10 +165,10 @@ class JoiningTests(LifecycleTestCase):
         first, second, third = self.three()
         before = second.identity["machine_id"]
         second.crash()
-        self.group.run(ALIVE_SECONDS + 0.1)
-        second.path = second.path.with_name("empty")
+        self.group.advance(ALIVE_SECONDS + 0.1)
+        second.disk = self.group.disks.disk("empty")
         second.seeds = [first.url]
-        self.group.finish(second.restart())
+        self.group.result_of(second.launch())
         self.assertTrue(second.is_member)
         self.assertNotEqual(second.identity["machine_id"], before)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
@@ -180,29 +180,29 @@ class JoiningTests(LifecycleTestCase):
         for force in (False, True):
             before = second.identity["machine_id"]
             second.crash()
-            second.path = second.path if force else second.path.with_name("empty")
+            second.disk = second.disk if force else self.group.disks.disk("empty")
             second.configure(2, "machine2", force=force)
             second.seeds = [first.url]
-            self.group.finish(second.restart())
+            self.group.result_of(second.launch())
             self.assertTrue(second.is_member)
             self.assertNotEqual(second.identity["machine_id"], before)
             self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
     def test_force_forgets_nothing_when_it_is_refused(self) -> None:
         first, second, _ = self.three()
-        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.result_of(self.group.leader.set("/a", "1"))
         self.group.settle()
         second.stop()
         stranger = self.add(first, name="machine2", port=7)  # this machine takes its name meanwhile
-        self.group.run(ALIVE_SECONDS + 0.1)
-        self.group.finish(stranger.start())
+        self.group.advance(ALIVE_SECONDS + 0.1)
+        self.group.result_of(stranger.launch())
         for name, seeds in (("machine2", [first.url]), ("other", ["http://nobody:7"])):
             second.configure(2 if name == "other" else 8, name, force=True)
             second.seeds = seeds
             identity, log = second.identity, self.log_of(second)
-            restarting = second.restart()
+            restarting = second.launch()
             with self.assertRaises(StartError):
-                self.group.finish(restarting, 30.0)
+                self.group.result_of(restarting, 30.0)
             self.assertEqual((second.identity, self.log_of(second)), (identity, log))
             second.crash()
 
@@ -219,7 +219,7 @@ class JoiningTests(LifecycleTestCase):
         (second.path / "identity.json").write_bytes(b"{")
         second.configure(2, "machine2", force=True)
         second.seeds = [first.url]
-        self.group.finish(second.restart())
+        self.group.result_of(second.launch())
         self.assertTrue(second.is_member)
 
     def test_force_stands_by_if_there_is_no_room(self) -> None:
@@ -230,20 +230,20 @@ class JoiningTests(LifecycleTestCase):
         alone.crash()
         alone.configure(5, "machine5", force=True)
         alone.seeds = [first.url]
-        self.group.finish(alone.restart())
+        self.group.result_of(alone.launch())
         self.assertTrue(alone.replica.standby)
         self.assertFalse((alone.path / "identity.json").exists())
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(9, sync_interval=1.0)))
-        self.group.run_until(lambda: alone.is_member, 20.0)
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(9, sync_interval=1.0)))
+        self.group.advance_until(lambda: alone.is_member, 20.0)
 
     def test_machine_stops_after_it_was_admitted_and_before_it_has_a_log(self) -> None:
         first = self.start()
         second = self.add(first)
-        starting = second.start()
+        starting = second.launch()
         starting.addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-        self.group.run_until((second.path / "identity.json").exists)
+        self.group.advance_until((second.path / "identity.json").exists)
         second.crash()
-        self.group.finish(second.restart())
+        self.group.result_of(second.launch())
         self.assertTrue(second.is_member)
         self.assertEqual(self.members(), ["machine1", "machine2"])
 
@@ -254,12 +254,12 @@ class JoiningTests(LifecycleTestCase):
         first, second = self.start(), None
         for number in (2, 3):
             second = self.add(first)
-            starting = second.start()
+            starting = second.launch()
             starting.addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-            self.group.run_until((second.path / "identity.json").exists)
+            self.group.advance_until((second.path / "identity.json").exists)
             second.crash()
             second.configure(number + 6, second.machine.name)
-            self.group.finish(second.restart(), 30.0)
+            self.group.result_of(second.launch(), 30.0)
             self.assertTrue(second.is_member)
             self.assertIn(second.machine, self.group.await_leader().replica.machines())
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
@@ -271,11 +271,11 @@ class JoiningTests(LifecycleTestCase):
         """
         _, second, _ = self.three()
         second.crash()
-        data, second.path = second.path, second.path.with_name("empty")
-        self.group.finish(second.restart(), 30.0)
+        full, second.disk = second.disk, self.group.disks.disk("empty")
+        self.group.result_of(second.launch(), 30.0)
         second.crash()
-        second.path = data
-        self.group.finish(second.restart(), 30.0)
+        second.disk = full
+        self.group.result_of(second.launch(), 30.0)
         self.assertTrue(second.replica.standby)
 
     def test_old_data_that_comes_back_elsewhere_stands_by(self) -> None:
@@ -286,9 +286,9 @@ class JoiningTests(LifecycleTestCase):
         first, second, _ = self.three()
         second.crash()
         old = self.add(first, name="machine2", port=9)
-        old.path, second.path = second.path, old.path
-        self.group.finish(second.restart(), 30.0)
-        self.group.finish(old.start(), 30.0)
+        old.disk, second.disk = second.disk, old.disk
+        self.group.result_of(second.launch(), 30.0)
+        self.group.result_of(old.launch(), 30.0)
         self.assertTrue(old.replica.standby)
         self.assertTrue(second.is_member)
 
@@ -306,30 +306,29 @@ class JoiningTests(LifecycleTestCase):
             return reply
 
         self.patch(second.peers, "join", join)
-        self.group.finish(second.start())
+        self.group.result_of(second.launch())
         self.assertEqual((lost, self.members()), ([1], ["machine1", "machine2"]))
 
     def test_machine_is_stopped_while_it_asks_to_join(self) -> None:
         machine = self.add(self.add())
-        starting = machine.start()
-        self.group.run(ROUND_PAUSE_SECONDS / 2)
-        starting.cancel()
-        self.failureResultOf(starting, CancelledError)
+        starting = machine.launch()
+        self.group.advance(ROUND_PAUSE_SECONDS / 2)
         machine.stop()
+        self.failureResultOf(starting, CancelledError)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
 
 class ComingBackTests(LifecycleTestCase):
     def test_all_machines_come_back(self) -> None:
         machines = self.three()
-        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.result_of(self.group.leader.set("/a", "1"))
         for machine in machines:
             machine.crash()
-        started = [machine.restart() for machine in machines]
+        started = [machine.launch() for machine in machines]
         for each in started:
-            self.group.finish(each)
+            self.group.result_of(each)
         self.group.settle()
-        self.assertEqual([machine.value("/a") for machine in machines], ["1"] * 3)
+        self.assertEqual([machine.get("/a") for machine in machines], ["1"] * 3)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
     def test_machine_that_moved_is_found(self) -> None:
@@ -338,12 +337,12 @@ class ComingBackTests(LifecycleTestCase):
         second.stop()
         second.configure(9, "machine2")
         second.seeds = []
-        self.group.finish(second.restart())
-        self.group.run_until(lambda: second.machine in first.replica.machines())
+        self.group.result_of(second.launch())
+        self.group.advance_until(lambda: second.machine in first.replica.machines())
         self.group.settle()
         for machine in (first, second, third):
             self.assertIn(second.machine, machine.replica.machines())
-            self.assertEqual(machine.value("/_etcd/machines/machine2"), second.machine.value)
+            self.assertEqual(machine.get("/_etcd/machines/machine2"), second.machine.value)
         self.assertIsNone(second.lifecycle._task)
 
     def test_leader_that_moved_is_found(self) -> None:
@@ -352,14 +351,16 @@ class ComingBackTests(LifecycleTestCase):
         leader.stop()
         assert isinstance(leader, LifecycleMachine)
         leader.configure(9, leader.config.name)
-        self.group.finish(leader.restart())
-        self.group.run_until(lambda: all(leader.machine in each.replica.machines() for each in (first, second, third)))
+        self.group.result_of(leader.launch())
+        self.group.advance_until(
+            lambda: all(leader.machine in each.replica.machines() for each in (first, second, third))
+        )
 
     def test_move_is_announced_again_if_its_entry_is_lost(self) -> None:
         """Its own log said at the start that others know its address, but the committed log does not."""
         machines = self.three()
         moved = self._give_up_address(machines)
-        self.group.finish(moved.restart())
+        self.group.result_of(moved.launch())
         self.assertNotIn(moved.machine, self.group.leader.replica.machines())
         self._assert_found(moved, machines)
 
@@ -369,14 +370,14 @@ class ComingBackTests(LifecycleTestCase):
         the address.
         """
         self.patch(raft_log, "TRAILING_ENTRIES", 2)
-        self.group.snapshot_count = 5
+        self.group.change(snapshot_count=5)
         machines = self.three()
         moved = self._give_up_address(machines)
         for number in range(20):
-            self.group.finish(self.group.leader.set("/a", str(number)))
-        self.group.finish(moved.restart())
+            self.group.result_of(self.group.leader.set("/a", str(number)))
+        self.group.result_of(moved.launch())
         self._assert_found(moved, machines)
-        self.assertEqual(moved.value("/a"), "19")
+        self.assertEqual(moved.get("/a"), "19")
 
     def _give_up_address(self, machines: list[LifecycleMachine]) -> LifecycleMachine:
         """
@@ -384,12 +385,12 @@ class ComingBackTests(LifecycleTestCase):
 
         @return: the machine, which is down.
         """
-        moved = next(each for port, each in enumerate(machines, 9) if self._moves_and_leads(each, port))
+        moved = next(each for port, each in enumerate(3 * machines, 9) if self._moves_and_leads(each, port))
         machine_id = moved.identity["machine_id"]
-        self.group.run_until(lambda: moved.raft.configuration.members[machine_id].peer_url == moved.url)
-        self.group.network.isolate(moved.url)
-        self.group.run_until(lambda: moved.raft.is_settled)
-        self.group.run(0.1)  # whatever the machine has sent by then is lost
+        self.group.advance_until(lambda: moved.raft.configuration.members[machine_id].peer_url == moved.url)
+        self.group.network.isolate(moved.name)
+        self.group.advance_until(lambda: moved.raft.is_settled)
+        self.group.advance(0.1)  # whatever the machine has sent by then is lost
         moved.crash()
         self.group.network.heal()
         self.group.await_leader()
@@ -401,18 +402,20 @@ class ComingBackTests(LifecycleTestCase):
         address.
         """
         self.group.settle()
-        for machine in self.group.up:
+        registered = {each.machine for each in self.group.running}
+        self.group.advance_until(lambda: set(self.group.await_leader().replica.machines()) == registered)
+        for machine in self.group.running:
             machine.crash()
         moving.configure(port, moving.config.name)
-        for machine in self.group.machines:
-            machine.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        for machine in self.group.machines.values():
+            machine.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         return self.group.await_leader() is moving
 
     def _assert_found(self, moved: LifecycleMachine, machines: list[LifecycleMachine]) -> None:
-        self.group.run_until(lambda: all(moved.machine in each.replica.machines() for each in machines))
+        self.group.advance_until(lambda: all(moved.machine in each.replica.machines() for each in machines))
         self.group.settle()
         for machine in machines:
-            self.assertEqual(machine.value(f"/_etcd/machines/{moved.config.name}"), moved.machine.value)
+            self.assertEqual(machine.get(f"/_etcd/machines/{moved.config.name}"), moved.machine.value)
         self.assertIsNone(moved.lifecycle._task)
 
     def test_machine_that_moved_back_is_found(self) -> None:
@@ -423,15 +426,15 @@ class ComingBackTests(LifecycleTestCase):
         moved.stop()
         before = moved.config.peer_addr.port - 7000
         moved.configure(9, moved.config.name)
-        moved.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        moved.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         machine_id = moved.identity["machine_id"]
-        self.group.run_until(lambda: leader.raft.configuration.members[machine_id].peer_url == moved.url)
-        self.group.network.isolate(moved.url)
-        self.group.run_until(lambda: moved.machine in leader.replica.machines())
+        self.group.advance_until(lambda: leader.raft.configuration.members[machine_id].peer_url == moved.url)
+        self.group.network.isolate(moved.name)
+        self.group.advance_until(lambda: moved.machine in leader.replica.machines())
         moved.crash()
         self.group.network.heal()
         moved.configure(before, moved.config.name)
-        self.group.finish(moved.restart())
+        self.group.result_of(moved.launch())
         self.assertNotIn(moved.machine, leader.replica.machines())
         self._assert_found(moved, machines)
 
@@ -441,8 +444,8 @@ class ComingBackTests(LifecycleTestCase):
         for machine in machines:
             machine.stop()
         machines[1].configure(9, "machine2")
-        machines[1].restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-        self.group.run(3.5 * ROUND_PAUSE_SECONDS)
+        machines[1].launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        self.group.advance(3.5 * ROUND_PAUSE_SECONDS)
         asked = len(machines[1].peers.asked)
         self.assertGreaterEqual(asked, 6)
         machines[1].stop()
@@ -470,18 +473,18 @@ class AwayTests(LifecycleTestCase):
         away.crash()
         new = [self.start(leader), self.start(leader)]
         for gone in (other, leader):
-            self.group.finish(self.group.await_leader().replica.remove(gone.machine.name))
-            self.group.run_until(lambda gone=gone: gone.replica.standby)
-        self.group.run_until(lambda: self.group.leader in new)
-        self.group.finish(self.group.leader.set("/a", "1"))
+            self.group.result_of(self.group.await_leader().replica.remove(gone.machine.name))
+            self.group.advance_until(lambda gone=gone: gone.replica.standby)
+        self.group.advance_until(lambda: self.group.leader in new)
+        self.group.result_of(self.group.leader.set("/a", "1"))
         return away, [other, leader], new
 
     def test_machine_that_was_away_learns_of_new_members_from_standbys(self) -> None:
         """The standbys know from their leader who is in the cluster."""
         away, _, new = self.exchange()
-        self.group.finish(away.restart())
-        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
-        self.assertEqual(away.value("/a"), "1")
+        self.group.result_of(away.launch())
+        self.group.advance_until(lambda: all(each.is_member for each in (away, *new)))
+        self.assertEqual(away.get("/a"), "1")
         self.assertEqual(len(self.members()), 3)
 
     def test_machine_that_was_away_votes_for_a_new_member(self) -> None:
@@ -492,10 +495,10 @@ class AwayTests(LifecycleTestCase):
         away, _, new = self.exchange()
         leader = self.group.leader
         leader.crash()
-        coming = away.restart()
-        self.group.finish(coming)
-        self.group.run_until(lambda: any(each.leads for each in new))
-        self.assertEqual(away.value("/a"), "1")
+        coming = away.launch()
+        self.group.result_of(coming)
+        self.group.advance_until(lambda: any(each.leads for each in new))
+        self.assertEqual(away.get("/a"), "1")
 
     def test_machine_that_was_away_ignores_strangers(self) -> None:
         """
@@ -504,15 +507,15 @@ class AwayTests(LifecycleTestCase):
         away, gone, new = self.exchange()
         for machine in gone:
             machine.crash()
-        coming = away.restart()
-        self.group.run(20.0)
+        coming = away.launch()
+        self.group.advance(20.0)
         self.assertNoResult(coming)
         self.assertFalse(away.replica.serving)
-        back = gone[0].restart()
-        self.group.finish(coming, 30.0)
-        self.group.finish(back, 30.0)
+        back = gone[0].launch()
+        self.group.result_of(coming, 30.0)
+        self.group.result_of(back, 30.0)
         self.assertTrue(gone[0].replica.standby)
-        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+        self.group.advance_until(lambda: all(each.is_member for each in (away, *new)))
 
     def test_machine_that_was_away_asks_its_seeds(self) -> None:
         """None of the machines that it knows is there: it asks its seeds, and does not begin a cluster of its own."""
@@ -521,9 +524,9 @@ class AwayTests(LifecycleTestCase):
             machine.crash()
         away.sought.clear()
         away.seeds = [new[0].url]
-        self.group.finish(away.restart(), 30.0)
-        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
-        self.assertEqual((away.value("/a"), away.sought, set(away.sought_again)), ("1", [], {away.machine.name}))
+        self.group.result_of(away.launch(), 30.0)
+        self.group.advance_until(lambda: all(each.is_member for each in (away, *new)))
+        self.assertEqual((away.get("/a"), away.sought, set(away.sought_again)), ("1", [], {away.machine.name}))
 
     def test_machine_that_was_away_and_moved_is_found(self) -> None:
         """The leader does not know its new address, so the machine announces it to a seed."""
@@ -532,18 +535,18 @@ class AwayTests(LifecycleTestCase):
             machine.crash()
         away.configure(9, away.config.name)
         away.seeds = [new[1].url]
-        self.group.finish(away.restart(), 30.0)
-        self.group.run_until(lambda: away.machine in self.group.leader.replica.machines())
-        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+        self.group.result_of(away.launch(), 30.0)
+        self.group.advance_until(lambda: away.machine in self.group.leader.replica.machines())
+        self.group.advance_until(lambda: all(each.is_member for each in (away, *new)))
 
     def test_machine_that_was_removed_while_away_stands_by(self) -> None:
         away, gone, new = self.exchange()
         third = self.start(new[0])
-        self.group.finish(self.group.leader.replica.remove(away.machine.name))
+        self.group.result_of(self.group.leader.replica.remove(away.machine.name))
         for machine in gone:
             machine.crash()
         away.seeds = [third.url]
-        self.group.finish(away.restart(), 30.0)
+        self.group.result_of(away.launch(), 30.0)
         self.assertTrue(away.replica.standby)
         self.assertEqual(away.replica.leader(), self.group.leader.machine)
 
@@ -554,8 +557,8 @@ class AwayTests(LifecycleTestCase):
             machine.crash()
         away.sought.clear()
         away.seeds = []
-        away.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-        self.group.run(10 * MIN_SEARCH_INTERVAL_SECONDS)
+        away.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        self.group.advance(10 * MIN_SEARCH_INTERVAL_SECONDS)
         self.assertEqual(away.sought, [])
         self.assertTrue(6 <= len(away.sought_again) <= 11, away.sought_again)
         self.assertFalse(away.replica.serving or away.replica.standby)
@@ -575,15 +578,15 @@ class AwayTests(LifecycleTestCase):
         self.three()
         leader = self.group.leader
         term = leader.replica.term
-        for machine in self.group.up:
+        for machine in self.group.running:
             for _ in range(20):
                 self.assertEqual(machine.peer.admission("f" * 16, 1 << 40), Admission.UNCONFIRMED)
                 self.assertRaises(
                     ValueError, machine.peer.received, "f" * 16, encode_messages([Append(term + 1, 0, 0, 0, 0)])
                 )
-                self.group.run(0.05)
-        self.group.run(2.0)
-        for machine in self.group.up:
+                self.group.advance(0.05)
+        self.group.advance(2.0)
+        for machine in self.group.running:
             self.assertEqual((machine.replica.term, machine.replica.leader()), (term, leader.machine))
 
 

@@ -42,53 +42,55 @@ class StandbyTests(LifecycleTestCase):
     def test_standby_learns_of_a_new_leader(self) -> None:
         standby = self.full()
         leader = self.group.leader
-        self.group.finish(ensureDeferred(leader.participation.hand_over()))
-        self.group.run(SYNC_INTERVAL_SECONDS + 0.1)
+        self.group.result_of(ensureDeferred(leader.participation.hand_over()))
+        self.group.advance(SYNC_INTERVAL_SECONDS + 0.1)
         self.assertEqual(standby.replica.leader(), self.group.leader.machine)
         self.assertIsNot(self.group.leader, leader)
 
     def test_standby_joins_when_there_is_room(self) -> None:
         """A larger C{activeSize} makes room for it (api, "Set Cluster Config"; spec, "Standby")."""
         standby = self.full()
-        self.group.finish(self.group.leader.set("/a", "1"))
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
-        self.group.run_until(lambda: standby.is_member)
-        self.assertEqual(standby.value("/a"), "1")
+        self.group.result_of(self.group.leader.set("/a", "1"))
+        self.group.result_of(
+            self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS))
+        )
+        self.group.advance_until(lambda: standby.is_member)
+        self.assertEqual(standby.get("/a"), "1")
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3", "machine4"])
         self.assertEqual(standby.identity["cluster_id"], self.first.identity["cluster_id"])
-        self.group.run(2 * SYNC_INTERVAL_SECONDS)
+        self.group.advance(2 * SYNC_INTERVAL_SECONDS)
         self.assertIsNone(standby.lifecycle._task)
         standby.stop()
-        self.group.finish(standby.restart())
+        self.group.result_of(standby.launch())
         self.assertTrue(standby.is_member)
 
     def test_standby_replaces_a_silent_machine(self) -> None:
         standby = self.full()
         config = ClusterConfig(3, remove_delay=4.0, sync_interval=2.0)
-        self.group.finish(self.group.leader.replica.configure(config))
+        self.group.result_of(self.group.leader.replica.configure(config))
         self.third.crash()
-        self.group.run_until(lambda: standby.is_member, 20.0)
+        self.group.advance_until(lambda: standby.is_member, 20.0)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine4"])
-        self.group.finish(self.third.restart(), 30.0)  # the silent machine stands by
+        self.group.result_of(self.third.launch(), 30.0)  # the silent machine stands by
         self.assertTrue(self.third.replica.standby)
 
     def test_one_of_two_standbys_joins(self) -> None:
         one = self.full()
         two = self.start(self.second)
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
-        self.group.run(2 * SYNC_INTERVAL_SECONDS)
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.advance(2 * SYNC_INTERVAL_SECONDS)
         self.assertEqual(sorted([one.replica.standby, two.replica.standby]), [False, True])
 
     def test_standby_joins_after_a_time_without_answers(self) -> None:
         standby = self.full()
         for machine in (self.first, self.second, self.third):
             machine.crash()
-        self.group.run(3 * SYNC_INTERVAL_SECONDS)
+        self.group.advance(3 * SYNC_INTERVAL_SECONDS)
         for machine in (self.first, self.second, self.third):
-            machine.restart()
+            machine.launch()
         config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
-        self.group.finish(self.group.await_leader().replica.configure(config))
-        self.group.run_until(lambda: standby.is_member, 30.0)
+        self.group.result_of(self.group.await_leader().replica.configure(config))
+        self.group.advance_until(lambda: standby.is_member, 30.0)
 
     def test_standby_that_is_refused_goes_on_standing_by(self) -> None:
         """
@@ -104,20 +106,22 @@ class StandbyTests(LifecycleTestCase):
 
         self.patch(standby.lifecycle.local, "recover", recover_and_note)
         other = self.add(self.first, name="machine4", port=6)
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC_INTERVAL_SECONDS)))
-        self.group.finish(other.start())
-        self.group.run(3 * SYNC_INTERVAL_SECONDS)
+        self.group.result_of(
+            self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC_INTERVAL_SECONDS))
+        )
+        self.group.result_of(other.launch())
+        self.group.advance(3 * SYNC_INTERVAL_SECONDS)
         self.assertTrue(standby.replica.standby)
         self.assertEqual(recovered, [])
-        self.group.finish(self.group.leader.replica.remove("machine4"))
+        self.group.result_of(self.group.leader.replica.remove("machine4"))
         other.crash()
-        self.group.run_until(lambda: standby.is_member, 30.0)
+        self.group.advance_until(lambda: standby.is_member, 30.0)
 
     def test_standby_is_stopped_and_restarted(self) -> None:
         standby = self.full()
         standby.stop()
         self.assertEqual(standby.clock.getDelayedCalls(), [])
-        self.group.finish(standby.restart())
+        self.group.result_of(standby.launch())
         self.assertTrue(standby.replica.standby)
 
     def test_standby_is_stopped_while_it_joins(self) -> None:
@@ -125,16 +129,16 @@ class StandbyTests(LifecycleTestCase):
             self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
             standby = self.full()
             config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
-            self.group.finish(self.group.leader.replica.configure(config))
+            self.group.result_of(self.group.leader.replica.configure(config))
             asked = len(standby.peers.asked)
-            self.group.run_until(lambda standby=standby, asked=asked: len(standby.peers.asked) > asked)
-            self.group.run(moment * LATENCY)
+            self.group.advance_until(lambda standby=standby, asked=asked: len(standby.peers.asked) > asked)
+            self.group.advance(moment * LATENCY)
             standby.stop()
             self.assertEqual(standby.clock.getDelayedCalls(), [])
-            self.group.run(2.0)
-            self.group.finish(standby.restart(), 30.0)
-            self.group.run_until(lambda standby=standby: standby.is_member, 30.0)
-            for machine in self.group.up:
+            self.group.advance(2.0)
+            self.group.result_of(standby.launch(), 30.0)
+            self.group.advance_until(lambda standby=standby: standby.is_member, 30.0)
+            for machine in self.group.running:
                 machine.crash()
 
 
@@ -142,31 +146,31 @@ class ExcludedTests(LifecycleTestCase):
     def test_removed_machine_stands_by_and_joins_again(self) -> None:
         """The machine uses the same directory, and joins at its next check (spec, "Standby")."""
         _, second, third = self.three()
-        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.result_of(self.group.leader.set("/a", "1"))
         self.group.settle()
         gone = third if not third.leads else second
         identity = gone.identity
         ended: list[int] = []
         told: list[Event] = []
         gone.replica.watch("/a", False, True, None, told.append, lambda: ended.append(1))
-        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
-        self.group.run_until(lambda: gone.replica.standby)
+        self.group.result_of(self.group.leader.replica.remove(gone.machine.name))
+        self.group.advance_until(lambda: gone.replica.standby)
         self.assertEqual((ended, told), ([1], []))
-        self.group.finish(self.group.leader.set("/b", "2"))
-        self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
-        self.assertEqual((gone.value("/a"), gone.value("/b")), ("1", "2"))
+        self.group.result_of(self.group.leader.set("/b", "2"))
+        self.group.advance_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
+        self.assertEqual((gone.get("/a"), gone.get("/b")), ("1", "2"))
         self.assertEqual(gone.identity, identity)
         self.assertEqual(len(self.group.leader.raft.configuration.voters), 3)
 
     def test_leader_that_removes_itself_stands_by(self) -> None:
         self.three()
         gone = self.group.leader
-        self.group.finish(gone.replica.remove(gone.machine.name))
-        self.group.run_until(lambda: gone.replica.standby)
+        self.group.result_of(gone.replica.remove(gone.machine.name))
+        self.group.advance_until(lambda: gone.replica.standby)
         self.assertEqual(len(self.members()), 2)
         self.assertEqual(gone.replica.leader(), self.group.leader.machine)
         assert isinstance(gone, LifecycleMachine)
-        self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
+        self.group.advance_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
     def test_clients_of_a_leader_that_removes_itself_are_sent_on(self) -> None:
         """
@@ -180,9 +184,9 @@ class ExcludedTests(LifecycleTestCase):
         removing = gone.replica.remove(gone.machine.name)
         while not gone.replica.standby:
             gone.set("/a").addBoth(lambda result: told.append(getattr(result, "value", result)))
-            self.group.run(LATENCY)
-        self.group.run(2 * LATENCY)
-        self.group.finish(removing)
+            self.group.advance(LATENCY)
+        self.group.advance(2 * LATENCY)
+        self.group.result_of(removing)
         self.assertLess(self.group.clock.seconds() - before, 0.2)
         self.assertGreater(len(told), 10)
         self.assertEqual([each for each in told if not isinstance(each, RequestDroppedError)], [])
@@ -192,24 +196,24 @@ class ExcludedTests(LifecycleTestCase):
         self.three()
         gone = self.group.leader
         asked = [gone.set(f"/{number}") for number in range(5)]
-        self.group.finish(gone.replica.remove(gone.machine.name))
+        self.group.result_of(gone.replica.remove(gone.machine.name))
         self.assertEqual([self.successResultOf(each).result.action for each in asked], ["set"] * 5)
-        self.assertEqual(self.group.await_leader().value("/4"), "")
+        self.assertEqual(self.group.await_leader().get("/4"), "")
 
     def test_unknown_outcome_keeps_no_other_client_waiting(self) -> None:
         """A write of unknown outcome takes a while, and other clients are redirected meanwhile."""
         self.three()
         gone = self.group.leader
-        self.group.network.isolate(gone.url)
+        self.group.network.isolate(gone.name)
         unknown = gone.set("/a")
-        self.group.run_until(lambda: any(each.leads for each in self.group.up if each is not gone))
-        self.group.run_until(lambda: not gone.leads)
+        self.group.advance_until(lambda: any(each.leads for each in self.group.running if each is not gone))
+        self.group.advance_until(lambda: not gone.leads)
         waiting = gone.set("/b")
         self.assertNoResult(unknown)
         ensureDeferred(gone.participation.stand_by(self.group.leader.peer.describe()))
         self.assertNoResult(unknown)
         self.failureResultOf(waiting, RequestDroppedError)
-        self.group.run(PATIENCE + 0.1)
+        self.group.advance(PATIENCE + 0.1)
         self.failureResultOf(unknown, EtcdError)
 
     def test_removed_machine_asks_less_and_less_often(self) -> None:
@@ -220,20 +224,20 @@ class ExcludedTests(LifecycleTestCase):
         for machine in self.group.followers:
             machine.crash()
         gone.lifecycle.excluded()
-        self.group.run(ROUND_PAUSE_SECONDS)
+        self.group.advance(ROUND_PAUSE_SECONDS)
         asked = len(gone.peers.asked)
         self.assertTrue(8 <= asked <= 16, asked)
-        self.group.run(10 * ROUND_PAUSE_SECONDS)
+        self.group.advance(10 * ROUND_PAUSE_SECONDS)
         self.assertLessEqual(len(gone.peers.asked) - asked, 2 * 10)
 
     def test_machine_that_was_removed_while_down_stands_by(self) -> None:
         _, second, third = self.three()
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         gone = next(machine for machine in (second, third) if not machine.leads)
         gone.stop()
-        self.group.run(ALIVE_SECONDS + 0.1)
-        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
-        self.group.finish(gone.restart(), 30.0)
+        self.group.advance(ALIVE_SECONDS + 0.1)
+        self.group.result_of(self.group.leader.replica.remove(gone.machine.name))
+        self.group.result_of(gone.launch(), 30.0)
         self.assertTrue(gone.replica.standby)
         self.assertEqual(len(self.members()), 2)
 
@@ -242,7 +246,7 @@ class ExcludedTests(LifecycleTestCase):
         first, second, third = self.three()
         for machine in (first, second, third):
             machine.lifecycle.excluded()
-        self.group.run(2.0)
+        self.group.advance(2.0)
         self.assertEqual([machine.is_member for machine in (first, second, third)], [True] * 3)
         self.assertEqual([machine.lifecycle._task for machine in (first, second, third)], [None] * 3)
 
@@ -251,13 +255,13 @@ class ExcludedTests(LifecycleTestCase):
         gone = third if not third.leads else second
         gone.stop()
         gone.configure(9, gone.config.name)
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
-        starting = gone.restart()
-        self.group.run_until(lambda: gone.lifecycle._task is not None)
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        starting = gone.launch()
+        self.group.advance_until(lambda: gone.lifecycle._task is not None)
         gone.lifecycle.excluded()
         removed = self.group.leader.replica.remove(gone.machine.name)
-        self.group.finish(removed)
-        self.group.run(30.0)
+        self.group.result_of(removed)
+        self.group.advance(30.0)
         self.successResultOf(starting)
         self.assertNotEqual(gone.is_member, gone.replica.standby)
 
@@ -266,30 +270,30 @@ class ExcludedTests(LifecycleTestCase):
         self.three()
         gone = self.group.leader
         assert isinstance(gone, LifecycleMachine)
-        self.group.finish(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         done: Deferred[None] = Deferred()
 
         async def something_else() -> None:
             await done
 
         gone.lifecycle._run(something_else())
-        self.group.finish(gone.replica.remove(gone.machine.name))
-        self.group.run(1.0)
+        self.group.result_of(gone.replica.remove(gone.machine.name))
+        self.group.advance(1.0)
         self.assertFalse(gone.replica.standby)
         done.callback(None)
-        self.group.run_until(lambda: gone.replica.standby)
+        self.group.advance_until(lambda: gone.replica.standby)
 
     def test_removed_machine_waits_for_a_leader_to_ask(self) -> None:
         self.three()
         gone, leader = self.group.followers[0], self.group.leader
         assert isinstance(gone, LifecycleMachine)
-        self.group.finish(leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
-        self.group.finish(leader.replica.remove(gone.machine.name))
+        self.group.result_of(leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(leader.replica.remove(gone.machine.name))
         leader.crash()
-        self.group.run(3.0)
+        self.group.advance(3.0)
         self.assertFalse(gone.replica.standby)
-        leader.restart()
-        self.group.run_until(lambda: gone.replica.standby)
+        leader.launch()
+        self.group.advance_until(lambda: gone.replica.standby)
 
     def test_machine_is_stopped_while_it_leaves(self) -> None:
         for moment in range(1, 8):
@@ -297,12 +301,12 @@ class ExcludedTests(LifecycleTestCase):
             self.three()
             gone = self.group.leader
             gone.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
-            self.group.finish(gone.replica.remove(gone.machine.name))
-            self.group.run(moment * LATENCY)
+            self.group.result_of(gone.replica.remove(gone.machine.name))
+            self.group.advance(moment * LATENCY)
             gone.stop()
             self.assertEqual(gone.clock.getDelayedCalls(), [])
-            self.group.run(3.0)
-            for machine in self.group.up:
+            self.group.advance(3.0)
+            for machine in self.group.running:
                 machine.crash()
 
     def test_views_of_another_cluster_do_not_count(self) -> None:
@@ -317,7 +321,7 @@ class ExcludedTests(LifecycleTestCase):
 
         self.patch(gone.peers, "describe", describe)
         gone.lifecycle.excluded()
-        self.group.run(5.0)
+        self.group.advance(5.0)
         self.assertTrue(gone.is_member)
 
 
@@ -326,15 +330,15 @@ class FilesTests(LifecycleTestCase):
 
     def test_standby_and_promoted_machine_unlock_their_directories(self) -> None:
         first = self.start()
-        self.group.finish(first.replica.configure(ClusterConfig(3, sync_interval=1.0)))
+        self.group.result_of(first.replica.configure(ClusterConfig(3, sync_interval=1.0)))
         machines = [self.start(first) for _ in range(3)]
         standby = machines[-1]
         self.assertTrue(standby.replica.standby)
         standby.stop()
         Storage.open(standby.path, "--data-dir").close()
-        self.group.finish(standby.restart())
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
-        self.group.run_until(lambda: standby.is_member)
+        self.group.result_of(standby.launch())
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.advance_until(lambda: standby.is_member)
         standby.stop()
         Storage.open(standby.path, "--data-dir").close()
 

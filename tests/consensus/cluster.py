@@ -1,38 +1,43 @@
 """
-Several replicas on simulated clocks, each with a real disk, and a simulated network between them that is never late.
+Machines of one group with real disks, which work at once, and a network that is never late.
 
-Nothing happens but in L{Cluster.run}. A machine can be stopped in order, crash, and be started again on its directory.
+The objects of each process are put together by L{etcd_twisted.testing.machine.MachineRun}. How a machine becomes a
+member is decided here, and not by its L{etcd_twisted.cluster.lifecycle.Lifecycle}: it has an id that tests know, and
+does nothing about its membership of itself.
 """
 
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.cluster.membership_check import MembershipCheck
-from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
+from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.participation import Participation
-from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest, Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.testing.cluster import SimulatedMachines
+from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.machine import MachineRun, Settings, SimulatedMachine
 from etcd_twisted.testing.network import Weather
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.simulation import Simulation
+from etcd_twisted.testing.schedule import MachineClock, Process, Schedule
 from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
 from etcd_twisted.testing.writer import PromptWriter
-from tests.consensus.machine import START
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
@@ -41,74 +46,97 @@ LATENCY = 0.001
 """How many seconds each message takes."""
 
 
-class ClusterMachine:
+class ClusterMachine(SimulatedMachine):
     """
-    A machine, and the process that runs on it just now.
+    A machine whose objects are there before its process starts, and after it has ended.
 
-    @ivar wall_ahead: how many seconds its time of day is ahead.
+    @ivar run: the latest process, or the next one before the first.
     @ivar fatal: why it could not go on.
     @ivar excluded: how often it was told that it is not of the cluster any more.
     """
 
-    def __init__(self, cluster: "Cluster", number: int) -> None:
+    def __init__(self, cluster: "Cluster", number: int, **settings: Any) -> None:
+        super().__init__(cluster, number, config=_config(**({"port": number, "name": f"machine{number}"} | settings)))
         self.cluster = cluster
         self.number = number
         self.id = f"{number:016x}"
-        self.machine = Machine(f"machine{number}", f"http://clients:{4000 + number}", f"http://peers:{7000 + number}")
-        self.path = cluster.path / self.machine.name
-        self.wall_ahead = 0.0
         self.fatal: list[str] = []
         self.excluded = 0
-        self.up = False
-        self._asked: list[str] = []
-        self._begin()
+        self.renew()
 
-    def _begin(self) -> None:
-        """A new process."""
-        cluster = self.cluster
-        self.process = Process(cluster.schedule, self.url, 0.0, 1.0)
-        self.clock = self.process.clock
-        self.host = cluster.network.host(self.url)
-        self.disk = PromptWriter(self.process)
-        self.participation = Participation(
-            self.clock,
-            lambda: START + cluster.schedule.now + self.wall_ahead,
-            ReplicaSettings(
-                cluster.history,
-                snapshot_count=cluster.snapshot_count,
-                quota_bytes=cluster.quota_bytes,
-                timing=TIMING,
-                defaults=cluster.defaults,
-                seed=self.number,
-                **cluster.limits,
-            ),
-        )
-        self.replica = self.participation.replica
-        self.participation.on_failure.append(self.fatal.append)
-        self.participation.on_exclusion.append(self._note_excluded)
-        self.replica.peer.on_claim.append(self._note_claimed)
-        self.peers = SimulatedPeers(cluster.network, self.process)
-        self.membership_check = MembershipCheck(self.clock, self.peers, self.replica.peer, self.url, self._known)
-        self.transport = SimulatedTransport(
-            cluster.network, self.process, self.host, self.replica.peer, lambda *_: None
-        )
+    def configure(self, port: int, name: str | None, **settings: Any) -> None:
+        """Set its name and addresses, and make the objects of its next process."""
+        self.config = _config(port, name=name, **settings)
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the objects of its next process."""
+        assert self.process is None
+        self.disk_fails = False
+        self.run = super()._make_run()
+        self.run.participation.on_exclusion.insert(0, self._note_excluded)
+
+    def _make_run(self) -> MachineRun:
+        if not self.run.process.alive:
+            self.renew()
+        return self.run
 
     def _note_excluded(self) -> None:
         self.excluded += 1
 
-    def _note_claimed(self) -> None:
-        self.membership_check.ask()
-
-    def _known(self) -> list[str]:
-        """Where others of the cluster are; a new machine knows whom it has asked to let it in."""
-        return [machine.peer_url for machine in self.replica.machines()] or self._asked
-
     # What it is
+
+    @property
+    def machine(self) -> Machine:
+        """How it is registered."""
+        return Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
 
     @property
     def url(self) -> str:
         """Where others reach it."""
-        return self.machine.peer_url
+        return self.config.peer_url
+
+    @property
+    def path(self) -> Path:
+        """Its data directory."""
+        return self.disk.path
+
+    @property
+    def clock(self) -> MachineClock:
+        """The clock of its process."""
+        return self.run.process.clock
+
+    @property
+    def replica(self) -> Replica:
+        """Its copy of the keys."""
+        return self.run.replica
+
+    @property
+    def participation(self) -> Participation:
+        """What takes part in the cluster for it."""
+        return self.run.participation
+
+    @property
+    def transport(self) -> SimulatedTransport:
+        """What it sends with."""
+        return self.run.transport
+
+    @property
+    def peers(self) -> SimulatedPeers:
+        """How it asks others."""
+        return self.run.peers
+
+    @property
+    def writer(self) -> PromptWriter:
+        """What stands for its disk thread."""
+        assert isinstance(self.run.writer, PromptWriter)
+        return self.run.writer
+
+    @property
+    def storage(self) -> Storage:
+        """Its files, while they are open."""
+        assert self.run.storage is not None
+        return self.run.storage
 
     @property
     def peer(self) -> IRaftPeer:
@@ -135,13 +163,7 @@ class ClusterMachine:
     @property
     def leads(self) -> bool:
         """Whether it leads, as far as it knows."""
-        return self.up and self.replica.is_leader
-
-    def value(self, key: str) -> str:
-        """What a key holds in its copy."""
-        node = self.replica.get(key)
-        assert isinstance(node, File)
-        return node.value
+        return self.process is not None and self.replica.is_leader
 
     def dumped(self) -> bytes:
         """Its whole copy."""
@@ -155,90 +177,59 @@ class ClusterMachine:
 
     def request(self, **changes: Any) -> JoinRequest:
         """How it asks to be taken in."""
-        fields: dict[str, Any] = {
-            "version": PROTOCOL_VERSION,
-            "machine_id": self.id,
-            "cluster_id": "",
-            "name": self.machine.name,
-            "client_url": self.machine.client_url,
-            "peer_url": self.machine.peer_url,
-        }
-        return JoinRequest(**(fields | changes))
+        machine = self.machine
+        request = JoinRequest(PROTOCOL_VERSION, self.id, "", machine.name, machine.client_url, machine.peer_url)
+        return msgspec.structs.replace(request, **changes)
 
-    def start(self) -> "Deferred[None]":
-        """Start the process; fires when it serves. Who comes first has the port."""
-        self.up = True
-        if not self.host.up:
-            self.host.process, self.host.peer = self.process, self.peer
-        return ensureDeferred(self._start())
-
-    async def _start(self) -> None:
-        self.storage = Storage.open(self.path, "--data-dir")
-        recovered = await recover(self.storage, self.replica.keyspace, None, self.participation.turn)
-        if recovered.identity is None:
-            await self._become_member(recovered)
-        else:
-            come_back(self.storage, recovered)
-        self.participation.start(self.machine, self.storage, self.disk, recovered, self.transport)
-        await self.replica.when_serving()
-
-    async def _become_member(self, recovered: Recovered) -> None:
-        identity = Identity(self.machine.name, self.id, CLUSTER_ID)
-        member = Member(self.machine.name, self.machine.client_url, self.machine.peer_url)
-        if self.number == 1:
-            found_cluster(self.storage, recovered, identity, member)
+    async def _enter(self, running: MachineRun, storage: Storage) -> None:
+        running.participation.on_exclusion.remove(running.lifecycle.excluded)
+        recovered = await recover(storage, running.replica.keyspace, None, running.participation.turn)
+        machine, identity = self.machine, Identity(self.machine.name, self.id, CLUSTER_ID)
+        if recovered.identity is not None:
+            come_back(storage, recovered)
+        elif self.number == 1:
+            found_cluster(storage, recovered, identity, Member(machine.name, machine.client_url, machine.peer_url))
         else:
             leader = self.cluster.leader
-            self._asked = [leader.url]
-            await leader.replica.peer.join(self.request())
-            enter_cluster(self.storage, recovered, identity)
+            running.lifecycle.known.note([leader.url])
+            await leader.peer.join(self.request())
+            enter_cluster(storage, recovered, identity)
+        running.participation.start(machine, storage, running.writer, recovered, running.transport)  # type: ignore[arg-type]
+        await running.replica.when_serving()
 
-    def begin_to_stop(self) -> "Deferred[None]":
-        """Stop in order; fires when that is done."""
-        return ensureDeferred(self._stop())
+    def disk_failed(self, reason: str) -> None:
+        """Note why it can't go on; it is the test that ends it."""
+        self.fatal.append(reason)
+        self.disk_fails = True
 
-    async def _stop(self) -> None:
-        await self.participation.stop()
-        while self.disk.jobs:  # a writer that is stopped does what it was given
-            self.disk.run_one()
-        self.close_files()
-        self._end()
+    def _stopped(self, result: Any, running: MachineRun) -> None:
+        if left := self.clock.getDelayedCalls():
+            self.world.broken(AssertionError(f"{self.name} has left {left} on its clock"))
+        super()._stopped(result, running)
 
-    def close_files(self) -> None:
-        """Give the directory back."""
-        self.storage.close()
+    def _end(self) -> MachineRun | None:
+        running = super()._end()
+        if running is not None and running.storage is not None:
+            running.storage.close()  # the disk is a real one: nobody else unlocks it after a crash
+        return running
 
     def stop(self) -> None:
-        """Stop in order."""
-        self.cluster.finish(self.begin_to_stop())
-
-    def crash(self) -> None:
-        """End as a killed process does: what was not synced is lost, nothing is tidied up."""
-        self.disk.jobs.clear()
-        self.close_files()
-        self._end()
-
-    def _end(self) -> None:
-        self.up = False
-        self.process.end()
-        if self.host.process is self.process:
-            self.host.process = self.host.peer = None
-            self.host.visitors.clear()
-        self.cluster.network.break_connections(self.url)
-
-    def restart(self) -> "Deferred[None]":
-        """Start a new process where one has ended."""
-        assert not self.up
-        self._begin()
-        return self.start()
+        """Stop in order, and advance until that is done."""
+        super().stop()
+        self.cluster.advance_until(lambda: self.process is None)
 
 
-class Cluster(Simulation):
-    """
-    All machines.
+def _config(port: int, **settings: Any) -> Config:
+    given: dict[str, Any] = {
+        "addr": Address("clients", 4000 + port),
+        "peer_addr": Address("peers", 7000 + port),
+        "sources": {"peers": "--peers"},
+    }
+    return Config(**(given | settings))
 
-    @ivar snapshot_count: for machines that begin from now on.
-    """
+
+class Cluster(SimulatedMachines[ClusterMachine]):
+    """All machines. The disks are as real as the files in C{path}: nothing is undone by a crash."""
 
     def __init__(
         self,
@@ -246,87 +237,72 @@ class Cluster(Simulation):
         snapshot_count: int | None = None,
         history: int = 1_000,
         defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
-        quota_bytes: int = QUOTA_BYTES,
         **limits: int,
     ) -> None:
         """
-        @param limits: further fields of L{ReplicaSettings}.
+        @param limits: see L{Settings}.
         """
-        self.path = path
-        self.limits = limits
-        self.quota_bytes = quota_bytes
-        self.snapshot_count = snapshot_count
-        self.history = history
-        self.defaults = defaults
-        super().__init__(Schedule(0, lateness_seconds=0.0), Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0))
+        settings = Settings(TIMING, defaults, history, snapshot_count, limits=limits, writer=PromptWriter)
+        schedule = Schedule(0, lateness_seconds=0.0)
+        weather = Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0)
+        super().__init__(schedule, Disks(schedule.random, path), settings, weather)
         self.network.prompt = True
         self.network.reconnect_seconds = 0.02
         self.network.refused_seconds = 0.5
         self.network.answer_seconds = 5.0
-        self.machines: list[ClusterMachine] = []
+
+    def ended(self, process: Process) -> None:
+        """See L{etcd_twisted.testing.machine.World}. Others notice it at once."""
+        self.network.break_connections(process.name)
+
+    def change(self, **settings: Any) -> None:
+        """Change L{Settings} for machines that begin from now on."""
+        self.settings = attrs.evolve(self.settings, **settings)
 
     def add(self) -> ClusterMachine:
         """A machine that is not started yet."""
-        machine = ClusterMachine(self, len(self.machines) + 1)
-        self.machines.append(machine)
-        return machine
+        return self.include(ClusterMachine(self, len(self.machines) + 1))
 
     def start(self, count: int) -> list[ClusterMachine]:
         """Start so many machines, one after the other, and let all of them vote."""
         started = [self.start_one() for _ in range(count)]
-        self.run_until(lambda: self.leader.raft.configuration.learners == ())
+        self.advance_until(lambda: self.leader.raft.configuration.learners == ())
         self.settle()
         return started
 
     def start_one(self) -> ClusterMachine:
         """Add a machine, start it, and wait until it serves."""
         machine = self.add()
-        self.finish(machine.start())
+        self.result_of(machine.launch())
         return machine
-
-    @property
-    def up(self) -> list[ClusterMachine]:
-        """Those that run."""
-        return [machine for machine in self.machines if machine.up]
 
     @property
     def leader(self) -> ClusterMachine:
         """The one that leads; of several the one with the highest term."""
-        leading = [machine for machine in self.up if machine.leads]
+        leading = [machine for machine in self.running if machine.leads]
         assert leading, "no machine leads"
         return max(leading, key=lambda machine: machine.replica.term)
 
     @property
     def has_leader(self) -> bool:
         """Whether one leads."""
-        return any(machine.leads for machine in self.up)
+        return any(machine.leads for machine in self.running)
 
     def await_leader(self) -> ClusterMachine:
         """Wait until one leads."""
-        self.run_until(lambda: self.has_leader)
+        self.advance_until(lambda: self.has_leader)
         return self.leader
 
     @property
     def followers(self) -> list[ClusterMachine]:
         """All others that run."""
         leader = self.leader
-        return [machine for machine in self.up if machine is not leader]
-
-    # Time
-
-    run = Simulation.advance
-    run_until = Simulation.advance_until
-    finish = Simulation.result_of
+        return [machine for machine in self.running if machine is not leader]
 
     def settle(self) -> None:
         """Let all machines that run and reach each other come to the same."""
-        self.run_until(lambda: len({machine.replica.raft_index for machine in self.up}) == 1)
-        self.run(0.2)
-
-    def stop(self) -> None:
-        """Stop all that run."""
-        for machine in self.up:
-            machine.stop()
+        self.advance_until(lambda: len({machine.replica.raft_index for machine in self.running}) == 1)
+        self.advance(0.2)
 
 
 class ClusterTestCase(SynchronousTestCase):
@@ -334,26 +310,27 @@ class ClusterTestCase(SynchronousTestCase):
 
     def cluster(self, **settings: Any) -> Cluster:
         """A new one, without machines."""
-        cluster = Cluster(Path(self.mktemp()), **settings)
-        cluster.path.mkdir()
+        path = Path(self.mktemp())
+        path.mkdir()
+        cluster = Cluster(path, **settings)
         self.addCleanup(self._bury, cluster)
         return cluster
 
     def _bury(self, cluster: Cluster) -> None:
-        for machine in cluster.up:
+        for machine in cluster.machines.values():
             machine.crash()
-        cluster.run(LATENCY)
-        self.assertEqual([reason for machine in cluster.machines for reason in machine.fatal], [])
+        cluster.advance(LATENCY)
+        self.assertEqual([reason for machine in cluster.machines.values() for reason in machine.fatal], [])
         self.assertEqual([event.kind for event in cluster.schedule.pending()], [])
 
     def assertSame(self, cluster: Cluster) -> None:
         """All copies are the same."""
         cluster.settle()
-        self.assertEqual(len({machine.dumped() for machine in cluster.up}), 1)
+        self.assertEqual(len({machine.dumped() for machine in cluster.running}), 1)
 
     def lose_leader(self, cluster: Cluster) -> ClusterMachine:
         """Cut the leader off, and wait for another one."""
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.network.isolate(leader.name)
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
         return leader

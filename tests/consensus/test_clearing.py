@@ -59,10 +59,10 @@ class ClusterTests(ClusterTestCase):
         leader = cluster.leader
         expires = leader.replica.now() + 3_600_000_000
         for number in range(20):
-            cluster.finish(leader.set(f"/d/{number}", "1", expires))
-        cluster.finish(leader.replica.propose(c.Delete("/d", leader.replica.now(), recursive=True)))
+            cluster.result_of(leader.set(f"/d/{number}", "1", expires))
+        cluster.result_of(leader.replica.propose(c.Delete("/d", leader.replica.now(), recursive=True)))
         cluster.settle()
-        for machine in cluster.up:
+        for machine in cluster.running:
             self.assertRaises(EtcdError, machine.replica.get, "/d")
             self.assertFalse(machine.replica.keyspace.removed_directories)
             self.assertEqual(len(machine.replica.keyspace._schedule), 0)

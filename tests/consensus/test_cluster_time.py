@@ -212,12 +212,12 @@ class LeaseTests(ClusterTestCase):
     def last_of(self, cluster: Cluster, key: str) -> float:
         """Returns how many seconds it takes until a key is gone everywhere."""
         began = cluster.clock.seconds()
-        cluster.run_until(lambda: not any(_has(machine, key) for machine in cluster.up), most_seconds=700.0)
+        cluster.advance_until(lambda: not any(_has(machine, key) for machine in cluster.running), most_seconds=700.0)
         return cluster.clock.seconds() - began
 
     def write(self, cluster: Cluster, ttl: int) -> None:
         leader = cluster.leader
-        cluster.finish(leader.set("/a", "", leader.replica.now() + ttl * SECOND))
+        cluster.result_of(leader.set("/a", "", leader.replica.now() + ttl * SECOND))
         cluster.settle()
 
     def test_new_leader_that_is_an_hour_ahead_changes_no_ttl(self) -> None:
@@ -228,7 +228,7 @@ class LeaseTests(ClusterTestCase):
             leader = cluster.leader
             for follower in cluster.followers:
                 follower.wall_ahead = ahead
-            cluster.run(2)
+            cluster.advance(2)
             self.write(cluster, ttl)
             leader.crash()
             self.assertEqual(cluster.await_leader().wall_ahead, ahead)
@@ -239,13 +239,13 @@ class LeaseTests(ClusterTestCase):
         for ahead in (HOUR, -HOUR):
             cluster = self.cluster()
             cluster.start(3)
-            cluster.run(2)
+            cluster.advance(2)
             self.write(cluster, 40)
             cluster.leader.wall_ahead = ahead
-            cluster.run(10)
+            cluster.advance(10)
             node = cluster.leader.replica.get("/a")
             assert node.expires is not None
-            for machine in cluster.machines:
+            for machine in cluster.machines.values():
                 self.assertApproximates((node.expires - machine.replica.now()) / SECOND, 30.0, 1.5)
             self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
@@ -253,15 +253,15 @@ class LeaseTests(ClusterTestCase):
         """The machine has asked those that were there."""
         cluster = self.cluster()
         first, second, third = cluster.start(3)
-        cluster.run(2)
+        cluster.advance(2)
         self.write(cluster, 30)
         self.assertIs(cluster.leader, first)
         third.wall_ahead = HOUR
         third.stop()
-        cluster.finish(third.restart())
+        cluster.result_of(third.launch())
         first.crash()
         second.raft._timer.due = float("inf")  # the other one stands for election
-        cluster.run_until(lambda: third.leads)
+        cluster.advance_until(lambda: third.leads)
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
     def test_unapplied_ttl_keeps_the_time_from_being_set_forward(self) -> None:
@@ -271,17 +271,17 @@ class LeaseTests(ClusterTestCase):
         leader = cluster.leader
         for follower in cluster.followers:
             follower.wall_ahead = HOUR
-        cluster.run(2)
+        cluster.advance(2)
         leader.set("/a", "", leader.replica.now() + 30 * SECOND).addErrback(lambda _: None)
         written = leader.raft.log.last_index
         for follower in cluster.followers:
-            cluster.run_until(lambda core=follower.raft: core.log.last_index == written)
+            cluster.advance_until(lambda core=follower.raft: core.log.last_index == written)
         leader.crash()
-        cluster.run_until(lambda: any(each.raft.leadership is not None for each in cluster.up))
-        (heir,) = (each for each in cluster.up if each.raft.leadership is not None)
+        cluster.advance_until(lambda: any(each.raft.leadership is not None for each in cluster.running))
+        (heir,) = (each for each in cluster.running if each.raft.leadership is not None)
         self.assertLess(heir.member.machine.applied_index, written)
         heir.member._clock_watch.look()
-        cluster.run_until(lambda: all(_has(each, "/a") for each in cluster.up))
+        cluster.advance_until(lambda: all(_has(each, "/a") for each in cluster.running))
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
     def test_leaders_snapshot_has_the_time(self) -> None:
@@ -302,12 +302,12 @@ class LeaseTests(ClusterTestCase):
         cluster = self.cluster(snapshot_count=20)
         cluster.start(3)
         leader, stranger = cluster.leader, cluster.followers[0]
-        cluster.network.older = {each.url for each in cluster.machines}
+        cluster.network.older = {each.name for each in cluster.machines.values()}
         stranger.crash()
         stranger.wall_ahead = HOUR
-        cluster.finish(stranger.restart())
+        cluster.result_of(stranger.launch())
         for number in range(30):
-            cluster.finish(leader.set(f"/{number}"))
+            cluster.result_of(leader.set(f"/{number}"))
         cluster.settle()
         self.assertIsNone(stranger.replica.measurements().cluster_time_error_seconds)
         reader = stranger.storage.snapshots.latest()
@@ -319,13 +319,13 @@ class LeaseTests(ClusterTestCase):
         """The clocks were set back meanwhile, and the previous time continues, as far as the log knows it."""
         cluster = self.cluster()
         machines = cluster.start(3)
-        cluster.run(2)
+        cluster.advance(2)
         self.write(cluster, 30)
         for machine in machines:
             machine.crash()
             machine.wall_ahead = -HOUR
         for machine in machines:
-            machine.restart()
+            machine.launch()
         cluster.await_leader()
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 2.5)
 
@@ -336,8 +336,8 @@ class LeaseTests(ClusterTestCase):
         leader = cluster.leader
         for follower in cluster.followers:
             follower.wall_ahead = -HOUR
-        cluster.run(3)
-        for machine in cluster.machines:
+        cluster.advance(3)
+        for machine in cluster.machines.values():
             measured = machine.replica.measurements()
             error = measured.cluster_time_error_seconds
             assert error is not None
@@ -376,7 +376,7 @@ class WarningTests(ClusterTestCase):
         first, second = cluster.start(2)
         log = Log(self)
         second.wall_ahead = HOUR
-        cluster.run(5)
+        cluster.advance(5)
         ours = [line for line in log.warnings if line.startswith("The clock of machine")]
         self.assertEqual(len(ours), 2, log.warnings)
         self.assertTrue(any("machine2 is 3600.0 s ahead of" in line for line in ours), ours)
@@ -385,13 +385,13 @@ class WarningTests(ClusterTestCase):
         statuses = first.replica.health().statuses
         self.assertEqual((statuses[second.id].clock_differs, statuses[first.id].clock_differs), (True, False))
         log.events.clear()
-        cluster.run(100)
+        cluster.advance(100)
         self.assertEqual(log.warnings, [])
         second.wall_ahead = 2 * HOUR
-        cluster.run(3)
+        cluster.advance(3)
         self.assertTrue(any("7200.0 s ahead" in line for line in log.warnings), log.warnings)
         second.wall_ahead = 0.3
-        cluster.run(3)
+        cluster.advance(3)
         self.assertFalse(first.replica.health().statuses[second.id].clock_differs)
         said = [formatEvent(event) for event in log.events]
         self.assertTrue(any("machine2 agrees" in line for line in said), said)
@@ -431,10 +431,10 @@ class WarningTests(ClusterTestCase):
         (machine,) = cluster.start(1)
         log = Log(self)
         machine.wall_ahead = 0.9
-        cluster.run(2)
+        cluster.advance(2)
         self.assertEqual((log.warnings, machine.replica.measurements().clock_jumps), ([], 0))
         machine.wall_ahead -= 3600.5
-        cluster.run(1.1)
+        cluster.advance(1.1)
         (line,) = log.warnings
         self.assertIn("The clock of this machine was set back by 3600.5 s", line)
         measured = machine.replica.measurements()

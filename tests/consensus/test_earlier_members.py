@@ -24,7 +24,7 @@ class EarlierMembersTests(ClusterTestCase):
     """Tests of what the leader logs and answers."""
 
     def propose(self, cluster: Cluster, command: Change) -> Event:
-        event: Event = cluster.finish(cluster.leader.replica.propose(command))
+        event: Event = cluster.result_of(cluster.leader.replica.propose(command))
         return event
 
     def logged(self, machine: ClusterMachine) -> list[type]:
@@ -52,19 +52,19 @@ class EarlierMembersTests(ClusterTestCase):
         """The same is done with the commands that the version knows; a refresh is an update, as with that version."""
         cluster = self.cluster()
         _, second, _ = cluster.start(3)
-        cluster.network.older = {second.url}
-        cluster.run(2)
+        cluster.network.older = {second.name}
+        cluster.advance(2)
         self.assertEqual(
             self.write_all(cluster),
             [("set", "1", False), ("compareAndSwap", "2", False), ("update", "2", False), ("set", None, True)],
         )
         self.assertEqual(self.logged(cluster.leader)[-4:], [Set, CompareAndSwap, Refresh, Set])
-        error = cluster.finish(
+        error = cluster.result_of(
             cluster.leader.replica.propose(SetTtl("/none", 0, SECOND)).addErrback(lambda failure: failure.value)
         )
         self.assertIsInstance(error, EtcdError)
         cluster.network.older = set()
-        cluster.run(2)
+        cluster.advance(2)
         self.write_all(cluster)
         self.assertTrue(set(self.logged(cluster.leader)) >= set(NEWER_COMMANDS))
 
@@ -72,22 +72,22 @@ class EarlierMembersTests(ClusterTestCase):
         """A voter that was down all the time may be of an earlier version; one that has reported its status is not."""
         cluster = self.cluster()
         machines = cluster.start(3)
-        cluster.run(2)
+        cluster.advance(2)
         leader, (survivor, victim) = cluster.leader, cluster.followers
         victim.crash()
-        cluster.run(2)
+        cluster.advance(2)
         self.write_all(cluster)
         self.assertIn(SetTtl, self.logged(leader))
         for machine in (leader, survivor):
             machine.crash()
         for machine in (leader, survivor):
-            machine.restart()
+            machine.launch()
         cluster.await_leader()
         before = len(self.logged(cluster.leader))
         self.write_all(cluster)
         self.assertFalse(set(NEWER_COMMANDS) & set(self.logged(cluster.leader)[before:]))
-        victim.restart()
-        cluster.run(2)
+        victim.launch()
+        cluster.advance(2)
         self.write_all(cluster)
         self.assertTrue(set(NEWER_COMMANDS) & set(self.logged(cluster.leader)[before:]))
         cluster.settle()

@@ -24,7 +24,7 @@ class HandOverTests(ClusterTestCase):
         handed_over = ensureDeferred(leader.participation.hand_over())
         waits = leader.set("/late", "1")
         before = cluster.clock.seconds()
-        cluster.finish(handed_over)
+        cluster.result_of(handed_over)
         self.assertLess(cluster.clock.seconds() - before, 0.1)
         self.assertFalse(leader.leads)
         self.assertNotEqual(leader.replica.leader(), None)
@@ -32,7 +32,7 @@ class HandOverTests(ClusterTestCase):
         for answer in under_way:
             self.successResultOf(answer)
         leader.stop()
-        self.assertEqual(cluster.await_leader().value("/k9"), "1")
+        self.assertEqual(cluster.await_leader().get("/k9"), "1")
 
     def test_single_machine_does_not_wait(self) -> None:
         cluster = self.cluster()
@@ -49,17 +49,17 @@ class HandOverTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(2)
         leader, other = cluster.leader, cluster.followers[0]
-        cluster.finish(leader.set("/a", "1", leader.replica.now() + 300_000))
-        cluster.run(0.2)
-        other.disk.held = True  # it does not have the last entry, and won't get it
+        cluster.result_of(leader.set("/a", "1", leader.replica.now() + 300_000))
+        cluster.advance(0.2)
+        other.writer.held = True  # it does not have the last entry, and won't get it
         under_way = leader.set("/b", "1")
         handed_over = ensureDeferred(leader.participation.hand_over())
-        cluster.run(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
+        cluster.advance(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
         self.successResultOf(handed_over)
         self.assertTrue(leader.leads)
-        other.disk.held = False
-        cluster.finish(under_way)
-        cluster.run(0.3)
+        other.writer.held = False
+        cluster.result_of(under_way)
+        cluster.advance(0.3)
         self.assertRaises(EtcdError, leader.replica.get, "/a")
 
     def test_requests_are_answered_during_a_stop_after_a_failed_transfer(self) -> None:
@@ -67,14 +67,14 @@ class HandOverTests(ClusterTestCase):
         cluster.start(3)
         leader, followers = cluster.leader, cluster.followers
         for follower in followers:
-            follower.disk.held = True
+            follower.writer.held = True
         under_way = leader.set("/a", "1")
         stopped = ensureDeferred(leader.participation.stop())
-        cluster.run(0.05)
+        cluster.advance(0.05)
         self.assertNoResult(stopped)
         for follower in followers:
-            follower.disk.held = False
-        cluster.finish(stopped)
+            follower.writer.held = False
+        cluster.result_of(stopped)
         self.assertEqual(self.successResultOf(under_way).node.value, "1")
 
     def test_stop_does_not_wait_for_ever(self) -> None:
@@ -82,10 +82,10 @@ class HandOverTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         for follower in cluster.followers:
-            follower.disk.held = True
+            follower.writer.held = True
         under_way = leader.set("/a", "1")
         stopped = ensureDeferred(leader.participation.stop())
-        cluster.run(PATIENCE + 0.01)
+        cluster.advance(PATIENCE + 0.01)
         self.successResultOf(stopped)
         self.assertIn("unknown", self.failureResultOf(under_way, EtcdError).value.cause)
         self.assertEqual(leader.clock.getDelayedCalls(), [])
@@ -102,7 +102,7 @@ class StopTests(ClusterTestCase):
             machine.replica.watch("/", True, True, None, lambda _event: None)
         answers = [machine.set(f"/k{number}") for number in range(200)]
         stopped = ensureDeferred(machine.participation.stop())
-        cluster.finish(stopped)
+        cluster.result_of(stopped)
         for answer in answers:
             self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
@@ -114,7 +114,7 @@ class StopTests(ClusterTestCase):
         stopping: list[Deferred[None]] = []
         answers = [machine.set("/a"), machine.set("/b")]
         answers[0].addCallback(lambda _: stopping.append(ensureDeferred(machine.participation.stop())))
-        cluster.run(0.1)
+        cluster.advance(0.1)
         self.successResultOf(stopping[0])
         self.successResultOf(answers[1])
         self.assertEqual(machine.clock.getDelayedCalls(), [])
@@ -125,7 +125,7 @@ class StopTests(ClusterTestCase):
         machine = cluster.start(1)[0]
         answer = machine.set("/a", "", machine.replica.now() + 10**9)
         stopped = ensureDeferred(machine.participation.stop())
-        cluster.finish(stopped)
+        cluster.result_of(stopped)
         self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
@@ -136,7 +136,7 @@ class StopTests(ClusterTestCase):
         leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         first, second = (ensureDeferred(leader.participation.stop()) for _ in range(2))
         self.assertNoResult(second)
-        cluster.finish(first)
+        cluster.result_of(first)
         self.successResultOf(second)
 
     def test_stop_before_there_is_a_leader(self) -> None:
@@ -144,8 +144,9 @@ class StopTests(ClusterTestCase):
         machines = cluster.start(3)
         for machine in machines:
             machine.crash()
-        waiting = machines[0].restart()
-        cluster.run(0.1)
+        machines[0].launch().addErrback(lambda failure: failure.trap(CancelledError))
+        cluster.advance(0.1)
+        waiting = ensureDeferred(machines[0].replica.when_serving())
         answer = machines[0].set("/a")
         machines[0].stop()
         self.assertIn("stopping", self.failureResultOf(answer, EtcdError).value.cause)
@@ -157,7 +158,7 @@ class StopTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         for follower in cluster.followers:
-            follower.disk.held = True
+            follower.writer.held = True
         leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         view = leader.replica.peer.describe()
         standing_by = ensureDeferred(leader.participation.stand_by(view))
@@ -165,20 +166,20 @@ class StopTests(ClusterTestCase):
         self.failureResultOf(standing_by)
         stopped = ensureDeferred(leader.participation.stop())
         self.assertNoResult(stopped)
-        cluster.finish(stopped)
+        cluster.result_of(stopped)
         self.assertEqual(leader.clock.getDelayedCalls(), [])
 
 
 class StandByTests(ClusterTestCase):
     def stand_by(self, cluster: Cluster, machine: ClusterMachine) -> ClusterView:
         view = cluster.leader.replica.peer.describe()
-        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
+        cluster.result_of(ensureDeferred(machine.participation.stand_by(view)))
         return view
 
     def test_standby_has_no_copy_and_knows_the_leader(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(3)
-        cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.result_of(cluster.leader.set("/a", "1"))
         cluster.settle()
         machine = cluster.followers[0]
         view = self.stand_by(cluster, machine)
@@ -213,8 +214,8 @@ class StandByTests(ClusterTestCase):
             machine.replica.watch("/a", False, False, None, told.append, lambda: ended.append("a"))
         machine.replica.watch("/b", False, False, None, told.append, lambda: ended.append("b"))
         cluster.leader.set("/a", "1")
-        cluster.run_until(lambda: bool(standing_by))
-        cluster.finish(standing_by[0])
+        cluster.advance_until(lambda: bool(standing_by))
+        cluster.result_of(standing_by[0])
         self.assertEqual((len(told), ended), (300, ["b"]))
 
     def test_watcher_that_ends_may_cancel_others(self) -> None:
@@ -239,10 +240,10 @@ class StandByTests(ClusterTestCase):
         machine = cluster.followers[0]
         view = cluster.leader.replica.peer.describe()
         first, second = (ensureDeferred(machine.participation.stand_by(view)) for _ in range(2))
-        cluster.finish(first)
-        cluster.finish(second)
+        cluster.result_of(first)
+        cluster.result_of(second)
         keyspace = machine.replica.keyspace
-        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
+        cluster.result_of(ensureDeferred(machine.participation.stand_by(view)))
         self.assertIs(machine.replica.keyspace, keyspace)
 
     def test_a_new_leader_is_noted_with_each_view(self) -> None:
@@ -251,7 +252,7 @@ class StandByTests(ClusterTestCase):
         machine = cluster.followers[0]
         self.stand_by(cluster, machine)
         leader = cluster.leader
-        cluster.finish(ensureDeferred(leader.participation.hand_over()))
+        cluster.result_of(ensureDeferred(leader.participation.hand_over()))
         cluster.await_leader()
         self.stand_by(cluster, machine)
         self.assertEqual(machine.replica.leader(), cluster.leader.machine)
@@ -263,10 +264,10 @@ class StandByTests(ClusterTestCase):
         machine = cluster.followers[0]
         view = cluster.leader.replica.peer.describe()
         nobody = ClusterView(view.cluster_id, view.machines, "", view.config)
-        cluster.finish(ensureDeferred(machine.participation.stand_by(nobody)))
+        cluster.result_of(ensureDeferred(machine.participation.stand_by(nobody)))
         answer = machine.set("/a")
         self.assertNoResult(answer)
-        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
+        cluster.result_of(ensureDeferred(machine.participation.stand_by(view)))
         self.failureResultOf(answer, RequestDroppedError)
 
     def test_writes_under_way_are_answered(self) -> None:
@@ -293,9 +294,9 @@ class DeposedTests(ClusterTestCase):
         deposed, given_up = leader.replica.when_deposed(), leader.replica.when_deposed()
         given_up.addErrback(lambda reason: reason.trap(CancelledError))
         given_up.cancel()
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertNoResult(deposed)
-        cluster.finish(ensureDeferred(leader.participation.hand_over()))
+        cluster.result_of(ensureDeferred(leader.participation.hand_over()))
         self.successResultOf(deposed)
         self.assertFalse(leader.leads)
 
@@ -304,8 +305,8 @@ class DeposedTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         deposed = leader.replica.when_deposed()
-        cluster.network.isolate(leader.url)
-        cluster.run_until(lambda: not leader.leads)
+        cluster.network.isolate(leader.name)
+        cluster.advance_until(lambda: not leader.leads)
         self.successResultOf(deposed)
 
     def test_leader_that_stands_by_is_deposed(self) -> None:
@@ -313,7 +314,7 @@ class DeposedTests(ClusterTestCase):
         cluster.start(2)
         leader = cluster.leader
         deposed = leader.replica.when_deposed()
-        cluster.finish(ensureDeferred(leader.participation.stand_by(leader.replica.peer.describe())))
+        cluster.result_of(ensureDeferred(leader.participation.stand_by(leader.replica.peer.describe())))
         self.successResultOf(deposed)
         self.successResultOf(leader.replica.when_deposed())
 

@@ -21,22 +21,22 @@ class ForbiddenTests(LifecycleTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.log = Log(self)
-        self.group.snapshot_count = 10
+        self.group.change(snapshot_count=10)
         self.three()
         self.gone = self.group.followers[0]
 
     def forbid(self, name: str) -> None:
-        self.group.finish(self.group.leader.replica.remove(name, ADMIN))
+        self.group.result_of(self.group.leader.replica.remove(name, ADMIN))
 
     def assert_kept_out(self, machine: LifecycleMachine, name: str) -> None:
         """Asserts that the machine stands by, and says once who forbade it and how to allow it again."""
-        self.group.run_until(lambda: machine.replica.standby, 30.0)
-        self.group.run(3 * SYNC_INTERVAL_SECONDS)
+        self.group.advance_until(lambda: machine.replica.standby, 30.0)
+        self.group.advance(3 * SYNC_INTERVAL_SECONDS)
         self.assertTrue(machine.replica.standby)
         self.assertNotIn(machine.machine.name, self.members())
         (told,) = [each for each in self.log.warnings if each.startswith("This standby can't join the cluster")]
         self.assertIn(f": {name} is kept out of the cluster: {ADMIN} forbade it at ", told)
-        urls = [each.machine.peer_url for each in self.group.machines]
+        urls = [each.machine.peer_url for each in self.group.machines.values()]
         allow = [f"to allow it again: curl -L -XPUT '{url}/v2/admin/machines/{name}?forbid=false'" for url in urls]
         self.assertTrue(told.endswith(tuple(allow)), told)
 
@@ -45,30 +45,30 @@ class ForbiddenTests(LifecycleTestCase):
         name = self.gone.machine.name
         self.forbid(name)
         self.assert_kept_out(self.gone, name)
-        self.group.finish(self.group.leader.replica.allow(name))
+        self.group.result_of(self.group.leader.replica.allow(name))
         self.assertEqual(self.group.leader.replica.forbidden(), [])
-        self.group.run_until(lambda: self.gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
+        self.group.advance_until(lambda: self.gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
     def test_next_leader_keeps_a_forbidden_machine_out_too(self) -> None:
         """The entry is in the key space, and in its snapshots."""
         name = self.gone.machine.name
         self.forbid(name)
         for number in range(30):
-            self.group.finish(self.group.leader.set(f"/{number}"))
-        self.group.run(1.0)
-        staying = [each for each in self.group.machines if each is not self.gone]
+            self.group.result_of(self.group.leader.set(f"/{number}"))
+        self.group.advance(1.0)
+        staying = [each for each in self.group.machines.values() if each is not self.gone]
         before = self.group.leader
-        for machine in self.group.up:
+        for machine in self.group.running:
             machine.crash()
         for machine in staying:
-            machine.restart()
+            machine.launch()
         self.group.await_leader()
         if self.group.leader is before:
-            self.group.run_until(lambda: self.group.leader.replica.serving)
+            self.group.advance_until(lambda: self.group.leader.replica.serving)
             self.group.leader.node.transfer()
-            self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
+            self.group.advance_until(lambda: self.group.has_leader and self.group.leader is not before)
         self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
-        self.gone.restart()
+        self.gone.launch()
         self.assert_kept_out(self.gone, name)
 
     def test_machine_is_forbidden_again_after_the_leader_was_lost(self) -> None:
@@ -83,11 +83,11 @@ class ForbiddenTests(LifecycleTestCase):
             self.forbid(name)
         patch.restore()
         before.node.transfer()
-        self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
+        self.group.advance_until(lambda: self.group.has_leader and self.group.leader is not before)
         self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
         self.gone.crash()
-        self.gone.restart()
-        self.group.run_until(lambda: self.gone.is_member and self.group.has_leader)
+        self.gone.launch()
+        self.group.advance_until(lambda: self.gone.is_member and self.group.has_leader)
         self.forbid(name)
         self.assert_kept_out(self.gone, name)
 
@@ -97,7 +97,7 @@ class ForbiddenTests(LifecycleTestCase):
         self.forbid(name)
         self.gone.crash()
         other = self.add(self.group.leader, name=name, port=9)
-        self.group.finish(other.start())
+        self.group.result_of(other.launch())
         self.assert_kept_out(other, name)
 
     def test_machine_that_comes_back_under_another_name_is_kept_out(self) -> None:
@@ -115,7 +115,7 @@ class ForbiddenTests(LifecycleTestCase):
         storage.directory.save_identity(attrs.evolve(identity, name="another"))
         storage.close()
         self.gone.configure(port=9, name="another")
-        self.gone.restart()
+        self.gone.launch()
         self.assert_kept_out(self.gone, name)
 
     def test_machine_that_is_no_member_may_be_forbidden(self) -> None:
@@ -124,9 +124,9 @@ class ForbiddenTests(LifecycleTestCase):
         late = self.start(self.group.leader)
         self.assert_kept_out(late, "machine4")
         self.assertEqual(len(self.members()), 3)
-        self.group.finish(self.group.leader.replica.allow("machine4"))
+        self.group.result_of(self.group.leader.replica.allow("machine4"))
         with self.assertRaises(EtcdError) as caught:
-            self.group.finish(self.group.leader.replica.allow("machine4"))
+            self.group.result_of(self.group.leader.replica.allow("machine4"))
         self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
 
     def test_machine_that_can_not_be_removed_is_not_forbidden(self) -> None:
@@ -135,7 +135,7 @@ class ForbiddenTests(LifecycleTestCase):
             if machine is not self.gone:
                 machine.crash()
         with self.assertRaises(EtcdError) as caught:
-            self.group.run(3.0)
+            self.group.advance(3.0)
             self.forbid(self.gone.machine.name)
         self.assertEqual(caught.exception.code, ErrorCode.RAFT_INTERNAL)
         self.assertEqual(self.group.leader.replica.forbidden(), [])
@@ -146,7 +146,7 @@ class ForbiddenTests(LifecycleTestCase):
         for name in ("", "..", "a/b", "a b", "x" * 300):
             for asked in (replica.remove(name, ADMIN), replica.allow(name)):
                 with self.assertRaises(EtcdError) as caught:
-                    self.group.finish(asked)
+                    self.group.result_of(asked)
                 self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
         self.assertEqual(replica.forbidden(), [])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.availability import LEADERLESS_SECONDS
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.consensus.raft import log as raft_log
@@ -30,13 +31,13 @@ class StartTests(ClusterTestCase):
     def test_all_machines_have_the_same_and_are_registered(self) -> None:
         cluster = self.cluster()
         machines = cluster.start(3)
-        cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.result_of(cluster.leader.set("/a", "1"))
         self.assertSame(cluster)
         for machine in machines:
             self.assertTrue(machine.replica.serving)
-            self.assertEqual(machine.value("/a"), "1")
+            self.assertEqual(machine.get("/a"), "1")
             for each in machines:
-                self.assertEqual(machine.value(each.machine.key), each.machine.value)
+                self.assertEqual(machine.get(each.machine.key), each.machine.value)
             self.assertEqual(machine.replica.machines(), [each.machine for each in machines])
             self.assertEqual(machine.replica.leader(), cluster.leader.machine)
             self.assertEqual(len(machine.raft.configuration.voters), 3)
@@ -44,12 +45,12 @@ class StartTests(ClusterTestCase):
     def test_nothing_is_left_on_the_clock_by_a_stop(self) -> None:
         cluster = self.cluster()
         machines = cluster.start(3)
-        cluster.finish(cluster.leader.set("/a", "1", cluster.leader.replica.now() + 10**9))
+        cluster.result_of(cluster.leader.set("/a", "1", cluster.leader.replica.now() + 10**9))
         for machine in machines:
             machine.replica.watch("/a", False, True, None, lambda _event: None)
         for machine in [*cluster.followers, cluster.leader]:
             stopped = ensureDeferred(machine.participation.stop())
-            cluster.finish(stopped)
+            cluster.result_of(stopped)
             self.assertEqual(machine.clock.getDelayedCalls(), [])
             self.assertEqual(machine.transport.connected, {})
 
@@ -57,15 +58,15 @@ class StartTests(ClusterTestCase):
         cluster = self.cluster()
         machines = cluster.start(3)
         for number in range(20):
-            cluster.finish(cluster.leader.set(f"/k{number}", "x"))
+            cluster.result_of(cluster.leader.set(f"/k{number}", "x"))
         for machine in machines:
             machine.crash()
-        started = [machine.restart() for machine in machines]
+        started = [machine.launch() for machine in machines]
         for each in started:
-            cluster.finish(each)
+            cluster.result_of(each)
         self.assertSame(cluster)
         for number in range(20):
-            self.assertEqual(machines[0].value(f"/k{number}"), "x")
+            self.assertEqual(machines[0].get(f"/k{number}"), "x")
 
     def test_requests_that_come_before_there_is_a_leader_wait(self) -> None:
         cluster = self.cluster()
@@ -73,11 +74,11 @@ class StartTests(ClusterTestCase):
         for machine in machines:
             machine.crash()
         for machine in machines[:2]:
-            machine.restart()
+            machine.launch()
         answers = [machine.set(f"/{machine.number}", "x") for machine in machines[:2]]
         reads = [machine.replica.confirm_reads() for machine in machines[:2]]
-        cluster.run_until(lambda: cluster.has_leader)
-        cluster.run(0.1)
+        cluster.advance_until(lambda: cluster.has_leader)
+        cluster.advance(0.1)
         for machine, answer, read in zip(machines, answers, reads, strict=False):
             if machine.leads:
                 self.assertEqual(self.successResultOf(answer).node.key, f"/{machine.number}")
@@ -95,12 +96,12 @@ class StartTests(ClusterTestCase):
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
-        cluster.run(1.0)
+        cluster.advance(1.0)
         for number in range(100):
-            cluster.finish(cluster.leader.set(f"/k{number}", "x" * 100))
+            cluster.result_of(cluster.leader.set(f"/k{number}", "x" * 100))
         cluster.network.weather.piece = 64
-        cluster.finish(late.restart())
-        self.assertEqual(late.value("/k99"), "x" * 100)
+        cluster.result_of(late.launch())
+        self.assertEqual(late.get("/k99"), "x" * 100)
         self.assertSame(cluster)
 
     def test_a_directory_from_before_machines_were_named_in_the_log(self) -> None:
@@ -108,15 +109,15 @@ class StartTests(ClusterTestCase):
         cluster = self.cluster()
         machine = cluster.add()
         self.found_unnamed(machine.path, machine.id)
-        cluster.finish(machine.start())
-        cluster.run(0.2)
+        cluster.result_of(machine.launch())
+        cluster.advance(0.2)
         self.assertEqual(machine.replica.machines(), [machine.machine])
-        self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
+        self.assertEqual(machine.get(machine.machine.key), machine.machine.value)
         self.assertEqual(machine.raft.configuration.voters, (machine.id,))
         logged = machine.replica.raft_index
         machine.stop()
-        cluster.finish(machine.restart())
-        cluster.run(0.2)
+        cluster.result_of(machine.launch())
+        cluster.advance(0.2)
         self.assertEqual(machine.replica.raft_index, logged + 1)  # this term's first entry, and nothing more
 
     def found_unnamed(self, path: Path, machine_id: str) -> None:
@@ -132,11 +133,11 @@ class StartTests(ClusterTestCase):
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         machine.stop()
-        machine.machine = type(machine.machine)("machine1", "http://new:1", machine.machine.peer_url)
-        cluster.finish(machine.restart())
-        cluster.run(0.1)
+        machine.configure(1, "machine1", addr=Address("new", 1))
+        cluster.result_of(machine.launch())
+        cluster.advance(0.1)
         self.assertEqual(machine.replica.machines(), [machine.machine])
-        self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
+        self.assertEqual(machine.get(machine.machine.key), machine.machine.value)
 
 
 class FollowerTests(ClusterTestCase):
@@ -146,10 +147,10 @@ class FollowerTests(ClusterTestCase):
         follower = cluster.followers[0]
         told: list[Event] = []
         follower.replica.watch("/a", False, True, None, told.append)
-        event = cluster.finish(cluster.leader.set("/a", "1"))
-        cluster.run(0.1)
+        event = cluster.result_of(cluster.leader.set("/a", "1"))
+        cluster.advance(0.1)
         self.assertEqual([each.index for each in told], [event.index])
-        self.assertEqual(follower.value("/a"), "1")
+        self.assertEqual(follower.get("/a"), "1")
 
     def test_an_election_does_not_disturb_watches(self) -> None:
         """Watches go on (spec, "Watch")."""
@@ -160,8 +161,8 @@ class FollowerTests(ClusterTestCase):
         ended: list[int] = []
         follower.replica.watch("/a", False, True, None, told.append, lambda: ended.append(1))
         self.lose_leader(cluster)
-        event = cluster.finish(cluster.leader.set("/a", "1"))
-        cluster.run(0.2)
+        event = cluster.result_of(cluster.leader.set("/a", "1"))
+        cluster.advance(0.2)
         self.assertEqual(([each.index for each in told], ended), ([event.index], []))
 
     def test_follower_accepts_no_writes_and_confirms_no_reads(self) -> None:
@@ -177,7 +178,7 @@ class FollowerTests(ClusterTestCase):
             follower.replica.remove("machine1"),
         ):
             self.failureResultOf(refused, RequestDroppedError)
-        cluster.run(0.2)
+        cluster.advance(0.2)
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
     def test_follower_does_not_expire_keys_of_itself(self) -> None:
@@ -185,14 +186,14 @@ class FollowerTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.finish(leader.set("/a", "1", leader.replica.now() + 2_000_000))
+        cluster.result_of(leader.set("/a", "1", leader.replica.now() + 2_000_000))
         cluster.settle()
         for follower in cluster.followers:
             follower.wall_ahead = 100.0
-        cluster.run(1.5)
-        self.assertEqual([machine.value("/a") for machine in cluster.up], ["1", "1", "1"])
-        cluster.run(0.7)
-        for machine in cluster.up:
+        cluster.advance(1.5)
+        self.assertEqual([machine.get("/a") for machine in cluster.running], ["1", "1", "1"])
+        cluster.advance(0.7)
+        for machine in cluster.running:
             self.assertRaises(EtcdError, machine.replica.get, "/a")
         self.assertSame(cluster)
 
@@ -200,9 +201,9 @@ class FollowerTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.finish(leader.set("/a", "1", leader.replica.now() + 1_000_000))
+        cluster.result_of(leader.set("/a", "1", leader.replica.now() + 1_000_000))
         self.lose_leader(cluster)
-        cluster.run(1.2)
+        cluster.advance(1.2)
         self.assertRaises(EtcdError, cluster.leader.replica.get, "/a")
 
 
@@ -213,12 +214,12 @@ class LostLeadershipTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answer = leader.set("/a", "1")
-        cluster.run_until(lambda: not leader.leads)
-        cluster.run(PATIENCE - 0.05)
+        cluster.advance_until(lambda: not leader.leads)
+        cluster.advance(PATIENCE - 0.05)
         self.assertNoResult(answer)
-        cluster.run(0.1)
+        cluster.advance(0.1)
         error = self.failureResultOf(answer, EtcdError).value
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("unknown", error.cause)
@@ -227,13 +228,13 @@ class LostLeadershipTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answers = [leader.set(f"/lost{number}", "1") for number in range(3)]
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
         for number in range(3):
-            cluster.finish(cluster.leader.set(f"/kept{number}", "2"))
+            cluster.result_of(cluster.leader.set(f"/kept{number}", "2"))
         cluster.network.heal()
-        cluster.run(0.5)
+        cluster.advance(0.5)
         for answer in answers:
             self.failureResultOf(answer, RequestDroppedError)
         self.assertSame(cluster)
@@ -244,14 +245,16 @@ class LostLeadershipTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         for follower in cluster.followers:  # its entries reach them, and nothing comes back
-            cluster.network.cut.add((follower.url, leader.url))
+            cluster.network.cut.add((follower.name, leader.name))
         answer = leader.set("/a", "1")
-        cluster.run_until(lambda: all(each.raft.last_index > leader.replica.raft_index for each in cluster.up))
-        cluster.network.isolate(leader.url)
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.advance_until(
+            lambda: all(each.raft.last_index > leader.replica.raft_index for each in cluster.running)
+        )
+        cluster.network.isolate(leader.name)
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
         self.assertNoResult(answer)
         cluster.network.heal()
-        cluster.run_until(lambda: answer.called, PATIENCE)
+        cluster.advance_until(lambda: answer.called, PATIENCE)
         self.assertEqual(self.successResultOf(answer).node.value, "1")
         self.assertSame(cluster)
 
@@ -259,20 +262,20 @@ class LostLeadershipTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         read = leader.replica.confirm_reads()
-        cluster.run_until(lambda: not leader.leads)
+        cluster.advance_until(lambda: not leader.leads)
         self.failureResultOf(read, RequestDroppedError)
 
     def test_all_proposers_are_notified_although_one_goes_away(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         first, second = leader.set("/a", "1"), leader.set("/b", "1")
         first.addErrback(lambda _: second.cancel())
         second.addErrback(lambda _: None)
-        cluster.run(2.0)
+        cluster.advance(2.0)
         self.successResultOf(first)
         self.successResultOf(second)
 
@@ -284,7 +287,7 @@ class ReadTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         logged, carried = leader.replica.raft_index, cluster.network.carried
-        cluster.finish(leader.replica.confirm_reads())
+        cluster.result_of(leader.replica.confirm_reads())
         self.assertGreater(cluster.network.carried, carried)
         self.assertEqual(leader.replica.raft_index, logged)
 
@@ -297,11 +300,11 @@ class ReadTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
-        cluster.run(TIMING.election_timeout_seconds)
+        cluster.network.isolate(leader.name)
+        cluster.advance(TIMING.election_timeout_seconds)
         read = leader.replica.confirm_recent()
         self.assertNoResult(read)
-        cluster.run(2 * TIMING.election_timeout_seconds)
+        cluster.advance(2 * TIMING.election_timeout_seconds)
         self.failureResultOf(read, RequestDroppedError)
 
     def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
@@ -309,17 +312,17 @@ class ReadTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.network.isolate(leader.name)
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
         self.assertFalse(leader.node.holds_lease())
 
     def test_a_disk_that_failed_ends_the_lease(self) -> None:
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         self.successResultOf(machine.replica.confirm_recent())
-        machine.disk.failing = OSError(5, "Input/output error")
+        machine.writer.failing = OSError(5, "Input/output error")
         machine.set("/a", "1").addErrback(lambda failure: failure.trap(EtcdError))
-        cluster.run(0.1)
+        cluster.advance(0.1)
         self.failureResultOf(machine.replica.confirm_recent(), EtcdError)
         self.assertEqual((len(machine.fatal), len(self.flushLoggedErrors(OSError))), (1, 1))
         machine.fatal.clear()
@@ -353,13 +356,13 @@ class AdmissionTests(ClusterTestCase):
         peer, index, term = leader.peer, leader.peer.configuration_index, leader.replica.term
         for _ in range(100):
             self.assertEqual(peer.admission(self.STRANGER, 1 << 40), Admission.UNCONFIRMED)
-            cluster.run(0.01)
+            cluster.advance(0.01)
         others = {each.url for each in cluster.followers}
         self.assertEqual(set(leader.peers.asked), others)
         self.assertLess(len(leader.peers.asked), 30)  # not a hundred times two
         self.assertEqual(peer.admission(self.STRANGER, 1 << 40), Admission.UNCONFIRMED)
         self.assertRaises(ValueError, peer.received, self.STRANGER, encode_messages([Append(term + 1, 0, 0, 0, 0)]))
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertEqual((cluster.leader, leader.replica.term), (leader, term))
         self.assertEqual(peer.configuration_index, index)
 
@@ -371,7 +374,7 @@ class AdmissionTests(ClusterTestCase):
         self.assertTrue(peer.learn_members(self.view_with(leader, peer.configuration_index + 1, self.STRANGER)))
         self.assertEqual(peer.admission(self.STRANGER, 0), Admission.MEMBER)
         peer.received(self.STRANGER, b"\x90")
-        cluster.finish(leader.replica.remove(cluster.followers[0].machine.name))
+        cluster.result_of(leader.replica.remove(cluster.followers[0].machine.name))
         self.assertEqual(peer.admission(self.STRANGER, 0), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
 
@@ -411,13 +414,13 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual(set(leader.peer.describe().fingerprints), expected)
         self.assertEqual(leader.peer.describe().configuration_index, leader.peer.configuration_index)
         for machine in cluster.followers:
-            machine.disk.held = True
+            machine.writer.held = True
         leaving = leader.replica.remove(gone.machine.name)
         self.assertNotIn(gone.id, leader.raft.configuration)
         self.assertEqual(set(leader.peer.describe().fingerprints), expected)
         for machine in cluster.followers:
-            machine.disk.held = False
-        cluster.finish(leaving)
+            machine.writer.held = False
+        cluster.result_of(leaving)
         self.assertEqual(set(leader.peer.describe().fingerprints), expected - {fingerprint(CLUSTER_ID, gone.id)})
         self.assertNotIn(gone.id, repr(leader.peer.describe()))
 
@@ -428,7 +431,7 @@ class AdmissionTests(ClusterTestCase):
         leader = cluster.leader
         peer, index = leader.peer, leader.peer.configuration_index
         for machine in cluster.followers:
-            machine.disk.held = True
+            machine.writer.held = True
         for _ in range(5):
             leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         leader.replica.remove(cluster.followers[0].machine.name).addErrback(lambda failure: failure.trap(EtcdError))
@@ -437,8 +440,8 @@ class AdmissionTests(ClusterTestCase):
         self.assertTrue(peer.learn_members(self.view_with(leader, index + 1, self.STRANGER)))
         self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.MEMBER)
         for machine in cluster.followers:
-            machine.disk.held = False
-        cluster.run(1.0)
+            machine.writer.held = False
+        cluster.advance(1.0)
 
     def test_impossible_term_is_refused(self) -> None:
         """A machine that passes for a member may lie, and its term must not become every machine's last one."""
@@ -449,7 +452,7 @@ class AdmissionTests(ClusterTestCase):
         for far in (term + MOST_TERMS_AHEAD + 1, 1 << 40, 1 << 48):
             payload = encode_messages([Append(far, 0, 0, 0, 0)])
             self.assertRaises(ValueError, peer.received, cluster.followers[0].id, payload)
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertTrue(leader.replica.is_leader)
         self.assertEqual(leader.replica.term, term)
 
@@ -474,7 +477,7 @@ class AdmissionTests(ClusterTestCase):
         term = cluster.leader.replica.term
         for payload in (b"", b"\x00", b"\x91\x91\xa4vote", b"\x91\x94\xa4vote\xcf" + b"\xff" * 8 + b"\x00\x00"):
             self.assertRaises(ValueError, cluster.leader.peer.received, cluster.followers[0].id, payload)
-        cluster.run(0.5)
+        cluster.advance(0.5)
         self.assertEqual((cluster.leader.replica.term, cluster.leader.fatal), (term, []))
 
 
@@ -489,9 +492,9 @@ class MembershipTests(ClusterTestCase):
         cluster.start(3)
         gone = cluster.followers[0]
         index = cluster.leader.replica.index
-        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
-        left = [machine for machine in cluster.up if machine is not gone]
-        cluster.run(0.1)
+        cluster.result_of(cluster.leader.replica.remove(gone.machine.name))
+        left = [machine for machine in cluster.running if machine is not gone]
+        cluster.advance(0.1)
         for machine in left:
             self.assertRaises(EtcdError, machine.replica.get, gone.machine.key)
             self.assertNotIn(gone.machine, machine.replica.machines())
@@ -500,20 +503,20 @@ class MembershipTests(ClusterTestCase):
     def test_obstacle_to_a_registration_ends_nothing(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
-        cluster.finish(cluster.leader.set("/_etcd/machines/machine3/x", "in the way"))
+        cluster.result_of(cluster.leader.set("/_etcd/machines/machine3/x", "in the way"))
         third = cluster.start_one()
         self.assertIn(third.machine, cluster.leader.replica.machines())
-        self.assertEqual(third.value("/_etcd/machines/machine3/x"), "in the way")
+        self.assertEqual(third.get("/_etcd/machines/machine3/x"), "in the way")
         self.assertSame(cluster)
 
     def test_removed_follower_is_notified(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]
-        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
-        cluster.run_until(lambda: gone.excluded > 0)
+        cluster.result_of(cluster.leader.replica.remove(gone.machine.name))
+        cluster.advance_until(lambda: gone.excluded > 0)
         term = cluster.leader.replica.term
-        cluster.run(2.0)
+        cluster.advance(2.0)
         self.assertEqual(cluster.leader.replica.term, term)
 
     def test_removed_leader_transfers_its_leadership_and_is_notified(self) -> None:
@@ -521,11 +524,11 @@ class MembershipTests(ClusterTestCase):
         cluster.start(3)
         gone = cluster.leader
         before = cluster.clock.seconds()
-        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.result_of(gone.replica.remove(gone.machine.name))
         self.assertEqual(gone.excluded, 1)
         cluster.await_leader()
         self.assertLess(cluster.clock.seconds() - before, 0.15)
-        cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.result_of(cluster.leader.set("/a", "1"))
         self.assertRaises(EtcdError, cluster.leader.replica.get, gone.machine.key)
 
     def test_removed_machine_may_stand_by_at_once(self) -> None:
@@ -539,8 +542,8 @@ class MembershipTests(ClusterTestCase):
             lambda: standing_by.append(ensureDeferred(gone.participation.stand_by(view)))
         )
         removed = gone.replica.remove(gone.machine.name)
-        cluster.finish(removed)
-        cluster.run_until(lambda: any(each.called for each in standing_by))
+        cluster.result_of(removed)
+        cluster.advance_until(lambda: any(each.called for each in standing_by))
         self.assertEqual(len(standing_by), 1)
         self.assertEqual(gone.clock.getDelayedCalls(), [])
         self.assertEqual(gone.transport.connected, {})
@@ -553,37 +556,37 @@ class MembershipTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
-        cluster.network.isolate(gone.url)
+        cluster.network.isolate(gone.name)
         lost = [gone.set(f"/lost{number}") for number in range(9)]
         lost.append(gone.replica.remove(cluster.followers[0].machine.name))
         for answer in lost:
             answer.addErrback(lambda failure: failure.trap(EtcdError))
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not gone))
-        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not gone))
+        cluster.result_of(cluster.leader.replica.remove(gone.machine.name))
         self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
         cluster.network.heal()
-        cluster.run(LEADERLESS_SECONDS - 1.0)
+        cluster.advance(LEADERLESS_SECONDS - 1.0)
         self.assertEqual(gone.excluded, 0)  # they receive the requests, and do not answer
-        cluster.run_until(lambda: gone.excluded == 1, 2.0)
-        cluster.run(LEADERLESS_SECONDS)
+        cluster.advance_until(lambda: gone.excluded == 1, 2.0)
+        cluster.advance(LEADERLESS_SECONDS)
         self.assertEqual(gone.excluded, 2)
 
     def test_cluster_configuration_is_set(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=5))
         cluster.start(2)
         self.assertEqual(cluster.leader.replica.cluster_config(), ClusterConfig(active_size=5))
-        cluster.finish(cluster.leader.replica.configure(ClusterConfig(4, 60.0, 1.5)))
+        cluster.result_of(cluster.leader.replica.configure(ClusterConfig(4, 60.0, 1.5)))
         cluster.settle()
-        for machine in cluster.up:
+        for machine in cluster.running:
             self.assertEqual(machine.replica.cluster_config(), ClusterConfig(4, 60.0, 1.5))
-            self.assertEqual(machine.value(CONFIG_KEY), '{"activeSize":4,"removeDelay":60,"syncInterval":1.5}')
+            self.assertEqual(machine.get(CONFIG_KEY), '{"activeSize":4,"removeDelay":60,"syncInterval":1.5}')
 
     def test_statistics_are_counted(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.finish(leader.set("/a", "1"))
-        cluster.run(1.0)
+        cluster.result_of(leader.set("/a", "1"))
+        cluster.advance(1.0)
         self.assertEqual(set(leader.replica.traffic.followers), {each.machine.name for each in cluster.followers})
         for name, followed in leader.replica.traffic.followers.items():
             self.assertGreater(followed.success, 10, name)
@@ -595,5 +598,5 @@ class MembershipTests(ClusterTestCase):
         failing = cluster.followers[0]
         before = leader.replica.traffic.followers[failing.machine.name].fail
         failing.crash()
-        cluster.run(0.2)
+        cluster.advance(0.2)
         self.assertGreater(leader.replica.traffic.followers[failing.machine.name].fail, before)

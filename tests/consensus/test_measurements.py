@@ -2,7 +2,7 @@
 Tests of a machine's measurements, against what it was made to do.
 """
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.storage.disk_thread import SLOW_APPEND_SECONDS
@@ -30,7 +30,7 @@ class MeasurementsTest(ClusterTestCase):
     def write(self, count: int) -> None:
         """Writes one key after the other."""
         for number in range(count):
-            self.group.finish(self.leader.set(f"/k{number}", "v"))
+            self.group.result_of(self.leader.set(f"/k{number}", "v"))
 
 
 class LogTests(MeasurementsTest):
@@ -40,19 +40,19 @@ class LogTests(MeasurementsTest):
         before = self.leader.replica.measurements().commit_index
         self.write(10)
         self.group.settle()
-        for machine in self.group.up:
+        for machine in self.group.running:
             self.assertEqual(machine.replica.measurements().commit_index, before + 10)
             self.assertEqual(machine.replica.raft_index, before + 10)
 
     def test_syncs_are_counted(self) -> None:
         """Each machine counts one sync for each batch; what comes while the disk is busy is one batch."""
-        before = [sum(machine.replica.measurements().syncs.counts) for machine in self.group.up]
+        before = [sum(machine.replica.measurements().syncs.counts) for machine in self.group.running]
         self.write(5)
         many = [self.leader.set(f"/m{number}") for number in range(100)]
         for each in many:
-            self.group.finish(each)
+            self.group.result_of(each)
         self.group.settle()
-        for machine, earlier in zip(self.group.up, before, strict=True):
+        for machine, earlier in zip(self.group.running, before, strict=True):
             syncs = machine.replica.measurements().syncs
             self.assertEqual(sum(syncs.counts), earlier + 6)
             self.assertGreater(syncs.total_seconds, 0)
@@ -72,11 +72,11 @@ class LogTests(MeasurementsTest):
         """Entries that a deposed leader could not commit are never measured."""
         old = self.leader
         counted = sum(old.replica.measurements().commits.counts)
-        self.group.network.isolate(old.url)
+        self.group.network.isolate(old.name)
         lost = old.set("/lost").addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError))
-        self.group.run_until(lambda: any(each.leads for each in self.group.up if each is not old))
+        self.group.advance_until(lambda: any(each.leads for each in self.group.running if each is not old))
         self.group.network.heal()
-        self.group.finish(lost)
+        self.group.result_of(lost)
         self.group.settle()
         self.assertEqual(sum(old.replica.measurements().commits.counts), counted)
         self.assertEqual(len(old.node._uncommitted), 0)
@@ -87,13 +87,15 @@ class LogTests(MeasurementsTest):
         log = machine.storage.log
         log._segment_bytes = 10_000
         for number in range(40):
-            self.group.finish(machine.set(f"/k{number}", "x" * 1_000))
+            self.group.result_of(machine.set(f"/k{number}", "x" * 1_000))
+        self.group.result_of(ensureDeferred(machine.participation.hand_over()))  # its stop writes nothing then
+        self.group.settle()
         measured = machine.replica.measurements().log_bytes
         self.assertGreater(len(log._segments), 3)
         machine.stop()
         files = list(machine.storage.directory.log_directory.iterdir())
         self.assertEqual(measured, sum(path.stat().st_size for path in files))
-        self.group.finish(machine.restart())
+        self.group.result_of(machine.launch())
         self.group.settle()
         again = machine.replica.measurements().log_bytes
         machine.stop()
@@ -103,11 +105,11 @@ class LogTests(MeasurementsTest):
     def test_slow_disk_is_logged(self) -> None:
         """A slow sync is logged when it is over."""
         log = Log(self)
-        self.leader.disk.held = True
+        self.leader.writer.held = True
         done = self.leader.set("/k")
-        self.group.run(SLOW_APPEND_SECONDS + 0.5)
-        self.leader.disk.held = False
-        self.group.finish(done)
+        self.group.advance(SLOW_APPEND_SECONDS + 0.5)
+        self.leader.writer.held = False
+        self.group.result_of(done)
         self.assertEqual(log.warnings, ["The disk is slow: it took 1.5 s to make a part of the log durable"])
 
 
@@ -131,16 +133,16 @@ class SnapshotTests(MeasurementsTest):
         size = machine.replica.measurements().snapshot_bytes
         self.assertEqual(size, self.size_on_disk(machine))
         machine.stop()
-        self.group.finish(machine.restart())
+        self.group.result_of(machine.launch())
         self.assertEqual(machine.replica.measurements().snapshot_bytes, size)
 
     def test_sent_and_received_bytes_of_a_snapshot(self) -> None:
         """The leader has sent all of the snapshot, and the follower has received as much, and has it."""
         away = self.group.followers[0]
         away.crash()
-        self.group.run(1.0)  # nothing is kept for an unreachable machine
+        self.group.advance(1.0)  # nothing is kept for an unreachable machine
         for number in range(60):
-            self.group.finish(self.leader.set(f"/k{number}", "x" * 4_000))
+            self.group.result_of(self.leader.set(f"/k{number}", "x" * 4_000))
         self.group.settle()
         pieces: list[int] = []
 
@@ -150,7 +152,7 @@ class SnapshotTests(MeasurementsTest):
 
         self.group.network.on_the_way = note
         sent = self.leader.replica.traffic.peers[away.id].sent
-        self.group.finish(away.restart())
+        self.group.result_of(away.launch())
         self.group.settle()
         self.assertEqual(away.replica.measurements().snapshot_bytes, self.size_on_disk(away))
         self.assertGreater(sum(pieces), 100_000)
@@ -165,12 +167,12 @@ class ProposalTests(MeasurementsTest):
         """The proposals that wait for a quorum are pending, and those that will never be answered have failed."""
         leader = self.leader
         for follower in self.group.followers:
-            self.group.network.isolate(follower.url)
+            self.group.network.isolate(follower.name)
         failed: list[object] = []
         waiting: list[Deferred[object]] = [leader.set(f"/k{number}").addErrback(failed.append) for number in range(3)]
-        self.group.run(0.01)
+        self.group.advance(0.01)
         self.assertEqual(leader.replica.measurements().proposals_pending, 3)
-        self.group.run_until(lambda: len(failed) == len(waiting))
+        self.group.advance_until(lambda: len(failed) == len(waiting))
         measured = leader.replica.measurements()
         self.assertEqual((measured.proposals_pending, measured.proposals_failed), (0, 3))
         self.group.network.heal()
@@ -179,7 +181,7 @@ class ProposalTests(MeasurementsTest):
     def test_refused_command_has_not_failed(self) -> None:
         """The command was applied, although it changed nothing."""
         with self.assertRaises(EtcdError):
-            self.group.finish(self.leader.set("/"))
+            self.group.result_of(self.leader.set("/"))
         self.assertEqual(self.leader.replica.measurements().proposals_failed, 0)
 
     def test_standby_has_no_proposals(self) -> None:
@@ -192,7 +194,7 @@ class LeaderTests(MeasurementsTest):
     """Tests of changes of leader."""
 
     def changes(self) -> list[int]:
-        return [machine.replica.measurements().leader_changes for machine in self.group.up]
+        return [machine.replica.measurements().leader_changes for machine in self.group.running]
 
     def test_changes_of_leader_are_counted(self) -> None:
         """Each machine counts each change once, however much is written meanwhile."""
@@ -200,8 +202,8 @@ class LeaderTests(MeasurementsTest):
         self.write(10)
         self.assertEqual(self.changes(), before)
         old = self.leader
-        self.group.finish(old.member._node.transfer() and old.replica.when_led())
-        self.group.run_until(lambda: self.group.has_leader and self.leader is not old)
+        self.group.result_of(old.member._node.transfer() and old.replica.when_led())
+        self.group.advance_until(lambda: self.group.has_leader and self.leader is not old)
         self.write(3)
         self.group.settle()
         self.assertEqual(self.changes(), [count + 1 for count in before])
@@ -220,7 +222,7 @@ class LeaderTests(MeasurementsTest):
         """A machine counts from its own start."""
         machine = self.group.followers[0]
         machine.stop()
-        self.group.finish(machine.restart())
+        self.group.result_of(machine.launch())
         self.assertEqual(machine.replica.measurements().leader_changes, 1)
 
 
@@ -231,7 +233,7 @@ class BytesTests(MeasurementsTest):
         self.wait_for_quiet()
         before = self.counted()
         self.write(20)
-        self.group.run(1.0)
+        self.group.advance(1.0)
         self.wait_for_quiet()
         after = self.counted()
         for pair, (sent, received) in after.items():
@@ -244,8 +246,8 @@ class BytesTests(MeasurementsTest):
         """Waits until nothing is in flight, which is a moment after a heartbeat was answered."""
         traffic = self.leader.replica.traffic
         sent = traffic.sent.count
-        self.group.run_until(lambda: traffic.sent.count > sent)
-        self.group.run(10 * LATENCY)
+        self.group.advance_until(lambda: traffic.sent.count > sent)
+        self.group.advance(10 * LATENCY)
 
     def counted(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Returns what each machine has sent to each other one, as both have counted it."""
@@ -255,13 +257,13 @@ class BytesTests(MeasurementsTest):
                 one.replica.traffic.peers.get(other.id, none).sent,
                 other.replica.traffic.peers.get(one.id, none).received,
             )
-            for one in self.group.up
-            for other in self.group.up
+            for one in self.group.running
+            for other in self.group.running
             if one is not other
         }
 
     def test_removed_machines_are_forgotten(self) -> None:
         gone = self.group.followers[0]
-        self.group.finish(self.leader.replica.remove(gone.machine.name))
-        self.group.run(1.0)
+        self.group.result_of(self.leader.replica.remove(gone.machine.name))
+        self.group.advance(1.0)
         self.assertNotIn(gone.id, self.leader.replica.traffic.peers)

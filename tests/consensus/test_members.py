@@ -34,7 +34,7 @@ class MembersTestCase(ClusterTestCase):
     def assertRefused(self, cluster: Cluster, answer: "Deferred[Any]", code: ErrorCode, words: str) -> None:
         configuration = cluster.leader.raft.configuration_index
         with self.assertRaises(EtcdError) as caught:
-            cluster.finish(answer)
+            cluster.result_of(answer)
         self.assertEqual(caught.exception.code, code)
         self.assertIn(words, caught.exception.cause)
         self.assertEqual(cluster.leader.raft.configuration_index, configuration)
@@ -73,14 +73,14 @@ class JoinTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(1)
         new = cluster.add()
-        cluster.finish(self.join(cluster, new))
+        cluster.result_of(self.join(cluster, new))
         configuration = cluster.leader.raft.configuration
         self.assertEqual(configuration.learners, (new.id,))
-        cluster.run(5.0)
+        cluster.advance(5.0)
         self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # it has not started yet
-        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and it is not needed
-        cluster.finish(new.start())
-        cluster.run_until(lambda: new.id in self.voters(cluster))
+        self.assertEqual(cluster.result_of(cluster.leader.set("/a")).node.key, "/a")  # and it is not needed
+        cluster.result_of(new.launch())
+        cluster.advance_until(lambda: new.id in self.voters(cluster))
 
     def test_learner_lacks_little_when_it_gets_its_vote(self) -> None:
         """The limit is also in bytes, for few entries that are large."""
@@ -91,19 +91,19 @@ class JoinTests(MembersTestCase):
         core = cluster.leader.raft
         for _ in range(300):
             written = cluster.leader.set("/a", 1_000 * "x")
-        cluster.finish(written)
+        cluster.result_of(written)
         new = cluster.add()
-        cluster.finish(self.join(cluster, new))
-        new.start()
-        cluster.run_until(lambda: core.leadership.progress[new.id].match > 0)
+        cluster.result_of(self.join(cluster, new))
+        new.launch()
+        cluster.advance_until(lambda: core.leadership.progress[new.id].match > 0)
         self.assertGreater(core.committed_bytes_after(core.leadership.progress[new.id].match), 200_000)
-        cluster.run_until(lambda: new.id in self.voters(cluster))
+        cluster.advance_until(lambda: new.id in self.voters(cluster))
         self.assertLess(core.committed_bytes_after(core.leadership.progress[new.id].match), 20_000)
 
     def test_answer_says_which_cluster_it_is(self) -> None:
         cluster = self.cluster()
         cluster.start(1)
-        reply = cluster.finish(self.join(cluster, cluster.add()))
+        reply = cluster.result_of(self.join(cluster, cluster.add()))
         self.assertEqual(reply.cluster_id, module.CLUSTER_ID)
 
     def test_member_may_ask_again(self) -> None:
@@ -112,27 +112,27 @@ class JoinTests(MembersTestCase):
         cluster.start(2)
         logged = cluster.leader.replica.raft_index
         self.successResultOf(self.join(cluster, cluster.followers[0]))
-        cluster.run(0.1)
+        cluster.advance(0.1)
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
     def test_member_may_have_new_addresses(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         moved = cluster.followers[0]
-        cluster.finish(self.join(cluster, moved, client_url="http://clients:9", peer_url=moved.url))
+        cluster.result_of(self.join(cluster, moved, client_url="http://clients:9", peer_url=moved.url))
         cluster.settle()
-        for machine in cluster.up:
+        for machine in cluster.running:
             self.assertIn("http://clients:9", [each.client_url for each in machine.replica.machines()])
-            self.assertIn("clients%3A9", machine.value(moved.machine.key))
+            self.assertIn("clients%3A9", machine.get(moved.machine.key))
         self.assertEqual(len(self.voters(cluster)), 3)
 
     def test_member_may_have_a_new_name(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         renamed = cluster.followers[0]
-        cluster.finish(self.join(cluster, renamed, name="new"))
+        cluster.result_of(self.join(cluster, renamed, name="new"))
         cluster.settle()
-        for machine in cluster.up:
+        for machine in cluster.running:
             self.assertRaises(EtcdError, machine.replica.get, renamed.machine.key)
             machine.replica.get("/_etcd/machines/new")
 
@@ -149,10 +149,10 @@ class JoinTests(MembersTestCase):
         cluster.start(3)
         lost = cluster.followers[0]
         lost.crash()
-        cluster.run(ALIVE_SECONDS + 0.1)
+        cluster.advance(ALIVE_SECONDS + 0.1)
         anew = cluster.add()
-        anew.machine = lost.machine
-        cluster.finish(self.join(cluster, anew))
+        anew.config = lost.config
+        cluster.result_of(self.join(cluster, anew))
         configuration = cluster.leader.raft.configuration
         self.assertNotIn(lost.id, configuration)
         self.assertEqual(configuration.learners, (anew.id,))
@@ -171,14 +171,14 @@ class JoinTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         moved, other = cluster.followers
-        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))
-        cluster.run(1.0)
+        cluster.result_of(cluster.leader.replica.move(moved.id, "http://peers:9"))
+        cluster.advance(1.0)
         for machine in (cluster.leader, other):
             self.assertEqual(machine.replica.members()[moved.id].peer_url, "http://peers:9")
-            self.assertIn("peers%3A9", machine.value(moved.machine.key))
+            self.assertIn("peers%3A9", machine.get(moved.machine.key))
             self.assertEqual(machine.transport.connected[moved.id], "http://peers:9")
-        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # it is that already
-        cluster.finish(self.join(cluster, moved))
+        cluster.result_of(cluster.leader.replica.move(moved.id, "http://peers:9"))  # it is that already
+        cluster.result_of(self.join(cluster, moved))
         cluster.settle()
         self.assertEqual(other.transport.connected[moved.id], moved.url)
         self.assertSame(cluster)
@@ -188,7 +188,7 @@ class JoinTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader, (moved, removed) = cluster.leader, cluster.followers
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         taken_out = leader.replica.remove(removed.machine.name)
         self.assertTrue(leader.raft.is_reconfiguring)
         answer = self.join(cluster, moved, peer_url="http://peers:9")
@@ -197,7 +197,7 @@ class JoinTests(MembersTestCase):
         self.assertNoResult(answer)
         cluster.network.heal()
         cluster.settle()
-        cluster.finish(self.join(cluster, moved))
+        cluster.result_of(self.join(cluster, moved))
         self.assertEqual(leader.transport.connected[moved.id], moved.url)
         for each in (taken_out, answer):
             each.addErrback(lambda _: None)
@@ -214,7 +214,7 @@ class JoinTests(MembersTestCase):
         ):
             self.assertRefused(cluster, leader.replica.move(machine_id, url), code, words)
         with self.assertRaises(RequestDroppedError):
-            cluster.finish(one.replica.move(other.id, "http://peers:9"))
+            cluster.result_of(one.replica.move(other.id, "http://peers:9"))
 
     def test_address_of_another_machine_is_refused(self) -> None:
         """No two machines have the same address (spec, "Joining")."""
@@ -243,17 +243,17 @@ class JoinTests(MembersTestCase):
         before = self.join(cluster, cluster.add())
         first = self.join(cluster, one, peer_url="http://peers:9")
         second = self.join(cluster, other, peer_url="http://peers:9")
-        cluster.finish(before)
-        cluster.finish(first)
+        cluster.result_of(before)
+        cluster.result_of(first)
         self.assertRefused(cluster, second, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {one.machine.name}")
 
     def test_machine_replaces_one_of_the_same_name_and_address_that_is_gone(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         new = cluster.add()
-        cluster.finish(self.join(cluster, new))
-        cluster.run(ALIVE_SECONDS + 0.1)
-        cluster.finish(self.join(cluster, new, machine_id="f" * 16))
+        cluster.result_of(self.join(cluster, new))
+        cluster.advance(ALIVE_SECONDS + 0.1)
+        cluster.result_of(self.join(cluster, new, machine_id="f" * 16))
         self.assertEqual(cluster.leader.raft.configuration.learners, ("f" * 16,))
 
     def test_full_cluster_admits_nobody(self) -> None:
@@ -261,14 +261,16 @@ class JoinTests(MembersTestCase):
         cluster.start(3)
         new = cluster.add()
         self.assertRefused(cluster, self.join(cluster, new), ErrorCode.NO_MORE_PEER, new.machine.name)
-        cluster.finish(self.join(cluster, cluster.followers[0], client_url="http://clients:9"))  # A member may move.
-        cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=4)))
-        cluster.finish(self.join(cluster, new))
+        cluster.result_of(
+            self.join(cluster, cluster.followers[0], client_url="http://clients:9")
+        )  # A member may move.
+        cluster.result_of(cluster.leader.replica.configure(ClusterConfig(active_size=4)))
+        cluster.result_of(self.join(cluster, new))
 
     def test_learners_count_as_machines(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
         cluster.start(2)
-        cluster.finish(self.join(cluster, cluster.add()))
+        cluster.result_of(self.join(cluster, cluster.add()))
         self.assertRefused(cluster, self.join(cluster, cluster.add()), ErrorCode.NO_MORE_PEER, "machine4")
 
     def test_machine_that_replaces_another_fits_in_a_full_cluster(self) -> None:
@@ -276,8 +278,8 @@ class JoinTests(MembersTestCase):
         cluster.start(3)
         lost = cluster.followers[0]
         lost.crash()
-        cluster.run(ALIVE_SECONDS + 0.1)
-        cluster.finish(self.join(cluster, lost, machine_id="f" * 16))
+        cluster.advance(ALIVE_SECONDS + 0.1)
+        cluster.result_of(self.join(cluster, lost, machine_id="f" * 16))
         self.assertEqual(len(cluster.leader.raft.configuration.members), 3)
 
     def test_machine_of_another_cluster_is_refused(self) -> None:
@@ -305,12 +307,12 @@ class JoinTests(MembersTestCase):
         cluster.start(1)
         new = [cluster.add() for _ in range(4)]
         for answer in [self.join(cluster, machine) for machine in new]:
-            cluster.finish(answer)
+            cluster.result_of(answer)
         self.assertEqual(len(cluster.leader.raft.configuration.learners), 4)
-        started = [machine.start() for machine in new]
-        cluster.run_until(lambda: len(self.voters(cluster)) == 5)
+        started = [machine.launch() for machine in new]
+        cluster.advance_until(lambda: len(self.voters(cluster)) == 5)
         for each in started:
-            cluster.finish(each)
+            cluster.result_of(each)
 
     def test_two_requests_of_the_same_name_at_once(self) -> None:
         """The second request finds that the first was carried out."""
@@ -319,16 +321,16 @@ class JoinTests(MembersTestCase):
         one, two = cluster.add(), cluster.add()
         first = self.join(cluster, one, name="same")
         second = self.join(cluster, two, name="same")
-        cluster.finish(first)
+        cluster.result_of(first)
         self.assertRefused(cluster, second, ErrorCode.KEY_EXISTS, "same")
 
     def test_leader_is_lost_while_a_machine_joins(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answers = [leader.replica.peer.join(cluster.add().request()) for _ in range(2)]
-        cluster.run(3.0)
+        cluster.advance(3.0)
         for answer in answers:
             self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
 
@@ -337,10 +339,10 @@ class JoinTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         new = cluster.add()
         first = leader.replica.peer.join(new.request())
-        cluster.run(0.01)
+        cluster.advance(0.01)
         self.assertIn(new.id, leader.raft.configuration)
         leader.member.changes.lock.release()  # as if another leader had left that in this one's log
         second = leader.replica.peer.join(new.request())
@@ -355,13 +357,13 @@ class RemoveTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]
-        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        cluster.result_of(cluster.leader.replica.remove(gone.machine.name))
         self.assertNotIn(gone.id, cluster.leader.raft.configuration)
         self.assertNotIn(gone.id, cluster.leader.transport.connected)
         gone.crash()
         cluster.followers[0].crash()  # one of two is no quorum
         answer = cluster.leader.set("/a")
-        cluster.run(2.0)
+        cluster.advance(2.0)
         self.failureResultOf(answer, EtcdError)
 
     def test_removal_of_an_unknown_machine_is_refused(self) -> None:
@@ -374,20 +376,20 @@ class RemoveTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.leader
-        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.result_of(gone.replica.remove(gone.machine.name))
         cluster.await_leader()
         self.assertIsNot(cluster.leader, gone)
-        self.assertEqual(self.voters(cluster), {each.id for each in cluster.up if each is not gone})
+        self.assertEqual(self.voters(cluster), {each.id for each in cluster.running if each is not gone})
 
     def test_leader_of_two_is_removed(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         gone, left = cluster.leader, cluster.followers[0]
-        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.result_of(gone.replica.remove(gone.machine.name))
         cluster.await_leader()
         self.assertIs(cluster.leader, left)
         self.assertEqual(self.voters(cluster), {left.id})
-        cluster.finish(left.set("/a"))
+        cluster.result_of(left.set("/a"))
 
     def test_removal_of_the_last_machine_is_refused(self) -> None:
         cluster = self.cluster()
@@ -401,11 +403,11 @@ class RemoveTests(MembersTestCase):
         dead, alive = cluster.followers[:2], cluster.followers[2:]
         for machine in dead:
             machine.crash()
-        cluster.run(ALIVE_SECONDS + 0.1)
+        cluster.advance(ALIVE_SECONDS + 0.1)
         answer = cluster.leader.replica.remove(alive[0].machine.name)  # two of four would be left
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few machines are alive")
         for machine in (*dead, alive[0]):
-            cluster.finish(cluster.leader.replica.remove(machine.machine.name))
+            cluster.result_of(cluster.leader.replica.remove(machine.machine.name))
         self.assertEqual(len(self.voters(cluster)), 2)
 
     def test_two_removals_go_one_after_the_other(self) -> None:
@@ -413,7 +415,7 @@ class RemoveTests(MembersTestCase):
         cluster.start(5)
         names = [machine.machine.name for machine in cluster.followers[:2]]
         for answer in [cluster.leader.replica.remove(name) for name in names]:
-            cluster.finish(answer)
+            cluster.result_of(answer)
         self.assertEqual(len(self.voters(cluster)), 3)
 
     def test_same_machine_is_removed_twice(self) -> None:
@@ -421,16 +423,16 @@ class RemoveTests(MembersTestCase):
         cluster.start(3)
         name = cluster.followers[0].machine.name
         first, second = cluster.leader.replica.remove(name), cluster.leader.replica.remove(name)
-        cluster.finish(first)
+        cluster.result_of(first)
         self.assertRefused(cluster, second, ErrorCode.KEY_NOT_FOUND, name)
 
     def test_lost_leader_can_not_know_the_outcome_of_a_removal(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         leader, gone = cluster.leader, cluster.followers[0]
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answer = leader.replica.remove(gone.machine.name)
-        cluster.run(2.0)
+        cluster.advance(2.0)
         self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
         self.assertIn(gone.id, self.voters(cluster))
 
@@ -438,12 +440,12 @@ class RemoveTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(3)
         leader, gone = cluster.leader, cluster.followers[0]
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answer = leader.replica.remove(gone.machine.name)
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
-        cluster.finish(cluster.leader.set("/a"))
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
+        cluster.result_of(cluster.leader.set("/a"))
         cluster.network.heal()
-        cluster.run(0.5)
+        cluster.advance(0.5)
         self.failureResultOf(answer, RequestDroppedError)
         self.assertIn(gone.id, leader.raft.configuration)
         self.assertIn(gone.id, leader.transport.connected)
@@ -455,23 +457,22 @@ class OfItselfTests(MembersTestCase):
     def test_machines_beyond_the_active_size_are_removed(self) -> None:
         """The machine that came last is removed first, and the leader stays (spec, "Standby")."""
         cluster = self.cluster()
-        cluster.start(5)
+        machines = cluster.start(5)
         leader = cluster.leader
-        cluster.finish(leader.replica.configure(ClusterConfig(active_size=3)))
-        cluster.run(2.0)
+        cluster.result_of(leader.replica.configure(ClusterConfig(active_size=3)))
+        cluster.advance(2.0)
         self.assertIs(cluster.leader, leader)
         self.assertEqual(self.names(cluster), ["machine1", "machine2", "machine3"])
-        for machine in cluster.machines[3:]:
+        for machine in machines[3:]:
             self.assertGreater(machine.excluded, 0)
 
     def test_silent_machine_is_removed_first(self) -> None:
         cluster = self.cluster()
-        cluster.start(5)
-        silent = cluster.machines[1]
+        silent = cluster.start(5)[1]
         silent.crash()
-        cluster.run(ALIVE_SECONDS + 0.1)
-        cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=3)))
-        cluster.run(2.0)
+        cluster.advance(ALIVE_SECONDS + 0.1)
+        cluster.result_of(cluster.leader.replica.configure(ClusterConfig(active_size=3)))
+        cluster.advance(2.0)
         self.assertEqual(self.names(cluster), ["machine1", "machine3", "machine4"])
 
     def test_machine_that_is_silent_for_too_long_is_removed(self) -> None:
@@ -483,9 +484,9 @@ class OfItselfTests(MembersTestCase):
         cluster.start(3)
         silent = cluster.followers[0]
         silent.crash()
-        cluster.run(4.9)
+        cluster.advance(4.9)
         self.assertIn(silent.id, self.voters(cluster))
-        cluster.run(0.4)
+        cluster.advance(0.4)
         self.assertNotIn(silent.id, self.voters(cluster))
         self.assertEqual(len(self.voters(cluster)), 2)
 
@@ -494,12 +495,12 @@ class OfItselfTests(MembersTestCase):
         cluster.start(5)
         silent = cluster.followers[0]
         silent.crash()
-        cluster.run(4.0)
+        cluster.advance(4.0)
         cluster.leader.crash()
         cluster.await_leader()
-        cluster.run(4.5)
+        cluster.advance(4.5)
         self.assertIn(silent.id, self.voters(cluster))
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertNotIn(silent.id, self.voters(cluster))
 
     def test_machine_without_which_there_is_no_quorum_stays(self) -> None:
@@ -508,28 +509,28 @@ class OfItselfTests(MembersTestCase):
         leader, (one, two) = cluster.leader, cluster.followers
         one.crash()
         two.crash()
-        cluster.run(20.0)
+        cluster.advance(20.0)
         self.assertEqual(len(leader.raft.configuration.voters), 3)
-        cluster.finish(one.restart(), 20.0)
-        cluster.finish(cluster.await_leader().set("/a"))
+        cluster.result_of(one.launch(), 20.0)
+        cluster.result_of(cluster.await_leader().set("/a"))
 
     def test_learner_that_never_comes_is_removed(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(2)
-        cluster.finish(self.join(cluster, cluster.add()))
-        cluster.run(5.5)
+        cluster.result_of(self.join(cluster, cluster.add()))
+        cluster.advance(5.5)
         self.assertEqual(self.names(cluster), ["machine1", "machine2"])
 
     def test_only_the_leader_removes_machines(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
-        cluster.run(20.0)
+        cluster.network.isolate(leader.name)
+        cluster.advance(20.0)
         self.assertEqual(len(leader.raft.configuration.voters), 3)
         self.assertFalse(leader.member._upkeep._looking.running)
         cluster.network.heal()
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertEqual(len(self.voters(cluster)), 2)
 
     def test_change_that_can_not_be_done_delays_nothing(self) -> None:
@@ -537,13 +538,13 @@ class OfItselfTests(MembersTestCase):
         cluster = self.cluster()
         cluster.start(5)
         leader = cluster.leader
-        cluster.finish(leader.replica.configure(ClusterConfig(active_size=4)))
-        cluster.network.isolate(leader.url)
-        cluster.run(5.0)
+        cluster.result_of(leader.replica.configure(ClusterConfig(active_size=4)))
+        cluster.network.isolate(leader.name)
+        cluster.advance(5.0)
         self.assertEqual(len(self.voters(cluster)), 4)
         self.assertIsNone(leader.member._upkeep._changing)
         cluster.network.heal()
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertEqual(len(leader.replica.machines()), 4)
 
     def test_with_slow_elections_a_machine_may_be_silent_for_longer(self) -> None:
@@ -552,8 +553,8 @@ class OfItselfTests(MembersTestCase):
         machines = [cluster.start_one()]
         for _ in range(2):
             machines.append(cluster.add())
-            cluster.finish(machines[-1].start(), 60.0)
-        cluster.run(20.0)
+            cluster.result_of(machines[-1].launch(), 60.0)
+        cluster.advance(20.0)
         self.assertEqual(len(self.voters(cluster)), 3)
         other = cluster.followers[0].machine.name
         answer = self.join(cluster, cluster.add(), name=other)

@@ -45,7 +45,7 @@ class NewsTests(ClusterTestCase):
         machine = cluster.followers[0]
         machine.stop()
         self.said()
-        cluster.finish(machine.restart())
+        cluster.result_of(machine.launch())
         cluster.settle()
         self.assertEqual(self.said(), ["machine1 leads in term 2"])
 
@@ -54,14 +54,14 @@ class NewsTests(ClusterTestCase):
         cluster = self.three()
         self.said()
         for number in range(20):
-            cluster.finish(cluster.leader.set(f"/k{number}"))
+            cluster.result_of(cluster.leader.set(f"/k{number}"))
         self.assertEqual(self.said(), [])
 
     def test_new_leader_is_logged(self) -> None:
         """The old leader is missing, one machine stands, and all know the new leader."""
         cluster = self.three()
         self.said()
-        cluster.run(0.08)  # lets the old leader learn of the new one before it misses its majority itself
+        cluster.advance(0.08)  # lets the old leader learn of the new one before it misses its majority itself
         old = self.lose_leader(cluster)
         cluster.network.heal()
         cluster.settle()
@@ -78,7 +78,7 @@ class NewsTests(ClusterTestCase):
         cluster = self.three()
         old = cluster.leader
         self.said()
-        cluster.finish(ensureDeferred(old.participation.hand_over()))
+        cluster.result_of(ensureDeferred(old.participation.hand_over()))
         cluster.settle()
         said = self.said()
         self.assertEqual(said[0], f"{old.machine.name} hands the lead over")
@@ -89,8 +89,8 @@ class NewsTests(ClusterTestCase):
         cluster = self.three()
         gone = cluster.followers[0].machine.name
         self.said()
-        cluster.finish(cluster.leader.replica.remove(gone))
-        cluster.run(0.5)
+        cluster.result_of(cluster.leader.replica.remove(gone))
+        cluster.advance(0.5)
         self.assertGreaterEqual(self.said().count(f"{gone} is no longer in the cluster"), 2)
 
     def test_removal_of_the_leader_is_logged(self) -> None:
@@ -98,8 +98,8 @@ class NewsTests(ClusterTestCase):
         cluster = self.three()
         gone = cluster.leader
         self.said()
-        cluster.finish(gone.replica.remove(gone.machine.name))
-        cluster.run(0.5)
+        cluster.result_of(gone.replica.remove(gone.machine.name))
+        cluster.advance(0.5)
         self.assertIn(f"{gone.machine.name} no longer leads: it was taken out of the cluster", self.said())
 
     def test_lost_majority_is_logged(self) -> None:
@@ -109,7 +109,7 @@ class NewsTests(ClusterTestCase):
         self.said()
         for other in others:
             other.crash()
-        cluster.run(65.0)
+        cluster.advance(65.0)
         said = self.said()
         beginning = "There is no majority: 1 of 3 machines answers; 2 are needed; writes are refused"
         warnings = [line for line in said if line.startswith(beginning)]
@@ -121,9 +121,9 @@ class NewsTests(ClusterTestCase):
         for other in others:
             self.assertIn(f"missing: {other.machine.name} ({other.machine.peer_url}) since ", warnings[0])
         for other in others:
-            cluster.finish(other.restart())
+            cluster.result_of(other.launch())
         cluster.settle()
-        cluster.run(2.0)
+        cluster.advance(2.0)
         (over,) = [line for line in self.said() if line.startswith("The cluster has a leader again after ")]
         self.assertRegex(over, "[23] of 3 machines answer; 2 are needed; writes are accepted$")
 
@@ -132,14 +132,14 @@ class NewsTests(ClusterTestCase):
         cluster = self.three(snapshot_count=10)
         away = cluster.followers[0]
         away.crash()
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.said()
         for number in range(25):
-            cluster.finish(cluster.leader.set(f"/k{number}"))
+            cluster.result_of(cluster.leader.set(f"/k{number}"))
         cluster.settle()
         taken = [line for line in self.said() if line.startswith("Took a snapshot at log index ")]
         self.assertGreaterEqual(len(taken), 2)
-        cluster.finish(away.restart())
+        cluster.result_of(away.launch())
         cluster.settle()
         said = "\n".join(self.said())
         called = re.escape(f"{away.machine.name} ({away.machine.peer_url})")

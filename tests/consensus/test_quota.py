@@ -296,10 +296,10 @@ class ClusterTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         room = ROOM - leader.replica.measurements().contents.size_bytes
-        cluster.finish(leader.set("/a", "x" * (room - NODE_BYTES - 1)))
+        cluster.result_of(leader.set("/a", "x" * (room - NODE_BYTES - 1)))
         for _ in range(2):
             cluster.settle()
-            for machine in cluster.up:
+            for machine in cluster.running:
                 contents = machine.replica.measurements().contents
                 self.assertEqual((contents.size_bytes, contents.alarm), (ROOM, True))
             refused = cluster.leader.set("/b")
@@ -307,6 +307,6 @@ class ClusterTests(ClusterTestCase):
             if cluster.leader is leader:
                 leader.crash()
                 cluster.await_leader()
-        cluster.finish(cluster.leader.replica.propose(Delete("/a", 0)))
+        cluster.result_of(cluster.leader.replica.propose(Delete("/a", 0)))
         cluster.settle()
-        cluster.finish(cluster.leader.set("/b"))
+        cluster.result_of(cluster.leader.set("/b"))

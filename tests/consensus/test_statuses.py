@@ -229,19 +229,19 @@ class ClusterStatusesTests(ClusterTestCase):
         return machine.replica.statuses()[other.id].reachable
 
     def all_reach_each_other(self, cluster: Cluster) -> bool:
-        return all(self.reachable(each, other) for each in cluster.up for other in cluster.machines)
+        return all(self.reachable(each, other) for each in cluster.running for other in cluster.machines.values())
 
     def test_every_machine_knows_of_every_other(self) -> None:
         """Followers know of each other too."""
         cluster = self.cluster()
         cluster.start(3)
-        cluster.run_until(lambda: self.all_reach_each_other(cluster))
-        for machine in cluster.machines:
+        cluster.advance_until(lambda: self.all_reach_each_other(cluster))
+        for machine in cluster.machines.values():
             machine.wall_ahead = 10.0 * machine.number
-        cluster.run(2)
+        cluster.advance(2)
         leader = cluster.leader
-        for machine in cluster.machines:
-            for other in cluster.machines:
+        for machine in cluster.machines.values():
+            for other in cluster.machines.values():
                 status = machine.replica.statuses()[other.id]
                 report = status.report
                 assert report is not None
@@ -255,29 +255,29 @@ class ClusterStatusesTests(ClusterTestCase):
         """The machine is missed within two seconds, and found again."""
         cluster = self.cluster()
         cluster.start(3)
-        cluster.run_until(lambda: self.all_reach_each_other(cluster))
+        cluster.advance_until(lambda: self.all_reach_each_other(cluster))
         victim = cluster.followers[0]
-        others = [each for each in cluster.machines if each is not victim]
+        others = [each for each in cluster.machines.values() if each is not victim]
         victim.crash()
-        cluster.run(2)
+        cluster.advance(2)
         for machine in others:
             status = machine.replica.statuses()[victim.id]
             self.assertEqual((status.reachable, status.report is None), (False, False))
             self.assertLess(status.lasted_seconds, 2.0)
-        victim.restart()
-        cluster.run_until(lambda: self.all_reach_each_other(cluster))
+        victim.launch()
+        cluster.advance_until(lambda: self.all_reach_each_other(cluster))
 
     def test_machine_that_is_left_alone_knows_it(self) -> None:
         """A machine that is left alone knows that, and which machines it misses, also after a restart."""
         cluster = self.cluster()
         cluster.start(3)
-        survivor, *others = cluster.machines
-        for machine in cluster.machines:
+        survivor, *others = cluster.machines.values()
+        for machine in cluster.machines.values():
             machine.crash()
-        survivor.restart()
-        cluster.run(3)
+        survivor.launch()
+        cluster.advance(3)
         statuses = survivor.replica.statuses()
-        self.assertEqual({each.id for each in cluster.machines}, set(statuses))
+        self.assertEqual({each.id for each in cluster.machines.values()}, set(statuses))
         self.assertTrue(statuses[survivor.id].reachable)
         for other in others:
             status = statuses[other.id]
@@ -287,11 +287,11 @@ class ClusterStatusesTests(ClusterTestCase):
         """The machine is known to be there."""
         cluster = self.cluster()
         first, second, third = cluster.start(3)
-        cluster.network.older = {second.url}
-        cluster.run(2)
-        self.assertEqual([self.reachable(first, each) for each in cluster.machines], [True] * 3)
+        cluster.network.older = {second.name}
+        cluster.advance(2)
+        self.assertEqual([self.reachable(first, each) for each in cluster.machines.values()], [True] * 3)
         second.crash()
-        cluster.run(2)
+        cluster.advance(2)
         self.assertEqual(
             [(self.reachable(each, second), self.reachable(each, first)) for each in (first, third)],
             [(False, True)] * 2,
@@ -302,7 +302,7 @@ class ClusterStatusesTests(ClusterTestCase):
         cluster = self.cluster()
         (machine,) = cluster.start(1)
         self.assertTrue(self.reachable(machine, machine))
-        cluster.finish(_stand_by(machine))
+        cluster.result_of(_stand_by(machine))
         self.assertEqual(machine.replica.statuses(), {})
 
 

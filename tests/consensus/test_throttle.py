@@ -193,13 +193,13 @@ class ClusterTests(ClusterTestCase):
         cluster = self.cluster(unapplied_bytes=500)
         cluster.start(3)
         old = cluster.leader
-        cluster.network.isolate(old.url)
+        cluster.network.isolate(old.name)
         answers = [old.set(f"/{number}", 200 * "x") for number in range(6)]
-        cluster.run_until(lambda: not old.leads)
+        cluster.advance_until(lambda: not old.leads)
         for answer in answers[3:]:
             self.failureResultOf(answer, RequestDroppedError)
         for answer in answers[:3]:
             self.assertNoResult(answer)
-        cluster.run_until(lambda: answers[0].called)
+        cluster.advance_until(lambda: answers[0].called)
         for answer in answers[:3]:
             self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)

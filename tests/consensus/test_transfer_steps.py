@@ -34,8 +34,8 @@ class OfferTests(TransferTestCase):
         self.disk = AsyncStorage(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
         self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.disk)
         self.file.close()
-        self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
-        self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        self.group.network.cut.add((self.leader.name, self.late.name))  # the test is the leader
+        self.late.launch().addErrback(lambda failure: failure.trap(EtcdError))
         self.await_member(self.group, self.late)
         self.peer = self.late.peer
 
@@ -47,14 +47,14 @@ class OfferTests(TransferTestCase):
         return self.peer.snapshot_piece(sender or self.leader.id, start, self.data[start:stop])
 
     def do(self, deferred: "Deferred[Any]") -> Any:
-        return self.group.finish(deferred)
+        return self.group.result_of(deferred)
 
     def test_snapshot_is_received_in_two_pieces(self) -> None:
         self.assertEqual(self.do(self.offer()), 0)
         self.do(self.send(0, 100))
         self.assertEqual(self.do(self.offer()), 100)
         self.do(self.send(100, len(self.data)))
-        self.assertEqual(self.late.value("/k0"), self.leader.value("/k0"))
+        self.assertEqual(self.late.get("/k0"), self.leader.get("/k0"))
         self.assertEqual(self.do(self.offer()), len(self.data))  # it needs no more
 
     def test_second_offer_at_once_is_refused(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
 
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
@@ -20,6 +20,7 @@ from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.testing.machine import SimulatedMachine
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.machine import IDENTITY
 from tests.consensus.storage.logs import ready
@@ -38,15 +39,15 @@ class TransferTestCase(ClusterTestCase):
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
-        cluster.run(1.0)  # nothing is kept for an unreachable machine
+        cluster.advance(1.0)  # nothing is kept for an unreachable machine
         self.write(cluster, 3 * COUNT)
         cluster.network.on_piece = self.offsets.append
         return cluster, late
 
     def write(self, cluster: Cluster, count: int) -> None:
         for number in range(count):
-            cluster.finish(cluster.leader.set(f"/k{number}", str(os.urandom(40).hex())))
-        cluster.run(0.05)
+            cluster.result_of(cluster.leader.set(f"/k{number}", str(os.urandom(40).hex())))
+        cluster.advance(0.05)
 
     def files(self, machine: ClusterMachine) -> list[str]:
         return sorted(path.name for path in (machine.path / "snapshots").iterdir())
@@ -58,18 +59,18 @@ class TransferTestCase(ClusterTestCase):
 
     def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
         """Waits until the machine takes part."""
-        cluster.run_until(lambda: late.replica._member is not None)
+        cluster.advance_until(lambda: late.replica._member is not None)
 
     def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
         """Waits until the first part of a file arrives."""
         self.await_member(cluster, late)
         receiver = late.member._receiver
-        cluster.run_until(lambda: receiver.incoming is not None)
+        cluster.advance_until(lambda: receiver.incoming is not None)
         assert receiver.incoming is not None
         return receiver.incoming.file
 
     def assertCaughtUp(self, cluster: Cluster, late: ClusterMachine) -> None:
-        cluster.run_until(lambda: late.replica.serving)
+        cluster.advance_until(lambda: late.replica.serving)
         cluster.settle()
         self.assertEqual(late.dumped(), cluster.leader.dumped())
         self.assertEqual(late.replica.machines(), cluster.leader.replica.machines())
@@ -79,11 +80,11 @@ class TransferTestCase(ClusterTestCase):
 class CatchingUpTests(TransferTestCase):
     def test_machine_gets_the_whole_file(self) -> None:
         cluster, late = self.behind()
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets, list(range(0, self.offsets[-1] + 1, 1_000)))
         late.stop()
-        cluster.finish(late.restart())
+        cluster.result_of(late.launch())
         self.assertCaughtUp(cluster, late)
 
     def test_new_machine_gets_a_snapshot(self) -> None:
@@ -98,7 +99,7 @@ class CatchingUpTests(TransferTestCase):
         cluster, late = self.behind()
         cluster.network.weather.piece = 10
         term = cluster.leader.replica.term
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertGreater(len(self.offsets), 100)
         self.assertEqual(cluster.leader.replica.term, term)
@@ -106,28 +107,28 @@ class CatchingUpTests(TransferTestCase):
     def test_writes_go_on_during_a_snapshot(self) -> None:
         cluster, late = self.behind()
         cluster.network.weather.piece = 100
-        late.restart()
+        late.launch()
         while not late.replica.serving:
             self.write(cluster, 1)
         self.assertCaughtUp(cluster, late)
 
     def test_watchers_see_the_events_in_a_snapshot(self) -> None:
         cluster, late = self.behind()
-        cluster.finish(cluster.leader.set("/watched", "1"))
+        cluster.result_of(cluster.leader.set("/watched", "1"))
         self.write(cluster, COUNT)
         told: list[Event] = []
-        late._begin()
+        late.renew()
         late.replica.watch("/watched", False, True, 1, told.append)
-        late.start()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual([event.node.value for event in told], ["1"])
 
     def test_watchers_end_when_a_snapshot_lacks_events(self) -> None:
         cluster, late = self.behind(history=5)
         ended: list[int] = []
-        late._begin()
+        late.renew()
         late.replica.watch("/watched", False, True, 1, lambda _event: None, lambda: ended.append(1))
-        late.start()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(ended, [1])
 
@@ -136,13 +137,13 @@ class CatchingUpTests(TransferTestCase):
         cluster = self.cluster(snapshot_count=COUNT)
         cluster.start(3)
         leader = cluster.leader
-        cluster.network.isolate(leader.url)
+        cluster.network.isolate(leader.name)
         answer = leader.set("/lost", "1")
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
-        cluster.run(0.3)
+        cluster.advance_until(lambda: any(each.leads for each in cluster.running if each is not leader))
+        cluster.advance(0.3)
         for number in range(3 * COUNT):
             cluster.leader.set(f"/k{number}")
-        cluster.run(0.05)
+        cluster.advance(0.05)
         cluster.network.heal()
         self.assertCaughtUp(cluster, leader)
         self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
@@ -161,8 +162,8 @@ class InterruptedTests(TransferTestCase):
 
     def test_transfer_continues_where_it_ended(self) -> None:
         cluster, late = self.behind()
-        self.interrupt_at(cluster, 3_000, lambda: cluster.network.break_connections(late.url))
-        late.restart()
+        self.interrupt_at(cluster, 3_000, lambda: cluster.network.break_connections(late.name))
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 3_000, 4_000])
 
@@ -173,11 +174,11 @@ class InterruptedTests(TransferTestCase):
         def note(offset: int) -> None:
             if offset == 0:
                 times.append(cluster.clock.seconds())
-                cluster.clock.callLater(0, cluster.network.break_connections, late.url)
+                cluster.clock.callLater(0, cluster.network.break_connections, late.name)
 
         cluster.network.on_piece = note
-        late.restart()
-        cluster.run(5.0)
+        late.launch()
+        cluster.advance(5.0)
         self.assertGreater(len(times), 3)
         self.assertLess(len(times), 5 / PAUSE_SECONDS + 2)
 
@@ -186,12 +187,12 @@ class InterruptedTests(TransferTestCase):
         leader = cluster.leader
 
         def take_another() -> None:
-            cluster.network.break_connections(late.url)
+            cluster.network.break_connections(late.name)
             for number in range(COUNT + 1):
                 leader.set(f"/more{number}")
 
         self.interrupt_at(cluster, 3_000, take_another)
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 0, 1_000])
 
@@ -199,9 +200,9 @@ class InterruptedTests(TransferTestCase):
         """The next leader sends its own file, or the log of the machine is enough."""
         cluster, late = self.behind()
         self.interrupt_at(cluster, 3_000, cluster.leader.crash)
-        late.restart()
-        cluster.run_until(lambda: 3_000 in self.offsets)
-        cluster.run(0.1)
+        late.launch()
+        cluster.advance_until(lambda: 3_000 in self.offsets)
+        cluster.advance(0.1)
         cluster.await_leader()
         self.assertCaughtUp(cluster, late)
 
@@ -209,9 +210,9 @@ class InterruptedTests(TransferTestCase):
         """A snapshot that is taken here, at the very same index, is not affected."""
         cluster, late = self.behind()
         cluster.network.weather.piece = 100
-        late.restart()
+        late.launch()
         self.await_file(cluster, late)
-        cluster.run_until(lambda: self.part(late) > 200)
+        cluster.advance_until(lambda: self.part(late) > 200)
         receiver = late.member._receiver
         incoming = receiver.incoming
         assert incoming is not None
@@ -220,43 +221,43 @@ class InterruptedTests(TransferTestCase):
         create.abort()
         receiver.passed(incoming.offer.snapshot.index - 1)
         self.assertIs(receiver.incoming, incoming)
-        cluster.run_until(lambda: not receiver._busy)
+        cluster.advance_until(lambda: not receiver._busy)
         receiver.passed(incoming.offer.snapshot.index)
-        late.disk.run_one()
+        late.writer.run_one()
         self.assertEqual(self.files(late), [])
         self.assertCaughtUp(cluster, late)
 
     def test_receiver_is_stopped_in_the_middle(self) -> None:
         cluster, late = self.behind()
         self.interrupt_at(cluster, 3_000, lambda: None)
-        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
-        cluster.run_until(lambda: 3_000 in self.offsets)
+        late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        cluster.advance_until(lambda: 3_000 in self.offsets)
         leader = cluster.leader
         late.stop()
         self.assertEqual(self.files(late), [])
-        cluster.run(2 * PAUSE_SECONDS)
+        cluster.advance(2 * PAUSE_SECONDS)
         self.assertEqual(leader.member._sender._sending, {})
         self.assertEqual(late.clock.getDelayedCalls(), [])
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
 
     def test_receiver_is_stopped_while_it_installs_the_snapshot(self) -> None:
         cluster, late = self.behind()
-        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         self.await_member(cluster, late)
-        cluster.run_until(lambda: late.member._receiver.installing)
+        cluster.advance_until(lambda: late.member._receiver.installing)
         late.stop()
         self.assertEqual(late.replica.index, 0)
         self.assertEqual(late.clock.getDelayedCalls(), [])
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
 
     def test_sender_is_stopped_in_the_middle(self) -> None:
         cluster, late = self.behind()
         leader = cluster.leader
-        self.interrupt_at(cluster, 3_000, leader.begin_to_stop)
-        late.restart()
-        cluster.run_until(lambda: not leader.up)
+        self.interrupt_at(cluster, 3_000, lambda: SimulatedMachine.stop(leader))
+        late.launch()
+        cluster.advance_until(lambda: leader.process is None)
         self.assertEqual(leader.clock.getDelayedCalls(), [])
         self.assertEqual(open_files(leader.path), [])
         self.assertCaughtUp(cluster, late)
@@ -265,9 +266,9 @@ class InterruptedTests(TransferTestCase):
         cluster, late = self.behind()
         leader = cluster.leader
         self.interrupt_at(cluster, 2_000, lambda: ensureDeferred(leader.participation.hand_over()))
-        late.restart()
-        cluster.run_until(lambda: 2_000 in self.offsets)
-        cluster.run(0.05)
+        late.launch()
+        cluster.advance_until(lambda: 2_000 in self.offsets)
+        cluster.advance(0.05)
         self.assertEqual(leader.member._sender._sending, {})
         self.assertCaughtUp(cluster, late)
 
@@ -282,7 +283,7 @@ class InterruptedTests(TransferTestCase):
             return data
 
         cluster.network.on_the_way = damage
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets.count(0), 2)
 
@@ -308,7 +309,7 @@ class CrashTests(TransferTestCase):
         for jobs in range(8):
             cluster, late = self.behind()
             cluster.network.weather.piece = 1_000_000
-            late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+            late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
             self.await_file(cluster, late)
             self.crash_after(cluster, late, jobs)
 
@@ -318,10 +319,10 @@ class CrashTests(TransferTestCase):
             cluster = self.cluster(snapshot_count=COUNT)
             cluster.start(3)
             late = cluster.leader
-            cluster.network.isolate(late.url)
+            cluster.network.isolate(late.name)
             for number in range(5 * COUNT):
                 late.set(f"/void{number}").addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError))
-            cluster.run(1.0)
+            cluster.advance(1.0)
             self.write(cluster, 3 * COUNT)
             self.assertGreater(late.raft.last_index, cluster.leader.raft.last_index)
             cluster.network.weather.piece = 1_000_000
@@ -331,15 +332,15 @@ class CrashTests(TransferTestCase):
 
     def crash_after(self, cluster: Cluster, late: ClusterMachine, jobs: int) -> None:
         """Crashes a machine after that many more changes of its disk, and restarts it."""
-        late.disk.held = True
+        late.writer.held = True
         for _ in range(jobs):
-            cluster.run(0.005)
-            if late.disk.jobs:
-                late.disk.run_one()
+            cluster.advance(0.005)
+            if late.writer.jobs:
+                late.writer.run_one()
         late.crash()
-        late.restart()
+        late.launch()
         self.assertCaughtUp(cluster, late)
-        for machine in cluster.up:
+        for machine in cluster.running:
             machine.crash()
 
     def test_crash_between_the_snapshot_and_the_new_log(self) -> None:
@@ -404,13 +405,13 @@ class DiskTests(TransferTestCase):
             def fail(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+            late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
             if place == "receive":
                 self.await_member(cluster, late)
                 self.patch(late.storage.snapshots, "receive", fail)
             else:
                 self.patch(self.await_file(cluster, late), place, fail)
-            cluster.run(1.0)
+            cluster.advance(1.0)
             self.assertIn("No space left on device", late.fatal[0])
             self.assertEqual(len(late.fatal), 1)
             self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -424,10 +425,10 @@ class DiskTests(TransferTestCase):
         def broken(*_: object) -> None:
             raise RuntimeError("a mistake")
 
-        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         self.await_member(cluster, late)
         self.patch(late.replica.keyspace, "restore", broken)
-        cluster.run(1.0)
+        cluster.advance(1.0)
         self.assertIn("a mistake", late.fatal[0])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         late.fatal.clear()

@@ -60,9 +60,7 @@ class Sample:
 
 
 def _machine(cluster: Cluster) -> LifecycleMachine:
-    machine = LifecycleMachine(cluster, 1, ())
-    cluster.machines.append(machine)
-    return machine
+    return LifecycleMachine(cluster, 1, ())
 
 
 @contextlib.contextmanager
@@ -94,14 +92,14 @@ def _make(path: Path, prefix: str, crash: bool) -> Sample:
     cluster = Cluster(path, snapshot_count=SNAPSHOT_COUNT)
     machine = _machine(cluster)
     with _small_files():
-        cluster.finish(machine.start())
+        cluster.result_of(machine.launch())
         state = [machine.dumped()]
         for number in range(WRITES):
-            cluster.finish(machine.set(f"/{prefix}{number % 7}", f"{prefix} {number} " + "x" * (number % 5 * 20)))
+            cluster.result_of(machine.set(f"/{prefix}{number % 7}", f"{prefix} {number} " + "x" * (number % 5 * 20)))
             state.append(machine.dumped())
             if number == WRITES // 2:
                 shutil.copytree(path / _NAME, path / "left" / "earlier")
-        cluster.run(0.5)
+        cluster.advance(0.5)
         left = path / "left" / _NAME
         if crash:
             shutil.copytree(path / _NAME, left)
@@ -273,7 +271,7 @@ def _start(root: Path) -> tuple[str | None, bytes]:
     machine = _machine(cluster)
     with _small_files(), _little_memory():
         try:
-            cluster.finish(machine.start())
+            cluster.result_of(machine.launch())
         except StartError as error:
             return str(error), b""
         else:

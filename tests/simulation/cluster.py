@@ -149,9 +149,7 @@ class Cluster(SimulatedCluster):
             return
         random, plan = self.schedule.random, self.plan
         speed, wall_ahead = random.uniform(1.0, plan.spread), random.uniform(-plan.clocks, plan.clocks)
-        machine = SimulatedMachine(self, len(self.machines), speed, wall_ahead)
-        self.machines[machine.name] = machine
-        machine.start()
+        self.include(SimulatedMachine(self, len(self.machines), speed, wall_ahead)).start()
 
     def _after_step(self, process: Process | None) -> None:
         if process is not None and process.alive:

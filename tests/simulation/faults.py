@@ -16,6 +16,7 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.testing.machine import SimulatedMachine
 from etcd_twisted.testing.network import Network, Weather
 from etcd_twisted.testing.schedule import Schedule
+from etcd_twisted.testing.writer import SimulatedWriter
 from tests.simulation.plan import Plan
 
 
@@ -168,7 +169,7 @@ class Faults:
 
     def _slow_disk(self) -> None:
         writer = self._some_machine().writer
-        if writer is not None:
+        if isinstance(writer, SimulatedWriter):
             writer.slowness = self._random.choice([5.0, 30.0, 200.0])
             self._after(0.1, 2.0, setattr, writer, "slowness", 1.0)
 
@@ -294,7 +295,7 @@ class Faults:
             if machine.disk_fails:
                 machine.mend_disk()
             machine.disk.changes_until_crash = machine.disk.changes_until_failure = None
-            if machine.writer is not None:
+            if isinstance(machine.writer, SimulatedWriter):
                 machine.writer.slowness = 1.0
             self._let_go(machine)
             machine.start()

@@ -27,7 +27,7 @@ class LoadTest(ClusterTestCase):
         self.group.start(3)
         self.leader = self.group.leader
         self.followers = self.group.followers
-        self.sites = {machine.id: self.serve(machine) for machine in self.group.up}
+        self.sites = {machine.id: self.serve(machine) for machine in self.group.running}
 
     def serve(self, machine: ClusterMachine) -> Site:
         clock, usage = machine.clock, Usage()
@@ -38,7 +38,7 @@ class LoadTest(ClusterTestCase):
         """Sends a request to a machine, and runs the cluster until it is answered."""
         channel, transport = connect(self.sites[machine.id])
         channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        self.group.run_until(lambda: b"\r\n\r\n" in transport.value())
+        self.group.advance_until(lambda: b"\r\n\r\n" in transport.value())
         (answer,) = read_answers(transport.value(), method)
         transport.client_goes()
         return answer
@@ -57,8 +57,8 @@ class LoadTest(ClusterTestCase):
         """Waits until no message is on its way, a moment after a heartbeat was answered."""
         traffic = self.leader.replica.traffic
         sent = traffic.sent.count
-        self.group.run_until(lambda: traffic.sent.count > sent)
-        self.group.run(10 * LATENCY)
+        self.group.advance_until(lambda: traffic.sent.count > sent)
+        self.group.advance(10 * LATENCY)
 
     def assertNear(self, value: float, expected: float) -> None:
         self.assertLess(abs(value - expected), 0.05 * expected, f"{value} is not {expected}")
@@ -87,21 +87,21 @@ class StoreTests(LoadTest):
 
     def test_changes_are_counted_everywhere(self) -> None:
         """Each machine counts each kind of change as often as it was asked for."""
-        before = {machine.id: self.page(machine, "store") for machine in self.group.up}
+        before = {machine.id: self.page(machine, "store") for machine in self.group.running}
         expected: dict[str, int] = {}
         for method, path, counter in self.CHANGES * 3:
             self.request(self.leader, method, path)
             if counter is not None:
                 expected[counter] = expected.get(counter, 0) + 1
         self.group.settle()
-        for machine in self.group.up:
+        for machine in self.group.running:
             self.assertEqual(self.grown(before[machine.id], self.page(machine, "store")), expected)
 
     def test_reads_and_watchers_are_counted_where_they_are(self) -> None:
-        before = {machine.id: self.page(machine, "store") for machine in self.group.up}
+        before = {machine.id: self.page(machine, "store") for machine in self.group.running}
         self.request(self.leader, "PUT", "/v2/keys/k?value=v")
         self.group.settle()
-        for times, machine in enumerate(self.group.up, 1):
+        for times, machine in enumerate(self.group.running, 1):
             for _ in range(times):
                 self.request(machine, "GET", "/v2/keys/k")
                 self.request(machine, "GET", "/v2/keys/?recursive=true")
@@ -110,7 +110,7 @@ class StoreTests(LoadTest):
                 connect(self.sites[machine.id])[0].dataReceived(
                     b"GET /v2/keys/w?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n"
                 )
-        for times, machine in enumerate(self.group.up, 1):
+        for times, machine in enumerate(self.group.running, 1):
             self.assertEqual(
                 self.grown(before[machine.id], self.page(machine, "store")),
                 {"setsSuccess": 1, "getsSuccess": 2 * times, "getsFail": times, "watchers": times},
@@ -119,8 +119,8 @@ class StoreTests(LoadTest):
     def test_expired_keys_are_counted_everywhere(self) -> None:
         for number in range(5):
             self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v&ttl=1")
-        self.group.run(1.5)
-        for machine in self.group.up:
+        self.group.advance(1.5)
+        for machine in self.group.running:
             self.assertEqual(self.page(machine, "store")["expireCount"], 5)
 
 
@@ -139,7 +139,7 @@ class SelfTests(LoadTest):
             before = self.counts()
             for number in range(writes):
                 self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v")
-            self.group.run(1.0)
+            self.group.advance(1.0)
             self.wait_for_quiet()
             sent, *received = [after - earlier for after, earlier in zip(self.counts(), before, strict=True)]
             self.assertGreaterEqual(sent, 2 * writes)
@@ -171,7 +171,7 @@ class SelfTests(LoadTest):
             end = self.group.clock.seconds() + 1.0
             for number in range(WRITES):
                 self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v")
-            self.group.run(end - self.group.clock.seconds())
+            self.group.advance(end - self.group.clock.seconds())
 
     def bytes(self) -> list[int]:
         """Returns how many bytes of messages the leader has sent, and how many each follower has received."""
@@ -180,8 +180,8 @@ class SelfTests(LoadTest):
 
     def test_every_machine_names_the_leader(self) -> None:
         """The page also has the machine's name, its role, and the leader's uptime."""
-        self.group.run(90.0)
-        for machine in self.group.up:
+        self.group.advance(90.0)
+        for machine in self.group.running:
             page = self.page(machine, "self")
             state = "leader" if machine is self.leader else "follower"
             self.assertEqual((page["name"], page["state"]), (machine.machine.name, state))
@@ -204,7 +204,7 @@ class LeaderTests(LoadTest):
         self.wait_for_quiet()
         before = [self.follower(each)["counts"] for each in self.followers]
         sent = self.leader.replica.traffic.sent.count
-        self.group.run(10.0)
+        self.group.advance(10.0)
         self.wait_for_quiet()
         sent = self.leader.replica.traffic.sent.count - sent
         for each, earlier in zip(self.followers, before, strict=True):
@@ -212,20 +212,20 @@ class LeaderTests(LoadTest):
             self.assertEqual(earlier["fail"], 0)
         failing, other = self.followers
         failing.crash()
-        self.group.run(1.0)
+        self.group.advance(1.0)
         self.assertGreaterEqual(self.follower(failing)["counts"]["fail"], 1)
         self.assertEqual(self.follower(other)["counts"]["fail"], 0)
 
     def test_latencies_are_round_trips_in_milliseconds(self) -> None:
         """Earlier ones count in every figure except the current one."""
         self.group.network.weather.latency = 2 * LATENCY
-        self.group.run(1.0)
+        self.group.advance(1.0)
         self.group.network.weather.latency = LATENCY
-        self.group.run(0.5)
+        self.group.advance(0.5)
         before = [self.follower(each) for each in self.followers]
         for number in range(50):
             self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v")
-        self.group.run(1.0)
+        self.group.advance(1.0)
         for each, earlier in zip(self.followers, before, strict=True):
             now = self.follower(each)
             latency = now["latency"]
@@ -245,11 +245,11 @@ class LeaderTests(LoadTest):
         """The latencies of the other followers stay as they were."""
         slow, other = self.followers
         before = self.follower(other)["latency"]["maximum"]
-        slow.disk.held = True
+        slow.writer.held = True
         write = self.leader.set("/k")
-        self.group.run(0.15)
-        slow.disk.held = False
-        self.group.finish(write)
-        self.group.run(0.5)
+        self.group.advance(0.15)
+        slow.writer.held = False
+        self.group.result_of(write)
+        self.group.advance(0.5)
         self.assertNear(self.follower(slow)["latency"]["maximum"], 150.0)
         self.assertEqual(self.follower(other)["latency"]["maximum"], before)

@@ -53,7 +53,7 @@ class Contest:
 
     def all_locks(self) -> list[Locks]:
         """Returns the locks of every running machine."""
-        return [self.locks(machine) for machine in self.cluster.up]
+        return [self.locks(machine) for machine in self.cluster.running]
 
     def later(self, seconds: float, work: "Callable[[], None]") -> None:
         self.cluster.clock.callLater(seconds, work)
@@ -197,7 +197,7 @@ class ContentionTests(ClusterTestCase):
     def after(self, contest: Contest, grants: int) -> None:
         """Runs the cluster until so many more clients have had the lock."""
         wanted = len(contest.granted) + grants
-        contest.cluster.run_until(lambda: len(contest.granted) >= wanted, 60.0)
+        contest.cluster.advance_until(lambda: len(contest.granted) >= wanted, 60.0)
 
     def assert_fair(self, contest: Contest) -> None:
         """
@@ -205,8 +205,8 @@ class ContentionTests(ClusterTestCase):
         with the entry that it had from the beginning, and that nothing is left.
         """
         cluster = contest.cluster
-        cluster.run_until(contest.done, 60.0)
-        cluster.run_until(lambda: not contest.entries(), 2 * TTL)
+        cluster.advance_until(contest.done, 60.0)
+        cluster.advance_until(lambda: not contest.entries(), 2 * TTL)
         self.assertEqual(contest.overlaps, [])
         self.assertEqual(len(set(contest.granted)), len(contest.granted))
         self.assertEqual({each for each in contest.contenders if each.released} - set(contest.granted), set())
@@ -217,7 +217,7 @@ class ContentionTests(ClusterTestCase):
         cluster.settle()
         for locks in contest.all_locks():
             self.assertEqual(locks._queues, {})
-        for machine in cluster.up:
+        for machine in cluster.running:
             self.assertEqual(machine.replica.keyspace.hub.count, 0)
 
     def test_clients_vanish(self) -> None:
@@ -246,8 +246,8 @@ class ContentionTests(ClusterTestCase):
             self.after(contest, contest.chance.randint(1, 6))
             leader = contest.cluster.leader
             contest.crash(leader)
-            contest.cluster.run_until(lambda: contest.cluster.has_leader)
-            contest.cluster.finish(leader.restart())
+            contest.cluster.advance_until(lambda: contest.cluster.has_leader)
+            contest.cluster.result_of(leader.launch())
         self.vanish(contest)
         self.vanish(contest)
         self.assert_fair(contest)
@@ -262,8 +262,8 @@ class ContentionTests(ClusterTestCase):
                 self.after(contest, contest.chance.randint(1, 10))
                 self.vanish(contest)
                 leader = contest.cluster.leader
-                contest.cluster.network.isolate(leader.url)
-                contest.cluster.run(contest.chance.uniform(0.5, 1.5))
+                contest.cluster.network.isolate(leader.name)
+                contest.cluster.advance(contest.chance.uniform(0.5, 1.5))
                 contest.cluster.network.heal()
                 self.vanish(contest)
                 self.assert_fair(contest)
@@ -274,6 +274,6 @@ class ContentionTests(ClusterTestCase):
         self.after(contest, 5)
         leader = contest.cluster.leader
         handed_over = ensureDeferred(leader.participation.hand_over())
-        contest.cluster.finish(handed_over)
+        contest.cluster.result_of(handed_over)
         self.assertEqual(contest.locks(leader)._queues, {})
         self.assert_fair(contest)
