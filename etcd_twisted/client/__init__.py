@@ -5,6 +5,7 @@ The names below are public; the modules behind them may change. L{etcd_twisted.c
 queues and more on the client. This package must never import anything of the server but L{etcd_twisted.errors}.
 """
 
+from etcd_twisted.client.admin import Admin
 from etcd_twisted.client.client import Client
 from etcd_twisted.client.connecting import Tls
 from etcd_twisted.client.errors import (
@@ -56,17 +57,24 @@ from etcd_twisted.client.results import (
     AdminMachine,
     ClusterConfig,
     Event,
+    FollowerStatistics,
+    ForbiddenMachine,
     HistoryLost,
     Index,
+    LeaderStatistics,
     Machine,
+    MachineStatistics,
     Node,
     Reading,
+    StoreStatistics,
     Version,
 )
 from etcd_twisted.client.sender import Timeouts
+from etcd_twisted.client.statistics import Statistics
 from etcd_twisted.client.watch import Watch
 
 __all__ = [
+    "Admin",
     "AdminMachine",
     "ApiError",
     "Client",
@@ -81,6 +89,8 @@ __all__ = [
     "DirectoryNotEmpty",
     "DuringElection",
     "Event",
+    "FollowerStatistics",
+    "ForbiddenMachine",
     "HistoryCleared",
     "HistoryLost",
     "Index",
@@ -97,7 +107,9 @@ __all__ = [
     "KeyExists",
     "KeyNotFound",
     "KeyReserved",
+    "LeaderStatistics",
     "Machine",
+    "MachineStatistics",
     "NameRequired",
     "Node",
     "NotADirectory",
@@ -114,6 +126,8 @@ __all__ = [
     "RequestTimedOut",
     "RootReadOnly",
     "StandbyFailed",
+    "Statistics",
+    "StoreStatistics",
     "Timeouts",
     "Tls",
     "UnexpectedAnswer",

@@ -14,14 +14,16 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
-from etcd_twisted.client import keys
+from etcd_twisted.client import keys, members
+from etcd_twisted.client.admin import Admin
 from etcd_twisted.client.answers import event_of, reading_of
 from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.connecting import Connections, Tls, default_reactor
 from etcd_twisted.client.exchange import Exchanges, Request
 from etcd_twisted.client.machines import Machines
-from etcd_twisted.client.results import Event, Reading
+from etcd_twisted.client.results import Event, Machine, Reading, Version
 from etcd_twisted.client.sender import Sender, Timeouts
+from etcd_twisted.client.statistics import Statistics
 from etcd_twisted.client.watch import MAX_OPENINGS, Watch
 
 _T = TypeVar("_T")
@@ -42,6 +44,8 @@ class Client:
     A key is a path such as C{/services/web}; its first slash may be left out. Values are text. TTLs are whole seconds.
 
     @ivar reactor: schedules what this client does, and what is built on it.
+    @ivar statistics: what machines count; see L{Statistics}.
+    @ivar admin: what administrators do; see L{Admin}.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class Client:
         self._openings = DeferredSemaphore(MAX_OPENINGS)
         http = HTTPClient(agent, data_to_body_producer=BytesBody)
         self._sender = Sender(clock, Exchanges(http, credentials), machines, timeouts, refresh_seconds, chance)
+        self.statistics = Statistics(self._sender)
+        self.admin = Admin(self._sender)
 
     @property
     def cluster_id(self) -> str | None:
@@ -99,6 +105,49 @@ class Client:
         fails with L{ClientClosed}. Returns the same Deferred.
         """
         return self._sender.run(deferred)
+
+    # The cluster
+
+    def machines(self, *, timeout_seconds: float | None = None) -> "Deferred[tuple[str, ...]]":
+        """List the URLs at which the machines of the cluster serve clients."""
+        return self._sender.send(members.MACHINES, timeout_seconds).addCallback(members.machine_urls_of)
+
+    def members(self, *, timeout_seconds: float | None = None) -> "Deferred[tuple[Machine, ...]]":
+        """List the machines of the cluster, with their ids, names and URLs."""
+        return self._sender.send(members.MEMBERS, timeout_seconds).addCallback(members.members_of)
+
+    def leader(self, *, timeout_seconds: float | None = None) -> "Deferred[Machine]":
+        """
+        Read which machine leads.
+
+        @raise ConnectionFailed: (as a failure) no machine has known of a leader in time.
+        """
+        return self._sender.send(members.LEADER, timeout_seconds).addCallback(members.machine_of)
+
+    def version(
+        self, machine: str | Machine | None = None, *, timeout_seconds: float | None = None
+    ) -> "Deferred[Version]":
+        """
+        Read which software a machine runs.
+
+        @param machine: the machine, or the URL at which it serves clients; C{None} for any.
+        @raise ValueError: the machine can't be asked.
+        """
+        machines = members.only(self._sender.machines, machine)
+        return self._sender.send(members.VERSION, timeout_seconds, machines).addCallback(members.version_of)
+
+    def health(
+        self, machine: str | Machine | None = None, *, timeout_seconds: float | None = None
+    ) -> "Deferred[bool]":
+        """
+        Ask a machine whether it serves requests and knows a leader.
+
+        @param machine: the machine, or the URL at which it serves clients; C{None} for any.
+        @raise ConnectionFailed: (as a failure) it does not answer.
+        @raise ValueError: the machine can't be asked.
+        """
+        machines = members.only(self._sender.machines, machine)
+        return self._sender.send(members.HEALTH, timeout_seconds, machines).addCallback(members.health_of)
 
     # Reading
 

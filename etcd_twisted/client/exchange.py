@@ -14,14 +14,13 @@ import attrs
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
     ConnectionClosed,
     DNSLookupError,
 )
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is missing in __all__ only
@@ -34,8 +33,7 @@ from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
 _T = TypeVar("_T")
 
@@ -212,35 +210,11 @@ class _Body(Protocol):
             self.read.errback(reason)
 
 
-@implementer(IBodyProducer)
-class _RequestBody:
-    """Writes the body of a request at once. Twisted's and treq's take turns of the reactor for each."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        """See L{IBodyProducer}."""
-        consumer.write(self._body)
-        return succeed(None)
-
-    def stopProducing(self) -> None:
-        """See L{IBodyProducer}: it has always ended."""
-
-    def pauseProducing(self) -> None:
-        """See L{IBodyProducer}."""
-
-    def resumeProducing(self) -> None:
-        """See L{IBodyProducer}."""
-
-
-def _body(request: Request) -> tuple[_RequestBody | None, Headers]:
+def _body(request: Request) -> tuple[bytes | None, Headers]:
     if request.form is not None:
-        form = urllib.parse.urlencode(request.form).encode("ascii")
-        return _RequestBody(form), Headers({b"Content-Type": [_FORM]})
+        return urllib.parse.urlencode(request.form).encode("ascii"), Headers({b"Content-Type": [_FORM]})
     if request.json is not None:
-        return _RequestBody(request.json), Headers({b"Content-Type": [b"application/json"]})
+        return request.json, Headers({b"Content-Type": [b"application/json"]})
     return None, Headers()
 
 

@@ -54,6 +54,7 @@ class Machines:
         if not self.given:
             raise ValueError("a client needs at least one endpoint, such as http://127.0.0.1:4001")
         self.listed: tuple[str, ...] = ()
+        self._chance = chance
         self._first = self.given[int(chance() * len(self.given)) % len(self.given)]
         self._leader: str | None = None
 
@@ -71,8 +72,28 @@ class Machines:
                 found.append(read_endpoint(each))
             except ValueError:
                 continue  # a machine may advertise what only others can use, such as a Unix socket
-        encrypted = all(each.startswith("https:") for each in self.given)
-        self.listed = tuple(each for each in found if each.startswith("https:") or not encrypted) or self.listed
+        self.listed = tuple(each for each in found if each.startswith("https:") or not self.encrypted) or self.listed
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether all connections are to be encrypted."""
+        return all(each.startswith("https:") for each in self.given)
+
+    def only(self, urls: Iterable[str]) -> "Machines":
+        """
+        Returns some of the machines, or their peer ports.
+
+        @param urls: at least one.
+        @raise ValueError: none of them can be used, since they are no URLs of machines, or since connections to all
+            other machines are encrypted, and to these they would not be.
+        """
+        machines = Machines(urls, self._chance)
+        if self.encrypted:
+            if not any(each.startswith("https:") for each in machines.given):
+                plain = ", ".join(machines.given)
+                raise ValueError(f"the connection would not be encrypted, as those to the endpoints are: {plain}")
+            machines = Machines([each for each in machines.given if each.startswith("https:")], self._chance)
+        return machines
 
     def order(self, for_leader: bool) -> list[str]:
         """

@@ -4,7 +4,7 @@ What requests return: nodes, events, and where a machine stood when it answered.
 These are plain values that never change. This module must never do anything but describe them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -162,6 +162,100 @@ class Version:
 
 
 @attrs.frozen
+class MachineStatistics:
+    """
+    What one machine says of itself (C{api.md}, "Self Statistics"). Each role has its own rates; others are C{None}.
+
+    @ivar name: its name.
+    @ivar state: C{leader}, C{follower}, or another role of Raft.
+    @ivar started_at: when it was started, in seconds since the epoch.
+    @ivar leader: the machine that leads, as the server names it: etcd does so by its id; empty if none is known.
+    @ivar leader_uptime_seconds: for how long that machine has led, in seconds.
+    @ivar recv_append_request_count: how many append requests it has processed.
+    @ivar send_append_request_count: how many append requests it has sent.
+    @ivar recv_requests_per_second: how many requests a follower receives (C{recvPkgRate}).
+    @ivar recv_bytes_per_second: how many bytes a follower receives (C{recvBandwidthRate}).
+    @ivar send_requests_per_second: how many requests a leader sends (C{sendPkgRate}).
+    @ivar send_bytes_per_second: how many bytes a leader sends (C{sendBandwidthRate}).
+    """
+
+    name: str
+    state: str
+    started_at: float
+    leader: str
+    leader_uptime_seconds: float | None
+    recv_append_request_count: int
+    send_append_request_count: int
+    recv_requests_per_second: float | None = None
+    recv_bytes_per_second: float | None = None
+    send_requests_per_second: float | None = None
+    send_bytes_per_second: float | None = None
+
+
+@attrs.frozen
+class FollowerStatistics:
+    """
+    How one follower answers the leader.
+
+    @ivar fail_count: how many requests it has not answered.
+    @ivar success_count: how many requests it has answered.
+    @ivar current_milliseconds: how long the last answer took.
+    @ivar average_milliseconds: how long an answer takes on average.
+    @ivar standard_deviation_milliseconds: by how much that differs.
+    @ivar minimum_milliseconds: how long the fastest answer took.
+    @ivar maximum_milliseconds: how long the slowest answer took.
+    """
+
+    fail_count: int
+    success_count: int
+    current_milliseconds: float
+    average_milliseconds: float
+    standard_deviation_milliseconds: float
+    minimum_milliseconds: float
+    maximum_milliseconds: float
+
+
+@attrs.frozen
+class LeaderStatistics:
+    """
+    How the followers answer the leader (C{api.md}, "Leader Statistics").
+
+    @ivar leader: the machine that leads, as the server names it: etcd does so by its id.
+    @ivar followers: how the others answer, by their names, or by their ids likewise.
+    """
+
+    leader: str
+    followers: Mapping[str, FollowerStatistics]
+
+
+@attrs.frozen
+class StoreStatistics:
+    """
+    How many operations one machine has handled (C{api.md}, "Store Statistics"). Changes are those of the whole
+    cluster, reads and watches those of this machine. C{None} stands for what a server does not count.
+
+    @ivar watchers: how many watches there are now.
+    """
+
+    gets_success: int | None = None
+    gets_fail: int | None = None
+    sets_success: int | None = None
+    sets_fail: int | None = None
+    create_success: int | None = None
+    create_fail: int | None = None
+    update_success: int | None = None
+    update_fail: int | None = None
+    delete_success: int | None = None
+    delete_fail: int | None = None
+    compare_and_swap_success: int | None = None
+    compare_and_swap_fail: int | None = None
+    compare_and_delete_success: int | None = None
+    compare_and_delete_fail: int | None = None
+    expire_count: int | None = None
+    watchers: int | None = None
+
+
+@attrs.frozen
 class ClusterConfig:
     """
     The settings that all machines share (C{api.md}, "Cluster Config").
@@ -191,3 +285,18 @@ class AdminMachine:
     state: str
     client_url: str
     peer_url: str
+
+
+@attrs.frozen
+class ForbiddenMachine:
+    """
+    A machine that is kept out of the cluster.
+
+    @ivar name: its name.
+    @ivar by: who has kept it out: an administrator's address.
+    @ivar since: since when, in seconds since the epoch.
+    """
+
+    name: str
+    by: str
+    since: float

@@ -19,6 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.exchange import Exchanges
 from etcd_twisted.client.machines import Machines
 from etcd_twisted.client.sender import Sender, Timeouts
@@ -204,6 +205,6 @@ def sender_of(
 ) -> Sender:
     """Returns a sender that asks the machines in the order in which they are given."""
     chance = lambda: 0.0  # noqa: E731
-    exchanges = Exchanges(HTTPClient(agent), credentials)
+    exchanges = Exchanges(HTTPClient(agent, data_to_body_producer=BytesBody), credentials)
     machines = Machines(endpoints, chance)
     return Sender(clock, exchanges, machines, timeouts or Timeouts(), refresh_seconds, chance)

@@ -37,6 +37,7 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
+from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.connecting import KEEP_ALIVE_SECONDS, Connections, Tls
 from etcd_twisted.client.exchange import Answer, Exchanges, NoAnswer, NotSent, Request, discard, whole
 from tests.certificates import CLIENTS, Authority
@@ -55,7 +56,7 @@ class ClassificationTests(SynchronousTestCase):
     """Each kind of failure of Twisted's agent."""
 
     def outcome(self, outcome: Outcome, request: Request = WRITE) -> Failure:
-        exchanges = Exchanges(HTTPClient(StubAgent(a=outcome)), None)
+        exchanges = Exchanges(HTTPClient(StubAgent(a=outcome), data_to_body_producer=BytesBody), None)
         return self.failureResultOf(Deferred.fromCoroutine(exchanges.exchange(A, request, whole)))
 
     def test_nothing_was_sent(self) -> None:
@@ -120,7 +121,7 @@ class ClassificationTests(SynchronousTestCase):
         async def read(_: str, __: IResponse) -> None:
             raise ZeroDivisionError
 
-        exchanges = Exchanges(HTTPClient(StubAgent(a=Reply())), None)
+        exchanges = Exchanges(HTTPClient(StubAgent(a=Reply()), data_to_body_producer=BytesBody), None)
         self.failureResultOf(Deferred.fromCoroutine(exchanges.exchange(A, READ, read)), ZeroDivisionError)
 
     def test_a_body_that_nobody_wants(self) -> None:
@@ -129,7 +130,7 @@ class ClassificationTests(SynchronousTestCase):
 
         for reply, closed in ((Reply(end=None), True), (Reply(), False)):
             agent = StubAgent(a=reply)
-            exchanges = Exchanges(HTTPClient(agent), None)
+            exchanges = Exchanges(HTTPClient(agent, data_to_body_producer=BytesBody), None)
             self.successResultOf(Deferred.fromCoroutine(exchanges.exchange(A, READ, read)))
             response = agent.sent[0].response
             assert response is not None
@@ -139,7 +140,7 @@ class ClassificationTests(SynchronousTestCase):
 class RequestTests(SynchronousTestCase):
     def sent(self, request: Request, credentials: tuple[str, str] | None = None) -> StubAgent:
         agent = StubAgent(a=Reply())
-        exchanges = Exchanges(HTTPClient(agent), credentials)
+        exchanges = Exchanges(HTTPClient(agent, data_to_body_producer=BytesBody), credentials)
         self.successResultOf(Deferred.fromCoroutine(exchanges.exchange(A, request, whole)))
         return agent
 
@@ -161,7 +162,7 @@ class RequestTests(SynchronousTestCase):
         (sent,) = self.sent(READ, ("root", "a:b")).sent
         self.assertEqual(sent.header("Authorization"), "Basic cm9vdDphOmI=")
         with self.assertRaises(ValueError) as caught:
-            Exchanges(HTTPClient(StubAgent()), ("a:b", "secret"))
+            Exchanges(HTTPClient(StubAgent(), data_to_body_producer=BytesBody), ("a:b", "secret"))
         self.assertIn("credentials", str(caught.exception))
         self.assertNotIn("secret", str(caught.exception))
 
@@ -201,7 +202,7 @@ class StillReactor(MemoryReactorClock):
 
 class ConnectTests(SynchronousTestCase):
     def begin(self, reactor: StillReactor, request: Request = WRITE) -> "Deferred[Answer]":
-        exchanges = Exchanges(HTTPClient(Connections(reactor, None, 1.0).agent), None)
+        exchanges = Exchanges(HTTPClient(Connections(reactor, None, 1.0).agent, data_to_body_producer=BytesBody), None)
         return Deferred.fromCoroutine(exchanges.exchange("http://machine:4001", request, whole))
 
     def test_no_such_host(self) -> None:
@@ -284,7 +285,7 @@ class LoopbackTestCase(TestCase):
         return connections
 
     def exchange(self, url: str, connections: Connections, request: Request = WRITE) -> "Deferred[Answer]":
-        exchanges = Exchanges(HTTPClient(connections.agent), None)
+        exchanges = Exchanges(HTTPClient(connections.agent, data_to_body_producer=BytesBody), None)
         return Deferred.fromCoroutine(exchanges.exchange(url, request, whole))
 
 
