@@ -7,8 +7,9 @@ Nothing happens but in L{Store.advance}. This module must never wait for real ti
 from collections.abc import Callable
 from typing import TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -44,6 +45,22 @@ class _NotingAgent:
         return self._agent.request(method, uri, headers, bodyProducer)
 
 
+@attrs.frozen
+class _LateClock:
+    """A clock by which nothing happens at once, so that bytes that are sent take their time."""
+
+    clock: Clock
+    latency_seconds: float
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: object, **kwargs: object) -> IDelayedCall:
+        """See L{IReactorTime}."""
+        return self.clock.callLater(max(delay, self.latency_seconds), call, *args, **kwargs)
+
+    def seconds(self) -> float:
+        """See L{IReactorTime}."""
+        return self.clock.seconds()
+
+
 @implementer(IAgentEndpointFactory)
 class Store:
     """
@@ -56,7 +73,7 @@ class Store:
     @ivar requests: the method and the key, with its query, of each request that a client has made.
     """
 
-    def __init__(self, test: SynchronousTestCase, history_capacity: int = 1_000) -> None:
+    def __init__(self, test: SynchronousTestCase, history_capacity: int = 1_000, latency_seconds: float = 0.0) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
         self.replica = FakeReplica(self.clock, history_capacity)
@@ -64,6 +81,8 @@ class Store:
         self.requests: list[tuple[str, str]] = []
         self.after_step: Callable[[], object] = lambda: None
         self._test = test
+        self._history_capacity = history_capacity
+        self._line = _LateClock(self.clock, latency_seconds)
         self._wire = Wire(self.replica, most_body=100_000)
 
     def client(self) -> Client:
@@ -78,7 +97,7 @@ class Store:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: ARG002
         """See L{IAgentEndpointFactory}."""
-        return MemoryEndpoint(self.clock, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
+        return MemoryEndpoint(self._line, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
 
     def cut(self) -> None:
         """Break all connections, and refuse others until L{heal}."""
@@ -90,6 +109,13 @@ class Store:
     def heal(self) -> None:
         """Let clients connect again."""
         self.reachable = True
+
+    def replace(self) -> None:
+        """Have another machine at the same address, with nothing in it."""
+        self.stop()
+        self.replica = FakeReplica(self.clock, self._history_capacity)
+        self._wire = Wire(self.replica, most_body=100_000)
+        self.heal()
 
     def stop(self) -> None:
         """Stop the machine. What is on the clock after that is the clients'."""
