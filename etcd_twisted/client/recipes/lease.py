@@ -7,8 +7,8 @@ The rules:
     The cluster counts the TTL from when it gets the request, which is later. So the lease ends before the key does.
  2. A refresh without an answer, or with one that leaves its outcome open, extends nothing.
  3. A lease that has ended never begins again, and is never refreshed again.
- 4. Another key of the same name, which has another C{created_index}, is never taken for the one that was made, and
-    never deleted.
+ 4. Another key of the same name, which has another C{created_index}, is never taken for the one that was made, never
+    given a TTL, and never deleted.
 
 This module must never say that a lease is held when the key may have expired.
 """
@@ -29,8 +29,10 @@ from etcd_twisted.client import (
     ClientError,
     ClusterChanged,
     CompareFailed,
+    Event,
     KeyNotFound,
     Node,
+    NotAFile,
 )
 from etcd_twisted.client.recipes.waiting import may_pass, pause
 
@@ -78,6 +80,7 @@ class Lease:
 
     @ivar key: the key.
     @ivar created_index: the index at which it was made, which no other key has.
+    @ivar ttl_seconds: the TTL that each refresh gives it.
     @ivar loss: why the lease has ended; C{None} while it has not.
     """
 
@@ -94,7 +97,8 @@ class Lease:
         self.loss: Loss | None = None
         self._client = client
         self._now = monotonic(client.reactor)
-        self._ttl_seconds = ttl_seconds
+        self.ttl_seconds = ttl_seconds
+        self._value = node.value
         self._modified_index = node.modified_index
         self._waiting: list[Deferred[Loss]] = []
         self._timer: IDelayedCall | None = None
@@ -136,7 +140,7 @@ class Lease:
         until = self._now() + seconds
         while True:
             try:
-                if await self._delete(min(self._ttl_seconds * ATTEMPT_FRACTION, until - self._now())):
+                if await self._delete(min(self.ttl_seconds * ATTEMPT_FRACTION, until - self._now())):
                     return
             except ClientError as error:
                 if not may_pass(error):
@@ -145,35 +149,38 @@ class Lease:
             if self._now() >= until:
                 self._log.warn("Left {key} to expire, as it could not be deleted", key=self.key)
                 return
-            await pause(self._client, self._ttl_seconds * RETRY_FRACTION)
+            await pause(self._client, self.ttl_seconds * RETRY_FRACTION)
 
     async def _delete(self, seconds: float) -> bool:
-        """Returns whether the key is gone. If it is not, a refresh whose outcome was unknown had changed it."""
+        """Returns whether the key is gone. If it is not, a refresh whose outcome was unknown has changed its index."""
         try:
             await self._client.compare_and_delete(
                 self.key, previous_index=self._modified_index, timeout_seconds=seconds
             )
-        except KeyNotFound:
+        except (KeyNotFound, NotAFile):
             return True
         except CompareFailed:
-            return await self._is_gone(seconds)
+            return await self._read(seconds) is None
         return True
 
-    async def _is_gone(self, seconds: float) -> bool:
+    async def _read(self, seconds: float) -> Node | None:
+        """Returns the key, or C{None} if it is gone. Its index is new if a refresh was done without an answer."""
         try:
             node = (await self._client.get(self.key, quorum=True, timeout_seconds=seconds)).node
         except KeyNotFound:
-            return True
+            return None
+        if node.created_index != self.created_index:
+            return None
         self._modified_index = node.modified_index
-        return node.created_index != self.created_index
+        return node
 
     async def _refresh_for_ever(self) -> Loss:
         fraction = REFRESH_FRACTION
         while True:
-            await pause(self._client, self._ttl_seconds * fraction)
+            await pause(self._client, self.ttl_seconds * fraction)
             try:
                 await self._refresh()
-            except (KeyNotFound, ClusterChanged) as error:
+            except (KeyNotFound, NotAFile, ClusterChanged) as error:
                 return Loss(f"{self.key} is gone: {error}")
             except ClientClosed:
                 raise
@@ -185,18 +192,27 @@ class Lease:
 
     async def _refresh(self) -> None:
         """
-        @raise KeyNotFound: the key is gone, or another one has its name.
+        @raise KeyNotFound: the key is gone, or somebody else has changed it.
         """
         sent_at = self._now()
-        longest_seconds = max(0.0, min(self._ttl_seconds * ATTEMPT_FRACTION, self._deadline - sent_at))
-        event = await self._client.refresh(self.key, self._ttl_seconds, timeout_seconds=longest_seconds)
-        if event.node.created_index != self.created_index:
-            raise KeyNotFound(100, f"another key of this name was made at index {event.node.created_index}")
+        longest_seconds = max(0.0, min(self.ttl_seconds * ATTEMPT_FRACTION, self._deadline - sent_at))
+        try:
+            event = await self._refresh_if_unchanged(longest_seconds)
+        except CompareFailed:
+            node = await self._read(longest_seconds)
+            if node is None or node.value != self._value:
+                raise KeyNotFound(100, "somebody has changed it") from None
+            event = await self._refresh_if_unchanged(longest_seconds)
         self._modified_index = event.node.modified_index
         self._extend(sent_at)
 
+    def _refresh_if_unchanged(self, longest_seconds: float) -> "Deferred[Event]":
+        return self._client.refresh(
+            self.key, self.ttl_seconds, previous_index=self._modified_index, timeout_seconds=longest_seconds
+        )
+
     def _extend(self, sent_at: float) -> None:
-        self._deadline = sent_at + self._ttl_seconds * (1 - MARGIN_FRACTION)
+        self._deadline = sent_at + self.ttl_seconds * (1 - MARGIN_FRACTION)
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -209,7 +225,7 @@ class Lease:
         if self._now() < self._deadline:  # the reactor's clock is ahead of the monotonic one
             self._set_timer()
         else:
-            self.end(f"{self.key} could not be refreshed for {self._ttl_seconds * (1 - MARGIN_FRACTION):g} seconds")
+            self.end(f"{self.key} could not be refreshed for {self.ttl_seconds * (1 - MARGIN_FRACTION):g} seconds")
 
     def _failed(self, failure: Failure) -> None:
         """The refreshing has ended by itself: the client is closed, or this library is wrong."""

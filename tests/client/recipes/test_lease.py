@@ -112,9 +112,19 @@ class LostTests(LeaseTest):
         self.store.replica.put(KEY, "another")
         self.store.advance(TTL_SECONDS * REFRESH_FRACTION + STEP_SECONDS)
         assert self.lease.loss is not None
-        self.assertIn("another key", self.lease.loss.reason)
+        self.assertIn("somebody has changed it", self.lease.loss.reason)
         self.store.result_of(Deferred.fromCoroutine(self.lease.remove(5.0)))
-        self.assertIsNotNone(self.store.node(KEY))
+        self.store.advance(2 * TTL_SECONDS)
+        self.assertIsNotNone(self.store.node(KEY), "it was given no TTL")
+
+    def test_a_directory_of_the_same_name_is_left_alone(self) -> None:
+        self.store.replica.delete(KEY)
+        self.store.replica.put(f"{KEY}/below", "another")
+        self.store.advance(TTL_SECONDS * REFRESH_FRACTION + STEP_SECONDS)
+        self.assertIsNotNone(self.lease.loss)
+        self.store.result_of(Deferred.fromCoroutine(self.lease.remove(5.0)))
+        self.store.advance(2 * TTL_SECONDS)
+        self.assertIsNotNone(self.store.node(KEY), "it was given no TTL")
 
     def test_a_closed_client_ends_it_at_once(self) -> None:
         lost = self.lease.lost
