@@ -7,9 +7,8 @@ Nothing happens but in L{Store.advance}. This module must never wait for real ti
 from collections.abc import Callable
 from typing import TypeVar
 
-import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -45,22 +44,6 @@ class _NotingAgent:
         return self._agent.request(method, uri, headers, bodyProducer)
 
 
-@attrs.frozen
-class _LateClock:
-    """A clock by which nothing happens at once, so that bytes that are sent take their time."""
-
-    clock: Clock
-    latency_seconds: float
-
-    def callLater(self, delay: float, call: Callable[..., object], *args: object, **kwargs: object) -> IDelayedCall:
-        """See L{IReactorTime}."""
-        return self.clock.callLater(max(delay, self.latency_seconds), call, *args, **kwargs)
-
-    def seconds(self) -> float:
-        """See L{IReactorTime}."""
-        return self.clock.seconds()
-
-
 @implementer(IAgentEndpointFactory)
 class Store:
     """
@@ -73,22 +56,30 @@ class Store:
     @ivar requests: the method and the key, with its query, of each request that a client has made.
     """
 
-    def __init__(self, test: SynchronousTestCase, history_capacity: int = 1_000, latency_seconds: float = 0.0) -> None:
-        self.clock = Clock()
-        self.clock.advance(1_000)
-        self.replica = FakeReplica(self.clock, history_capacity)
+    def __init__(
+        self, test: SynchronousTestCase, history_capacity: int = 1_000, replica: FakeReplica | None = None
+    ) -> None:
+        """
+        @param replica: the replica of another store that this one is another way to.
+        """
+        if replica is None:
+            clock = Clock()
+            clock.advance(1_000)
+            replica = FakeReplica(clock, history_capacity)
+        self.clock = replica.clock
+        self.replica = replica
         self.reachable = True
         self.requests: list[tuple[str, str]] = []
         self.after_step: Callable[[], object] = lambda: None
+        self._pools: list[HTTPConnectionPool] = []
         self._test = test
-        self._history_capacity = history_capacity
-        self._line = _LateClock(self.clock, latency_seconds)
         self._wire = Wire(self.replica, most_body=100_000)
 
     def client(self) -> Client:
         """Returns a client, which the test closes at its end; then nothing may be left on the clock by clients."""
         pool = HTTPConnectionPool(self.clock)
         pool.retryAutomatically = False
+        self._pools.append(pool)
         agent = Agent.usingEndpointFactory(self.clock, self, pool)
         noting = _NotingAgent(agent, self.requests)
         client = Client("http://127.0.0.1:4001", reactor=self.clock, agent=noting, refresh_seconds=None)
@@ -97,7 +88,7 @@ class Store:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: ARG002
         """See L{IAgentEndpointFactory}."""
-        return MemoryEndpoint(self._line, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
+        return MemoryEndpoint(self.clock, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
 
     def cut(self) -> None:
         """Break all connections, and refuse others until L{heal}."""
@@ -110,16 +101,11 @@ class Store:
         """Let clients connect again."""
         self.reachable = True
 
-    def replace(self) -> None:
-        """Have another machine at the same address, with nothing in it."""
-        self.stop()
-        self.replica = FakeReplica(self.clock, self._history_capacity)
-        self._wire = Wire(self.replica, most_body=100_000)
-        self.heal()
-
     def stop(self) -> None:
-        """Stop the machine. What is on the clock after that is the clients'."""
+        """Stop the machine, and close idle connections. What is on the clock after that is the clients'."""
         self.cut()
+        for pool in self._pools:
+            pool.closeCachedConnections()
         self._wire.site.stop(0)
         self.replica.stop()
 

@@ -47,7 +47,7 @@ class LifecycleMachine(ClusterMachine):
     @property
     def lifecycle(self) -> Lifecycle:
         """What looks after its membership."""
-        return self.latest.lifecycle
+        return self.run.lifecycle
 
     @property
     def is_member(self) -> bool:

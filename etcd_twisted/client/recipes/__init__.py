@@ -5,8 +5,23 @@ The names below are public; the modules behind them may change. This package mus
 L{etcd_twisted.client}.
 """
 
+from etcd_twisted.client.recipes.election import Election, Leadership, Observation
 from etcd_twisted.client.recipes.errors import AlreadyClosed, AlreadyHeld, NotAcquired, NotHeld
 from etcd_twisted.client.recipes.lease import Loss
 from etcd_twisted.client.recipes.lock import Hold, Lock, Semaphore
+from etcd_twisted.client.recipes.registration import Registration
 
-__all__ = ["AlreadyClosed", "AlreadyHeld", "Hold", "Lock", "Loss", "NotAcquired", "NotHeld", "Semaphore"]
+__all__ = [
+    "AlreadyClosed",
+    "AlreadyHeld",
+    "Election",
+    "Hold",
+    "Leadership",
+    "Lock",
+    "Loss",
+    "NotAcquired",
+    "NotHeld",
+    "Observation",
+    "Registration",
+    "Semaphore",
+]

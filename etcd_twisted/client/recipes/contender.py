@@ -54,6 +54,11 @@ def contenders(directory: Node) -> list[Node]:
     return [node for node in directory.in_order() if not node.directory]
 
 
+def is_at_or_below(key: str, removed: str) -> bool:
+    """Returns whether a removal has removed a key: itself, or with a directory that it was in."""
+    return key == removed or key.startswith(removed.rstrip("/") + "/")
+
+
 def own_name() -> str:
     """Returns the name that a contender's key says unless another one is given: whom to ask about the key."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -229,8 +234,7 @@ class Contender:
                 if isinstance(item, HistoryLost):
                     return
                 if item.is_removal:
-                    removed = item.node.key
-                    ahead = {key for key in ahead if key != removed and not key.startswith(removed.rstrip("/") + "/")}
+                    ahead = {key for key in ahead if not is_at_or_below(key, item.node.key)}
                     if len(ahead) < self._limit:
                         return
         finally:

@@ -4,7 +4,9 @@ Locks and semaphores.
 This module must never know how contenders queue: L{etcd_twisted.client.recipes.contender} does.
 """
 
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
@@ -31,11 +33,10 @@ class Hold:
         but several hold it at once.)
     """
 
-    def __init__(self, lease: Lease, ttl_seconds: int) -> None:
+    def __init__(self, lease: Lease) -> None:
         self.key = lease.key
         self.fencing_token = lease.created_index
         self._lease = lease
-        self._ttl_seconds = ttl_seconds
 
     @property
     def is_held(self) -> bool:
@@ -70,7 +71,10 @@ class Hold:
             reason = "its time is over" if self._lease.loss is None else self._lease.loss.reason
             raise NotHeld(f"{self.key} is not held any more: {reason}")
         self._lease.end("it was released", released=True)
-        await self._lease.remove(self._ttl_seconds)
+        await self._lease.remove(self._lease.ttl_seconds)
+
+
+_HoldT = TypeVar("_HoldT", bound=Hold)
 
 
 class Semaphore:
@@ -111,7 +115,7 @@ class Semaphore:
         self._limit = limit
         self._ttl_seconds = ttl_seconds
         self._name = own_name() if name is None else name
-        self._acquiring = False
+        self._entering = False
         self._hold: Hold | None = None
 
     def acquire(self, timeout_seconds: float | None = None) -> "Deferred[Hold]":
@@ -126,19 +130,28 @@ class Semaphore:
         @raise NotAcquired: (as a failure) that time is over.
         @raise AlreadyHeld: (as a failure) this object holds it, or waits for it, already.
         """
-        if self._acquiring or (self._hold is not None and self._hold.is_held):
-            state = "is being acquired" if self._acquiring else "is held"
-            return fail(AlreadyHeld(f"{self._directory} {state} already through this object: use another one"))
-        self._acquiring = True
-        return Deferred.fromCoroutine(self._acquire(timeout_seconds))
+        return self.enter(Hold, self._name, timeout_seconds)
 
-    async def _acquire(self, timeout_seconds: float | None) -> Hold:
-        contender = Contender(self._client, self._directory, self._limit, self._ttl_seconds, self._name)
+    def enter(self, kind: "Callable[[Lease], _HoldT]", text: str, timeout_seconds: float | None) -> "Deferred[_HoldT]":
+        """
+        Like L{acquire}, for recipes that are built on this.
+
+        @param kind: returns what the Deferred fires with, from the holder's lease.
+        @param text: what the key says.
+        """
+        if self._entering or (self._hold is not None and self._hold.is_held):
+            state = "is being acquired" if self._entering else "is held"
+            return fail(AlreadyHeld(f"{self._directory} {state} already through this object: use another one"))
+        self._entering = True
+        return Deferred.fromCoroutine(self._enter(kind, text, timeout_seconds))
+
+    async def _enter(self, kind: "Callable[[Lease], _HoldT]", text: str, timeout_seconds: float | None) -> "_HoldT":
+        contender = Contender(self._client, self._directory, self._limit, self._ttl_seconds, text)
         try:
-            self._hold = Hold(await contender.acquire(timeout_seconds), self._ttl_seconds)
+            self._hold = hold = kind(await contender.acquire(timeout_seconds))
         finally:
-            self._acquiring = False
-        return self._hold
+            self._entering = False
+        return hold
 
     def release(self) -> "Deferred[None]":
         """
