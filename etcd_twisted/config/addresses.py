@@ -86,7 +86,7 @@ class Address:
 
         Names are compared as they are written, since nothing is looked up here.
         """
-        if isinstance(other, Endpoint) or self.port != other.port:
+        if isinstance(other, Endpoint) or self.port != other.port or not self.port:
             return False
         one, two = _number(self.host), _number(other.host)
         if one is None or two is None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import attrs
 
-from etcd_twisted.config.addresses import Address, Endpoint
-from etcd_twisted.config.option import Option, option, options_of, repeated_option
+from etcd_twisted.config.addresses import Address, BindAddress, Endpoint
+from etcd_twisted.config.converters import address, addresses, listening, number, path, switch, texts, whole
+from etcd_twisted.config.option import Option, checked, option, options_of, repeated_option
 from etcd_twisted.config.value_types import (
     ACTIVE_SIZE,
     ADDRESSES,
@@ -41,140 +42,292 @@ from etcd_twisted.errors import ConfigError
 
 _MIB = 1024 * 1024
 
+_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT = 3
+"""With these, a lost heartbeat is no reason for an election."""
 
-@attrs.frozen
+
+def _field(name: str) -> str:
+    """Returns the name of the field that an option sets."""
+    return name.replace("-", "_")
+
+
+@attrs.frozen(field_transformer=checked)
 class Config:
     """
     Everything that can be set, checked and with its defaults filled in. C{Config()} is a machine with the defaults.
+
+    A field takes a value, or a text as its option has it: C{Config(addr="127.0.0.1:4001", data_dir="machine0")}. What
+    can't be used raises a L{ConfigError} with the name of the field or the option.
 
     Each field declares its option. The order is that of the help text.
 
     @ivar sources: how options were given, by their names; see L{given_as}. Has no part in comparisons.
     """
 
-    name: str | None = option(
-        MACHINE_NAME,
-        "This machine's name in the cluster: letters, digits, '.', '_' and '-'.",
-        None,
-        default_text="a UUID kept in the data directory",
+    name: str | None = attrs.field(
+        default=None,
+        metadata=option(
+            MACHINE_NAME,
+            "This machine's name in the cluster: letters, digits, '.', '_' and '-'.",
+            default_text="a UUID kept in the data directory",
+        ),
     )
-    data_dir: Path = option(
-        DIRECTORY,
-        "The directory of the log and the snapshots.",
-        attrs.Factory(lambda config: Path(f"{config.name or 'default'}.etcd"), takes_self=True),
-        default_text="NAME.etcd, or default.etcd when no name is given",
+    data_dir: Path = attrs.field(
+        default=attrs.Factory(lambda config: Path(f"{config.name or 'default'}.etcd"), takes_self=True),
+        converter=path,
+        metadata=option(
+            DIRECTORY,
+            "The directory of the log and the snapshots.",
+            default_text="NAME.etcd, or default.etcd when no name is given",
+        ),
     )
-    addr: Address = option(
-        reachable_address("--bind-addr"),
-        "The address that clients are told to reach this machine at.",
-        Address("127.0.0.1", 4001),
+    addr: Address = attrs.field(
+        default=Address("127.0.0.1", 4001),
+        converter=address,
+        metadata=option(
+            reachable_address("--bind-addr"), "The address that clients are told to reach this machine at."
+        ),
     )
-    bind_addr: Address | Endpoint = option(
-        LISTENING_ADDRESS,
-        "The address or endpoint to listen on for clients; without a port, on that of --addr.",
-        attrs.Factory(lambda config: config.addr, takes_self=True),
-        default_text="the value of --addr",
+    bind_addr: Address | Endpoint = attrs.field(
+        default=attrs.Factory(lambda config: config.addr, takes_self=True),
+        converter=listening,
+        metadata=option(
+            LISTENING_ADDRESS,
+            "The address or endpoint to listen on for clients; without a port, on that of --addr.",
+            default_text="the value of --addr",
+        ),
     )
-    peer_addr: Address = option(
-        reachable_address("--peer-bind-addr"),
-        "The address that other machines are told to reach this one at.",
-        Address("127.0.0.1", 7001),
+    peer_addr: Address = attrs.field(
+        default=Address("127.0.0.1", 7001),
+        converter=address,
+        metadata=option(
+            reachable_address("--peer-bind-addr"), "The address that other machines are told to reach this one at."
+        ),
     )
-    peer_bind_addr: Address | Endpoint = option(
-        LISTENING_ADDRESS,
-        "The address or endpoint to listen on for other machines; without a port, on that of --peer-addr.",
-        attrs.Factory(lambda config: config.peer_addr, takes_self=True),
-        default_text="the value of --peer-addr",
+    peer_bind_addr: Address | Endpoint = attrs.field(
+        default=attrs.Factory(lambda config: config.peer_addr, takes_self=True),
+        converter=listening,
+        metadata=option(
+            LISTENING_ADDRESS,
+            "The address or endpoint to listen on for other machines; without a port, on that of --peer-addr.",
+            default_text="the value of --peer-addr",
+        ),
     )
-    peers: tuple[Address, ...] = option(
-        ADDRESSES, "Peer addresses of members of the cluster that this machine is to join.", ()
+    peers: tuple[Address, ...] = attrs.field(
+        default=(),
+        converter=addresses,
+        metadata=option(ADDRESSES, "Peer addresses of members of the cluster that this machine is to join."),
     )
-    peers_file: Path | None = option(
-        FILE, "A file of such addresses, with commas between them or each on a line.", None
+    peers_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(FILE, "A file of such addresses, with commas between them or each on a line."),
     )
-    discovery: str | None = option(
-        DIRECTORY_URL, "A directory of another cluster, where the machines of a new one find each other.", None
+    discovery: str | None = attrs.field(
+        default=None,
+        metadata=option(
+            DIRECTORY_URL, "A directory of another cluster, where the machines of a new one find each other."
+        ),
     )
-    force: bool = option(SWITCH, "Whether to forget everything that the data directory holds, and begin anew.", False)
-    cert_file: Path | None = option(
-        FILE,
-        "The certificate of the client port, with the chain behind it, in PEM; the port then speaks TLS.",
-        None,
+    force: bool = attrs.field(
+        default=False,
+        converter=switch,
+        metadata=option(SWITCH, "Whether to forget everything that the data directory holds, and begin anew."),
     )
-    key_file: Path | None = option(FILE, "The key of --cert-file, in PEM.", None)
-    ca_file: Path | None = option(FILE, "The authority that clients have to have a certificate of, in PEM.", None)
-    peer_cert_file: Path | None = option(
-        FILE, "The certificate of the peer port, with the chain behind it, in PEM; the port then speaks TLS.", None
+    cert_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(
+            FILE, "The certificate of the client port, with the chain behind it, in PEM; the port then speaks TLS."
+        ),
     )
-    peer_key_file: Path | None = option(FILE, "The key of --peer-cert-file, in PEM.", None)
-    peer_ca_file: Path | None = option(
-        FILE, "The authority that other machines have to have a certificate of, in PEM.", None
+    key_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(FILE, "The key of --cert-file, in PEM."),
     )
-    peer_heartbeat_interval: int = option(MILLISECONDS, "How often the leader sends a heartbeat.", 50)
-    peer_election_timeout: int = option(
-        MILLISECONDS, "How long the leader may be silent, at the least, before another is elected.", 200
+    ca_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(FILE, "The authority that clients have to have a certificate of, in PEM."),
     )
-    max_retry_attempts: int = option(
-        COUNT, "How often a machine that is to join a cluster asks before it gives up.", 3
+    peer_cert_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(
+            FILE, "The certificate of the peer port, with the chain behind it, in PEM; the port then speaks TLS."
+        ),
     )
-    cluster_active_size: int = option(
-        ACTIVE_SIZE, "How many machines take part in consensus, until that is set for the cluster.", 9
+    peer_key_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(FILE, "The key of --peer-cert-file, in PEM."),
     )
-    cluster_remove_delay: float = option(
-        REMOVE_DELAY,
-        "How long a machine may be silent before it is removed, until that is set for the cluster.",
-        1800.0,
+    peer_ca_file: Path | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(path),
+        metadata=option(FILE, "The authority that other machines have to have a certificate of, in PEM."),
     )
-    cluster_sync_interval: float = option(
-        SYNC_INTERVAL, "How often a standby checks whether it can join, until that is set for the cluster.", 5.0
+    peer_heartbeat_interval: int = attrs.field(
+        default=50,
+        converter=whole,
+        metadata=option(MILLISECONDS, "How often the leader sends a heartbeat."),
     )
-    snapshot: bool = option(
-        SWITCH, "Whether to take snapshots of the key space and drop the part of the log that they stand for.", True
+    peer_election_timeout: int = attrs.field(
+        default=200,
+        converter=whole,
+        metadata=option(MILLISECONDS, "How long the leader may be silent, at the least, before another is elected."),
     )
-    snapshot_count: int = option(COUNT, "How many log entries are applied from one snapshot to the next.", 10000)
-    watch_history: int = option(COUNT, "How many events are kept for watchers that ask for past ones.", 1000)
-    watch_history_bytes: int = option(BYTES, "How large these events may be together, in bytes.", 64 * _MIB)
-    quota_bytes: int = option(
-        BYTES_OR_ZERO, "How large the key space may get, in bytes; 0 for any size.", 2 * 1024 * _MIB
+    max_retry_attempts: int = attrs.field(
+        default=3,
+        converter=whole,
+        metadata=option(COUNT, "How often a machine that is to join a cluster asks before it gives up."),
     )
-    max_request_bytes: int = option(BODY_BYTES, "The longest request body that a client may send.", 10 * _MIB)
-    http_read_timeout: float = option(TIMEOUT, "How long a client may take to send a request.", 10.0)
-    http_write_timeout: float = option(TIMEOUT, "How long a client may take nothing of an answer.", 10.0)
-    cors: tuple[str, ...] = repeated_option(
-        CORS_ORIGINS,
-        "The origins whose web pages may read what clients are answered, or * for all; may be given several times.",
+    cluster_active_size: int = attrs.field(
+        default=9,
+        converter=whole,
+        metadata=option(ACTIVE_SIZE, "How many machines take part in consensus, until that is set for the cluster."),
     )
-    allowed_hosts: tuple[str, ...] = repeated_option(
-        HOST_NAMES,
-        "Further host names that browsers may use this machine by, or * for all; may be given several times.",
+    cluster_remove_delay: float = attrs.field(
+        default=1800.0,
+        converter=number,
+        metadata=option(
+            REMOVE_DELAY, "How long a machine may be silent before it is removed, until that is set for the cluster."
+        ),
     )
-    verbosity: int = option(
-        VERBOSITY,
-        "How much is logged: 0 for what an operator has to know, 1 for more, 2 for every request too.",
-        0,
-        letter="v",
+    cluster_sync_interval: float = attrs.field(
+        default=5.0,
+        converter=number,
+        metadata=option(
+            SYNC_INTERVAL, "How often a standby checks whether it can join, until that is set for the cluster."
+        ),
     )
-    log_format: str = option(
-        LOG_FORMAT, "How it is logged: lines for people, or an object of JSON on each line.", "text"
+    snapshot: bool = attrs.field(
+        default=True,
+        converter=switch,
+        metadata=option(
+            SWITCH, "Whether to take snapshots of the key space and drop the part of the log that they stand for."
+        ),
     )
-    frontends: tuple[str, ...] = repeated_option(
-        FRONTEND, "A further protocol to serve; may be given several times.", name="frontend"
+    snapshot_count: int = attrs.field(
+        default=10000,
+        converter=whole,
+        metadata=option(COUNT, "How many log entries are applied from one snapshot to the next."),
+    )
+    watch_history: int = attrs.field(
+        default=1000,
+        converter=whole,
+        metadata=option(COUNT, "How many events are kept for watchers that ask for past ones."),
+    )
+    watch_history_bytes: int = attrs.field(
+        default=64 * _MIB,
+        converter=whole,
+        metadata=option(BYTES, "How large these events may be together, in bytes."),
+    )
+    quota_bytes: int = attrs.field(
+        default=2 * 1024 * _MIB,
+        converter=whole,
+        metadata=option(BYTES_OR_ZERO, "How large the key space may get, in bytes; 0 for any size."),
+    )
+    max_request_bytes: int = attrs.field(
+        default=10 * _MIB,
+        converter=whole,
+        metadata=option(BODY_BYTES, "The longest request body that a client may send."),
+    )
+    http_read_timeout: float = attrs.field(
+        default=10.0,
+        converter=number,
+        metadata=option(TIMEOUT, "How long a client may take to send a request."),
+    )
+    http_write_timeout: float = attrs.field(
+        default=10.0,
+        converter=number,
+        metadata=option(TIMEOUT, "How long a client may take nothing of an answer."),
+    )
+    cors: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=texts,
+        metadata=repeated_option(
+            CORS_ORIGINS,
+            "The origins whose web pages may read what clients are answered, or * for all;"
+            " may be given several times.",
+        ),
+    )
+    allowed_hosts: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=texts,
+        metadata=repeated_option(
+            HOST_NAMES,
+            "Further host names that browsers may use this machine by, or * for all; may be given several times.",
+        ),
+    )
+    verbosity: int = attrs.field(
+        default=0,
+        converter=whole,
+        metadata=option(
+            VERBOSITY,
+            "How much is logged: 0 for what an operator has to know, 1 for more, 2 for every request too.",
+            letter="v",
+        ),
+    )
+    log_format: str = attrs.field(
+        default="text",
+        metadata=option(LOG_FORMAT, "How it is logged: lines for people, or an object of JSON on each line."),
+    )
+    frontends: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=texts,
+        metadata=repeated_option(
+            FRONTEND, "A further protocol to serve; may be given several times.", name="frontend"
+        ),
     )
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        for port, address in (("", self.addr), ("peer-", self.peer_addr)):
-            try:
-                address.check_reachable(f"--{port}bind-addr")
-            except ValueError as error:
-                raise ConfigError(f"{self.given(f'{port}addr')}: {error}") from error
-            certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
-            for name, needed in ((certificate, key), (key, certificate), (authority, certificate)):
-                if self._value(name) is not None and self._value(needed) is None:
-                    raise ConfigError(f"{self.given(name)} needs --{needed} too")
+        for port in ("", "peer-"):
+            self._complete_port(port)
+            self._check_files(port)
+        for own, other in (("addr", "peer-addr"), ("bind-addr", "peer-bind-addr")):
+            one, two = getattr(self, _field(own)), getattr(self, _field(other))
+            if one.overlaps(two):
+                raise ConfigError(
+                    f"{self.given(own)} and {self.given(other)} take the same port; give one of them another"
+                )
+        self._check_timing()
 
-    def _value(self, name: str) -> object:
-        return getattr(self, name.replace("-", "_"))
+    def _complete_port(self, port: str) -> None:
+        """
+        An address to listen on without a port takes the advertised one.
+
+        @param port: the beginning of the names of the port's options.
+        """
+        address: Address = getattr(self, _field(f"{port}addr"))
+        try:
+            address.check_reachable(f"--{port}bind-addr")
+        except ValueError as error:
+            raise ConfigError(f"{self.given(f'{port}addr')}: {error}") from error
+        field = _field(f"{port}bind-addr")
+        if isinstance(bind := getattr(self, field), BindAddress):
+            object.__setattr__(self, field, bind.complete(address.port))  # the object is frozen
+
+    def _check_files(self, port: str) -> None:
+        """
+        Checks that the files of TLS that need each other are there.
+
+        @param port: as for L{_complete_port}.
+        """
+        certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
+        for name, needed in ((certificate, key), (key, certificate), (authority, certificate)):
+            if getattr(self, _field(name)) is not None and getattr(self, _field(needed)) is None:
+                raise ConfigError(f"{self.given(name)} needs --{needed} too")
+
+    def _check_timing(self) -> None:
+        """Checks that a lost heartbeat is no reason for an election."""
+        if self.peer_election_timeout < _MIN_HEARTBEATS_PER_ELECTION_TIMEOUT * self.peer_heartbeat_interval:
+            election, heartbeat = self.given("peer-election-timeout"), self.given("peer-heartbeat-interval")
+            raise ConfigError(
+                f"{election} should be at least {_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT} times {heartbeat}"
+            )
 
     @property
     def client_url(self) -> str:
@@ -219,7 +372,7 @@ class Config:
 
         @param name: as for L{given_as}; the option's field has the same name.
         """
-        value = str(self._value(name))
+        value = str(getattr(self, _field(name)))
         return f"{self.given_as(name)} {value if value.isprintable() else repr(value)}"
 
 

@@ -31,9 +31,6 @@ LIKELY_TYPO = 0.7
 """How similar two names must be, from 0 to 1, for one to be taken for a typo of the other where it may be a name of
 something else."""
 
-_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT = 3
-"""With these, a lost heartbeat is no reason for an election."""
-
 _TOML_TYPES: dict[Form, tuple[type, ...]] = {
     Form.TEXT: (str,),
     Form.WHOLE: (int,),
@@ -95,39 +92,8 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
     if "config" in values:
         for setting in _from_file(values["config"], sources["config"]):
             add(setting)
-    return _resolve({o.field: values[o.name] for o in OPTIONS if o.field and o.name in values}, sources)
-
-
-def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
-    """Makes a L{Config} of its fields' values. An address to listen on without a port takes the advertised one."""
-    listening = {field: values.pop(field) for field in ("bind_addr", "peer_bind_addr") if field in values}
-    config = Config(**values, sources=sources)
-    ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
-    config = attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
-    if config.addr.overlaps(config.peer_addr):
-        raise _one_port(config, "addr", "peer-addr")
-    if config.bind_addr.overlaps(config.peer_bind_addr):
-        raise _one_port(config, "bind-addr", "peer-bind-addr")
-    _check_timing(config)
-    return config
-
-
-def _check_timing(config: Config) -> None:
-    """
-    Checks that a lost heartbeat is no reason for an election.
-
-    @raise ConfigError: it would be one.
-    """
-    if config.peer_election_timeout < _MIN_HEARTBEATS_PER_ELECTION_TIMEOUT * config.peer_heartbeat_interval:
-        election, heartbeat = config.given("peer-election-timeout"), config.given("peer-heartbeat-interval")
-        raise ConfigError(f"{election} should be at least {_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT} times {heartbeat}")
-
-
-def _one_port(config: Config, clients: str, peers: str) -> ConfigError:
-    """Returns the error for two options that give clients and machines the same port."""
-    return ConfigError(
-        f"{config.given(clients)} and {config.given(peers)} take the same port; give one of them another"
-    )
+    fields = {option.field: values[option.name] for option in OPTIONS if option.field and option.name in values}
+    return Config(**fields, sources=sources)
 
 
 def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Setting]:

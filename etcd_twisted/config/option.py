@@ -4,15 +4,17 @@ An option, and how a field of L{etcd_twisted.config.Config} declares one.
 This module must never know one option from another.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
 from etcd_twisted.config.value_types import Form, ValueType
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.logs.observers import masked
 
-T = TypeVar("T")
-D = TypeVar("D")
+Declaration = Mapping[type, "Option"]
+"""The metadata of a field that an option sets."""
 
 
 @attrs.frozen
@@ -57,44 +59,84 @@ class Option:
         return f"ETCD_{self.key.upper()}"
 
 
-def option(value_type: ValueType[T], help_text: str, default: D, default_text: str = "", letter: str = "") -> T | D:
+def option(value_type: ValueType[Any], help_text: str, default_text: str = "", letter: str = "") -> Declaration:
     """
-    Declares a field that an option sets; the option has the field's name, with dashes.
+    Returns the metadata of a field that an option sets; the option has the field's name, with dashes.
 
     @param default_text: describes the default, where no value could.
     """
-    has_no_default = default is None or default == ()
-    declared = Option(
-        value_type.form,
-        value_type.parse,
-        value_type.metavar,
-        help_text,
-        default_text or ("none" if has_no_default else written(default)),
-        has_literal_default=not (default_text or has_no_default),
-        letter=letter,
-    )
-    field: Any = attrs.field(default=default, metadata={Option: declared})
-    return field  # type: ignore[no-any-return]  # for attrs to make into an attribute
+    return {
+        Option: Option(value_type.form, value_type.parse, value_type.metavar, help_text, default_text, letter=letter)
+    }
 
 
-def repeated_option(value_type: ValueType[T], help_text: str, name: str = "") -> tuple[T, ...]:
+def repeated_option(value_type: ValueType[Any], help_text: str, name: str = "") -> Declaration:
     """
-    Declares a field that collects the values of an option that may be given several times.
+    Returns the metadata of a field that collects the values of an option that may be given several times.
 
     @param name: the option's name, if it is not that of the field.
     """
-    declared = Option(Form.LIST, value_type.parse, value_type.metavar, help_text, name=name)
-    field: Any = attrs.field(default=(), metadata={Option: declared})
-    return field  # type: ignore[no-any-return]  # for attrs to make into an attribute
+    return {Option: Option(Form.LIST, value_type.parse, value_type.metavar, help_text, "", name=name)}
 
 
 def options_of(config_class: type[attrs.AttrsInstance]) -> tuple[Option, ...]:
     """Returns the options that the fields of a class declare, in their order."""
     return tuple(
-        attrs.evolve(declared, name=declared.name or field.name.replace("_", "-"), field=field.name)
-        for field in attrs.fields(config_class)
-        if (declared := field.metadata.get(Option)) is not None
+        _option_of(field, field.metadata[Option]) for field in attrs.fields(config_class) if Option in field.metadata
     )
+
+
+def _option_of(field: "attrs.Attribute[Any]", declared: Option) -> Option:
+    has_no_default = field.default is None or field.default == ()
+    return attrs.evolve(
+        declared,
+        default=declared.default or ("none" if has_no_default else written(field.default)),
+        has_literal_default=not (declared.default or has_no_default),
+        name=declared.name or field.name.replace("_", "-"),
+        field=field.name,
+    )
+
+
+def checked(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
+    """
+    Has the fields that options set take what programs write: values, or texts as flags have them. What can't be used
+    is refused with a L{ConfigError} that has the name of the field. (A field transformer of attrs.)
+    """
+    return [each.evolve(converter=_checking(each)) if Option in each.metadata else each for each in fields]
+
+
+def _checking(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
+    declared: Option = field.metadata[Option]
+    convert: Any = field.converter or (lambda value: value)
+
+    def one(value: Any) -> Any:
+        try:
+            return _parsed(declared, value)
+        except ValueError as error:
+            raise ConfigError(masked(f"{field.name} {value!r}: {error}")) from error
+
+    def check(value: Any) -> Any:
+        try:
+            if declared.form is Form.LIST and not isinstance(value, str):
+                return convert([one(each) for each in value])
+            return convert(one(value))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{field.name} {value!r}: {error}") from error
+
+    return check
+
+
+def _parsed(declared: Option, value: Any) -> Any:
+    """
+    Returns the value of a text, or what is a value already.
+
+    @raise ValueError: it can't be used.
+    """
+    if isinstance(value, str):
+        return declared.parse(value)
+    if declared.form not in (Form.TEXT, Form.LIST):
+        declared.parse(written(value))  # it may be out of range
+    return value
 
 
 def written(value: object) -> str:

@@ -233,7 +233,7 @@ def _is_host(text: str) -> bool:
 
 
 LISTENING_ADDRESS: ValueType[Any] = ValueType(Form.TEXT, parse_listening, "HOST[:PORT]|ENDPOINT")
-"""L{etcd_twisted.config.loading} adds the port of the advertised address where none was given."""
+"""L{etcd_twisted.config.Config} adds the port of the advertised address where none was given."""
 
 ADDRESSES = ValueType(Form.TEXT, _addresses, "HOST:PORT,...")
 DIRECTORY_URL = ValueType(Form.TEXT, _directory_url, "URL")

@@ -3,15 +3,19 @@ Tests of the defaults of the configuration, and of the names of its settings in 
 """
 
 from pathlib import Path
+from typing import Any, cast
 
+import attrs
 from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
-from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.config.loading import load_config
 from etcd_twisted.errors import ConfigError
-from tests.values import CLIENTS, HOSTS, PEERS, Sources
+from tests.config.test_loading import BAD_VALUES
+from tests.values import CLIENTS, HOSTS, PEERS, SETTABLE, TOGETHER, VALUES, Sources, as_flag, as_text
 
 
 class DefaultTests(SynchronousTestCase):
@@ -70,6 +74,93 @@ class DefaultTests(SynchronousTestCase):
         for field, option in (("addr", "--addr"), ("peer_addr", "--peer-addr")):
             error = self.assertRaises(ConfigError, Config, **{field: Address("::", 4001)})
             self.assertTrue(str(error).startswith(f"{option} [::]:4001: should be an address that others can "), error)
+
+
+class TextTests(SynchronousTestCase):
+    """A program that embeds a machine writes texts or values, and learns what is wrong with them."""
+
+    def refused(self, **fields: Any) -> str:
+        text = str(self.assertRaises(ConfigError, Config, **fields))
+        self.assertTrue(text.isprintable(), text)
+        return text
+
+    def test_an_example(self) -> None:
+        config = Config(
+            addr="machine0.example.com:4001",
+            bind_addr="0.0.0.0",
+            peer_bind_addr="systemd:domain=INET:name=peers",
+            peers=["a:7001", Address("b", 7002)],
+            data_dir="machine0",
+            snapshot="false",
+            quota_bytes="1000000",
+            http_read_timeout="2.5",
+            cors="https://a.example.com",
+            allowed_hosts=["a.example.com", "b.example.com"],
+        )
+        self.assertEqual(config.addr, Address("machine0.example.com", 4001))
+        self.assertEqual(config.bind_addr, Address("0.0.0.0", 4001))
+        self.assertEqual(config.peer_bind_addr, Endpoint("systemd:domain=INET:name=peers"))
+        self.assertEqual(config.peers, (Address("a", 7001), Address("b", 7002)))
+        self.assertEqual(config.data_dir, Path("machine0"))
+        self.assertEqual((config.snapshot, config.quota_bytes, config.http_read_timeout), (False, 1_000_000, 2.5))
+        self.assertEqual(config.cors, ("https://a.example.com",))
+        self.assertEqual(config.allowed_hosts, ("a.example.com", "b.example.com"))
+
+    @given(data=st.data())
+    def test_every_option(self, data: st.DataObject) -> None:
+        """A text means what the flag of the same text means, and the value that it stands for means the same."""
+        option = data.draw(st.sampled_from(list(SETTABLE.values())))
+        names = next((group for group in TOGETHER if option.name in group), [option.name])
+        values = {name: data.draw(VALUES[name], label=name) for name in names}
+        texts = {
+            str(SETTABLE[name].field): value if isinstance(value, list) else as_text(value)
+            for name, value in values.items()
+        }
+        config = load_config({name: as_flag(value) for name, value in values.items()}, {})
+        self.assertEqual(Config(**cast(Any, texts)), config)
+        self.assertEqual(attrs.evolve(config), config)
+
+    def test_bad_texts(self) -> None:
+        """The error names the field, has the text and says what it should be."""
+        for name, option in SETTABLE.items():
+            for text in BAD_VALUES[name]:
+                self.assertIn(f"{option.field} {text!r}: should ", self.refused(**{str(option.field): text}))
+
+    def test_bad_values(self) -> None:
+        for fields, error in [
+            ({"watch_history": 0}, "watch_history 0: should be a whole number from 1"),
+            ({"watch_history": 1.5}, "watch_history 1.5: should be a whole number from 1"),
+            ({"watch_history": True}, "watch_history True: should be a whole number from 1"),
+            ({"http_read_timeout": -1.0}, "http_read_timeout -1.0: should be a number of seconds above 0"),
+            ({"snapshot": 1}, "snapshot 1: should be true or false"),
+            ({"addr": 4001}, "addr 4001: should be an Address, or its text"),
+            ({"addr": None}, "addr None: should be an Address, or its text"),
+            ({"bind_addr": 4001}, "bind_addr 4001: should be an Address or an Endpoint, or its text"),
+            ({"peers": ["a:1", "b"]}, "peers ['a:1', 'b']: should have a port, "),
+            ({"cors": ["https://a", "b"]}, "cors 'b': should be * or origins"),
+            ({"data_dir": 5}, "data_dir 5: "),
+            ({"verbosity": None}, "verbosity None: should be a whole number"),
+        ]:
+            self.assertTrue(self.refused(**fields).startswith(error), self.refused(**fields))
+
+    def test_passwords_are_not_repeated(self) -> None:
+        self.assertIn("discovery 'http://u:***@h", self.refused(discovery="http://u:secret@h/d"))
+
+    def test_what_does_not_go_together(self) -> None:
+        """What flags are refused for, programs are too."""
+        for fields, error in [
+            ({"addr": "a:1", "peer_addr": "a:1"}, "--addr a:1 and --peer-addr a:1 take the same port"),
+            ({"bind_addr": "[::]:7001", "peer_bind_addr": "[::1]:7001"}, "--bind-addr [::]:7001 and "),
+            ({"peer_heartbeat_interval": 100}, "--peer-election-timeout 200 should be at least 3 times"),
+            ({"cert_file": "c"}, "--cert-file c needs --key-file too"),
+        ]:
+            self.assertTrue(self.refused(**fields).startswith(error), self.refused(**fields))
+
+    def test_any_port(self) -> None:
+        """Both ports may be any that is free."""
+        anywhere = Address("127.0.0.1", 0)
+        config = Config(bind_addr=anywhere, peer_bind_addr=anywhere)
+        self.assertEqual((config.bind_addr, config.peer_bind_addr), (anywhere, anywhere))
 
 
 class SourceTests(SynchronousTestCase):

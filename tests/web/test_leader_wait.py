@@ -24,7 +24,8 @@ class LeaderWaitSecondsTests(SynchronousTestCase):
     def test_wait_covers_a_few_elections(self) -> None:
         """It is never shorter than a second."""
         for timeout, expected in ((200, 1.0), (10, 1.0), (201, 1.005), (2_000, 10.0)):
-            self.assertEqual(leader_wait_seconds(Config(peer_election_timeout=timeout)), expected)
+            config = Config(peer_heartbeat_interval=1, peer_election_timeout=timeout)
+            self.assertEqual(leader_wait_seconds(config), expected)
 
 
 class RedirectTests(SynchronousTestCase):
