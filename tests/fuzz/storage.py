@@ -59,10 +59,6 @@ class Sample:
     files: list[str]
 
 
-def _machine(cluster: Cluster) -> LifecycleMachine:
-    return LifecycleMachine(cluster, 1, ())
-
-
 @contextlib.contextmanager
 def _small_files() -> Iterator[None]:
     """Makes the machine write many files in a small directory."""
@@ -90,7 +86,7 @@ def _make(path: Path, prefix: str, crash: bool) -> Sample:
     """
     path.mkdir(parents=True)
     cluster = Cluster(path, snapshot_count=SNAPSHOT_COUNT)
-    machine = _machine(cluster)
+    machine = LifecycleMachine(cluster, 1, ())
     with _small_files():
         cluster.result_of(machine.launch())
         state = [machine.dumped()]
@@ -268,7 +264,7 @@ def _check(example: tuple[bool, list[Damage]]) -> None:
 def _start(root: Path) -> tuple[str | None, bytes]:
     """Starts a machine, and returns why it refuses to start, or what it serves."""
     cluster = Cluster(root, snapshot_count=SNAPSHOT_COUNT)
-    machine = _machine(cluster)
+    machine = LifecycleMachine(cluster, 1, ())
     with _small_files(), _little_memory():
         try:
             cluster.result_of(machine.launch())

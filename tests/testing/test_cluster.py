@@ -7,7 +7,7 @@ import secrets
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError, StartError
 from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.machine import MachineFailedError, Settings
 
@@ -139,6 +139,22 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual(called, [])
         self.cluster.advance(1.5)
         self.assertAlmostEqual(called[0], began + 2.0, 2)
+
+    def test_launch_fires_when_the_machine_serves(self) -> None:
+        (machine,) = self.cluster.start(1)
+        machine.crash()
+        self.cluster.result_of(machine.launch())
+        self.cluster.put("/key", "value")
+
+    def test_launch_fails_when_the_machine_does_not_start(self) -> None:
+        """The machine that it should join is down."""
+        (first,) = self.cluster.start(1)
+        first.crash()
+        second = self.cluster.add()
+        self.cluster.advance_until(lambda: second.process is None, 60.0)
+        launched = second.launch()
+        self.assertRaises(StartError, self.cluster.result_of, launched, 60.0)
+        self.assertIsNone(second.process)
 
     def test_a_supervisor_starts_a_process_again(self) -> None:
         cluster = self.enterContext(SimulatedCluster(1, Settings(supervised=True)))
