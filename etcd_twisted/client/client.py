@@ -7,11 +7,11 @@ L{etcd_twisted.client.answers} do.
 
 import random
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IResolver
 from twisted.web.iweb import IAgent
 
 from etcd_twisted.client import keys, members
@@ -23,6 +23,14 @@ from etcd_twisted.client.exchange import Exchanges, Request
 from etcd_twisted.client.machines import Machines
 from etcd_twisted.client.results import Event, Machine, Reading, Version
 from etcd_twisted.client.sender import Sender, Timeouts
+from etcd_twisted.client.srv import (
+    CLIENT_SERVICES,
+    PEER_SERVICES,
+    client_urls,
+    default_resolver,
+    find_urls,
+    nothing_found,
+)
 from etcd_twisted.client.statistics import Statistics
 from etcd_twisted.client.watch import MAX_OPENINGS, Watch
 
@@ -85,6 +93,73 @@ class Client:
         self._sender = Sender(clock, Exchanges(http, credentials), machines, timeouts, refresh_seconds, chance)
         self.statistics = Statistics(self._sender)
         self.admin = Admin(self._sender)
+
+    @classmethod
+    def from_srv(
+        cls,
+        domain: str,
+        *,
+        reactor: IReactorTime | None = None,
+        resolver: IResolver | None = None,
+        agent: IAgent | None = None,
+        credentials: tuple[str, str] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        refresh_seconds: float | None = REFRESH_SECONDS,
+        chance: Callable[[], float] = random.random,
+    ) -> "Deferred[Self]":
+        """
+        Make a client of the cluster whose machines are in a domain's DNS SRV records: those of
+        C{_etcd-client-ssl._tcp}, C{_etcd-client._tcp}, C{_etcd-ssl._tcp} or C{_etcd._tcp}, whichever comes first; or
+        else those of C{_etcd-server-ssl._tcp} or C{_etcd-server._tcp}, whose machines are asked where they serve
+        clients. Names with C{ssl} in them stand for C{https://}.
+
+        Whoever forges DNS records can lead a client elsewhere. Only a C{ca_file} of the cluster's own keeps such a
+        stranger from getting the credentials.
+
+        @param domain: the domain, such as C{example.com}.
+        @param resolver: looks the records up; C{None} to ask the name servers of this computer.
+        @return: fires with the client. For the other parameters see the class.
+        @raise NoMachinesFound: (as a failure) there are no such records, or no machine behind them says where it
+            serves clients.
+        @raise ConnectionFailed: (as a failure) the records can't be looked up.
+        """
+        clock = default_reactor() if reactor is None else reactor
+
+        async def find() -> Self:
+            looking = default_resolver(clock) if resolver is None else resolver
+            endpoints = await find_urls(domain, CLIENT_SERVICES, looking, chance)
+            if not endpoints:
+                peers = await find_urls(domain, PEER_SERVICES, looking, chance)
+                if not peers:
+                    raise nothing_found(domain)
+                asking = cls(
+                    peers,
+                    reactor=clock,
+                    agent=agent,
+                    tls=tls,
+                    timeouts=timeouts,
+                    refresh_seconds=None,
+                    chance=chance,
+                )
+                try:
+                    endpoints = await client_urls(domain, peers, asking._sender, timeouts.read_attempt_seconds)
+                finally:
+                    await asking.close()
+            client = cls(
+                endpoints,
+                reactor=clock,
+                agent=agent,
+                credentials=credentials,
+                tls=tls,
+                timeouts=timeouts,
+                refresh_seconds=refresh_seconds,
+                chance=chance,
+            )
+            client._sender.machines.begin_with(client._sender.machines.given[0])
+            return client
+
+        return Deferred.fromCoroutine(find())
 
     @property
     def cluster_id(self) -> str | None:

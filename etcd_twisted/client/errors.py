@@ -242,6 +242,10 @@ class RedirectRefused(ConnectionFailed):
     """A machine redirects the request to an address that is not known to be a machine of the cluster."""
 
 
+class NoMachinesFound(ConnectionFailed):
+    """A domain's DNS records lead to no machine. The text names the domain and the records that were looked for."""
+
+
 class ClusterChanged(ClientError):
     """
     The machine that answers is of another cluster than before: the store under the client was replaced, and what was

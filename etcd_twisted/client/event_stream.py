@@ -24,6 +24,7 @@ class EventStream(Protocol):
     @ivar streaming: whether the answer has many events, not one.
     @ivar is_renewal: whether this took the place of a connection that was quiet.
     @ivar count: how many events have come.
+    @ivar is_useful: whether one of them was not a repetition.
     @ivar accepted_at: when the watch was accepted.
     @ivar active_at: when the last event came, or when the watch was accepted.
     @ivar is_paused: whether nothing is read from the connection.
@@ -46,6 +47,7 @@ class EventStream(Protocol):
         self.streaming = streaming
         self.is_renewal = is_renewal
         self.count = 0
+        self.is_useful = False
         self.accepted_at = now
         self.active_at = now
         self.is_paused = False

@@ -62,6 +62,10 @@ class Machines:
         """Returns the URLs of all machines: those that were given first."""
         return tuple(dict.fromkeys((*self.given, *self.listed)))
 
+    def begin_with(self, machine: str) -> None:
+        """Ask one machine first from now on, and the others in their order after it."""
+        self._first = machine
+
     def update(self, listed: Iterable[str]) -> None:
         """
         Take the list that a machine has given. An empty one, or one that no URL can be read from, changes nothing.

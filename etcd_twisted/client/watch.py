@@ -254,9 +254,9 @@ class Watch:
             # The machine had no event up to its index, or it would have sent that.
             self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
         lived_seconds = self._clock.seconds() - stream.accepted_at
-        if stream.count or lived_seconds > LONGEST_PAUSE_SECONDS:
+        if stream.is_useful or lived_seconds > LONGEST_PAUSE_SECONDS:
             self._pause_seconds = FIRST_PAUSE_SECONDS
-        if not stream.count:
+        if not stream.is_useful:
             await self._pause()
 
     def _take(self, stream: EventStream, line: bytes) -> None:
@@ -277,6 +277,7 @@ class Watch:
             self._check_history(stream)
         if self._next_index is None or index >= self._next_index:
             self._next_index = index + 1
+            stream.is_useful = True
             self._deliver(event)
 
     def _check_history(self, stream: EventStream) -> None:

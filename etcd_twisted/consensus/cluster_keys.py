@@ -18,7 +18,7 @@ from etcd_twisted.keyspace.nodes import Directory, File
 CONFIG_KEY = "/_etcd/config"
 """The key that holds the L{ClusterConfig}, once somebody has set it."""
 
-_LONGEST_BY = 100
+_MAX_ADDRESS_CHARACTERS = 100
 """The longest address of an administrator, in characters."""
 
 
@@ -73,7 +73,7 @@ def _forbidden(name: str, value: str) -> Forbidden:
         found = _decode_forbidden(value)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return Forbidden(name)
-    by = found.by if found.by.isprintable() and len(found.by) <= _LONGEST_BY else ""
+    by = found.by if found.by.isprintable() and len(found.by) <= _MAX_ADDRESS_CHARACTERS else ""
     return msgspec.structs.replace(found, name=name, by=by)
 
 

@@ -26,7 +26,7 @@ The range of the interval (likewise). The reactor's poll can't wait for more tha
 of more than a day.
 """
 
-_LONGEST_SHOWN = 40
+_MAX_SHOWN_CHARACTERS = 40
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,7 +115,9 @@ def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
     for name, value in given.items():
         field = _FIELDS.get(name)
         if field is None:
-            problems.append((ErrorCode.INVALID_FIELD, f"{name[:_LONGEST_SHOWN]} is none of {', '.join(_FIELDS)}"))
+            problems.append(
+                (ErrorCode.INVALID_FIELD, f"{name[:_MAX_SHOWN_CHARACTERS]} is none of {', '.join(_FIELDS)}")
+            )
         elif (problem := field.problem(value)) is not None:
             problems.append((problem, f"{name} should be {field}"))
         else:

@@ -20,9 +20,9 @@ from etcd_twisted.keyspace.sizes import weigh
 from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
-_CHUNK_SIZE = 1 << 19
+_CHUNK_BYTES = 1 << 19
 """How much goes into a chunk. Each character of a string counts as 1."""
-_ITEM_SIZE = 512
+_ITEM_BYTES = 512
 """How much a node or an event counts without its strings. A name that is sorted for later counts as much."""
 
 
@@ -82,15 +82,15 @@ def dump(state: KeySpaceState) -> Iterator[bytes]:
 def _results(history: Iterable[Event]) -> Iterator[list[ActionResult]]:
     """Yields the events, as many at a time as go into one chunk."""
     chunk: list[ActionResult] = []
-    room = _CHUNK_SIZE
+    room = _CHUNK_BYTES
     for event in history:
         result = event.result
         chunk.append(result)
         strings = sum(len(node.key) + len(node.value or "") for node in (result.node, result.prev_node) if node)
-        room -= _ITEM_SIZE + strings
+        room -= _ITEM_BYTES + strings
         if room <= 0:
             yield chunk
-            chunk, room = [], _CHUNK_SIZE
+            chunk, room = [], _CHUNK_BYTES
     if chunk:
         yield chunk
 
@@ -116,7 +116,7 @@ def _walk(directory: Directory) -> _DirectoryWalk:
 def _records(root: Directory) -> Iterator[list[_Record | None]]:
     """Yields the records of all nodes below the root, a chunk's worth at a time; an empty list is a pause."""
     chunk: list[_Record | None] = []
-    room = _CHUNK_SIZE
+    room = _CHUNK_BYTES
     stack = [_walk(root)]
     while stack:
         here = stack[-1]
@@ -125,7 +125,7 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
             node = children[name]
             value = node.value if isinstance(node, File) else None
             chunk.append(_Record(name, node.created, node.modified, node.expires, value))
-            room -= _ITEM_SIZE + len(name)
+            room -= _ITEM_BYTES + len(name)
             if isinstance(node, Directory):
                 stack.append(_walk(node))
                 break
@@ -135,17 +135,17 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
         else:
             batch = next(here.batches, None)
             if isinstance(batch, int):
-                room -= _ITEM_SIZE * batch
+                room -= _ITEM_BYTES * batch
             elif batch is not None:
                 here.names = iter(batch)
             else:
                 stack.pop()
                 if stack:
                     chunk.append(None)
-                room -= _ITEM_SIZE
+                room -= _ITEM_BYTES
         if room <= 0:
             yield chunk
-            chunk, room = [], _CHUNK_SIZE
+            chunk, room = [], _CHUNK_BYTES
     if chunk:
         yield chunk
 

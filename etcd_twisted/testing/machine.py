@@ -167,6 +167,7 @@ class SimulatedMachine:
     @ivar name: its name.
     @ivar config: its configuration.
     @ivar disk: its disk, which can be made to fail and to crash the machine.
+    @ivar run: the process that runs, with its objects, or C{None}.
     @ivar speed: how many seconds its clocks count in one second of the simulation.
     @ivar wall_ahead: how many seconds its time of day is ahead.
     @ivar wanted: whether a supervisor starts it again when it has ended.
@@ -191,7 +192,7 @@ class SimulatedMachine:
         self.disk = world.disks.disk(self.name)
         self._number = number
         self._addresses = 0
-        self._running: MachineRun | None = None
+        self.run: MachineRun | None = None
         self._graveyard: list[MachineRun] = []
         self.config = self._next_config() if config is None else config
 
@@ -208,22 +209,12 @@ class SimulatedMachine:
     @property
     def process(self) -> Process | None:
         """The process that runs, or C{None}."""
-        return None if self._running is None else self._running.process
+        return None if self.run is None else self.run.process
 
     @property
     def replica(self) -> Replica | None:
         """Its replica while a process runs, or C{None}."""
-        return None if self._running is None else self._running.replica
-
-    @property
-    def transport(self) -> SimulatedTransport | None:
-        """Its transport while a process runs, or C{None}."""
-        return None if self._running is None else self._running.transport
-
-    @property
-    def writer(self) -> ManualWriter | None:
-        """What stands for its disk thread while a process runs, or C{None}."""
-        return None if self._running is None else self._running.writer
+        return None if self.run is None else self.run.replica
 
     @property
     def is_first(self) -> bool:
@@ -233,7 +224,7 @@ class SimulatedMachine:
     @property
     def is_up(self) -> bool:
         """Whether a process runs and was not told to stop."""
-        return self._running is not None and not self._running.stopping
+        return self.run is not None and not self.run.stopping
 
     def wall_clock(self) -> float:
         """Returns its time of day, in seconds since the epoch."""
@@ -273,20 +264,20 @@ class SimulatedMachine:
         return node.value
 
     def _get_running(self) -> MachineRun:
-        if self._running is None:
+        if self.run is None:
             raise RuntimeError(f"{self.name} is down")
-        return self._running
+        return self.run
 
     # Its processes
 
     def start(self) -> None:
         """Start a process, unless one runs. It begins when the cluster runs."""
         self.wanted = True
-        if self._running is not None:
+        if self.run is not None:
             return
         self.disk.repair()
         self.disk.died = self._died
-        running = self._running = self._make_run()
+        running = self.run = self._make_run()
         self.world.tell(f"{self.name} starts")
         running.process.after(0, "start", self._begin, running)
 
@@ -319,7 +310,7 @@ class SimulatedMachine:
 
     def _not_started(self, failure: Failure, running: MachineRun) -> None:
         error = failure.value
-        if not isinstance(error, Exception) or running is not self._running:  # a L{CrashError} is none
+        if not isinstance(error, Exception) or running is not self.run:  # a L{CrashError} is none
             return
         if running.stopping and failure.check(CancelledError, EtcdError):
             running.started.fail(error)
@@ -337,19 +328,19 @@ class SimulatedMachine:
         if not self.disk_fails:
             self.world.broken(MachineFailedError(f"{self.name} can't go on: {reason}"))
             return
-        running = self._running
+        running = self.run
         if running is not None:
             running.process.after(0, "end", self.crash)
 
     def _died(self) -> None:
         """Called when it has crashed in the middle of a change of its disk."""
-        running = self._running
+        running = self.run
         if running is not None:
             self.world.schedule.after(0, None, "crash", self._finish_crash, running)
             running.process.alive = False
 
     def _finish_crash(self, running: MachineRun) -> None:
-        if self._running is running:
+        if self.run is running:
             self.crash()
 
     def crash(self) -> None:
@@ -364,7 +355,7 @@ class SimulatedMachine:
         self._restart()
 
     def _end(self) -> MachineRun | None:
-        running, self._running = self._running, None
+        running, self.run = self.run, None
         if running is None:
             return None
         self._graveyard.append(running)
@@ -383,7 +374,7 @@ class SimulatedMachine:
 
     def stop(self) -> None:
         """Tell the process to stop, as C{SIGTERM} does, whatever it is doing. It ends when the cluster advances."""
-        running = self._running
+        running = self.run
         if running is None or running.starting is None or running.stopping:
             return
         running.stopping = True
@@ -409,7 +400,7 @@ class SimulatedMachine:
             running.storage.close()
 
     def _stopped(self, _: Any, running: MachineRun) -> None:
-        if running is self._running:
+        if running is self.run:
             self._end()
             self.world.disks.close_all(self.disk)
             self.world.tell(f"{self.name} has stopped")

@@ -7,8 +7,9 @@ Nothing happens but in L{Store.advance}. This module must never wait for real ti
 from collections.abc import Callable
 from typing import TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -44,6 +45,22 @@ class _NotingAgent:
         return self._agent.request(method, uri, headers, bodyProducer)
 
 
+@attrs.frozen
+class _LateClock:
+    """A clock by which nothing happens at once, so that bytes that are sent take their time."""
+
+    clock: Clock
+    latency_seconds: float
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: object, **kwargs: object) -> IDelayedCall:
+        """See L{IReactorTime}."""
+        return self.clock.callLater(max(delay, self.latency_seconds), call, *args, **kwargs)
+
+    def seconds(self) -> float:
+        """See L{IReactorTime}."""
+        return self.clock.seconds()
+
+
 @implementer(IAgentEndpointFactory)
 class Store:
     """
@@ -57,7 +74,11 @@ class Store:
     """
 
     def __init__(
-        self, test: SynchronousTestCase, history_capacity: int = 1_000, replica: FakeReplica | None = None
+        self,
+        test: SynchronousTestCase,
+        history_capacity: int = 1_000,
+        replica: FakeReplica | None = None,
+        latency_seconds: float = 0.0,
     ) -> None:
         """
         @param replica: the replica of another store that this one is another way to.
@@ -73,6 +94,8 @@ class Store:
         self.after_step: Callable[[], object] = lambda: None
         self._pools: list[HTTPConnectionPool] = []
         self._test = test
+        self._history_capacity = history_capacity
+        self._line = _LateClock(self.clock, latency_seconds)
         self._wire = Wire(self.replica, most_body=100_000)
 
     def client(self) -> Client:
@@ -88,7 +111,7 @@ class Store:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: ARG002
         """See L{IAgentEndpointFactory}."""
-        return MemoryEndpoint(self.clock, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
+        return MemoryEndpoint(self._line, lambda: self._wire.site if self.reachable else None, 4001, "The machine")
 
     def cut(self) -> None:
         """Break all connections, and refuse others until L{heal}."""
@@ -100,6 +123,13 @@ class Store:
     def heal(self) -> None:
         """Let clients connect again."""
         self.reachable = True
+
+    def replace(self) -> None:
+        """Have another machine at the same address, with nothing in it."""
+        self.stop()
+        self.replica = FakeReplica(self.clock, self._history_capacity)
+        self._wire = Wire(self.replica, most_body=100_000)
+        self.heal()
 
     def stop(self) -> None:
         """Stop the machine, and close idle connections. What is on the clock after that is the clients'."""

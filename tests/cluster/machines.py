@@ -47,7 +47,7 @@ class LifecycleMachine(ClusterMachine):
     @property
     def lifecycle(self) -> Lifecycle:
         """What looks after its membership."""
-        return self.run.lifecycle
+        return self.latest.lifecycle
 
     @property
     def is_member(self) -> bool:

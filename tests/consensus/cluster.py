@@ -50,7 +50,7 @@ class ClusterMachine(SimulatedMachine):
     """
     A machine whose objects are there before its process starts, and after it has ended.
 
-    @ivar run: the latest process, or the next one before the first.
+    @ivar latest: its latest process, or the next one before the first and after L{renew}.
     @ivar fatal: why it could not go on.
     @ivar excluded: how often it was told that it is not of the cluster any more.
     """
@@ -73,13 +73,13 @@ class ClusterMachine(SimulatedMachine):
         """Make the objects of its next process."""
         assert self.process is None
         self.disk_fails = False
-        self.run = super()._make_run()
-        self.run.participation.on_exclusion.insert(0, self._note_excluded)
+        self.latest = super()._make_run()
+        self.latest.participation.on_exclusion.insert(0, self._note_excluded)
 
     def _make_run(self) -> MachineRun:
-        if not self.run.process.alive:
+        if not self.latest.process.alive:
             self.renew()
-        return self.run
+        return self.latest
 
     def _note_excluded(self) -> None:
         self.excluded += 1
@@ -104,39 +104,39 @@ class ClusterMachine(SimulatedMachine):
     @property
     def clock(self) -> MachineClock:
         """The clock of its process."""
-        return self.run.process.clock
+        return self.latest.process.clock
 
     @property
     def replica(self) -> Replica:
         """Its copy of the keys."""
-        return self.run.replica
+        return self.latest.replica
 
     @property
     def participation(self) -> Participation:
         """What takes part in the cluster for it."""
-        return self.run.participation
+        return self.latest.participation
 
     @property
     def transport(self) -> SimulatedTransport:
         """What it sends with."""
-        return self.run.transport
+        return self.latest.transport
 
     @property
     def peers(self) -> SimulatedPeers:
         """How it asks others."""
-        return self.run.peers
+        return self.latest.peers
 
     @property
     def writer(self) -> PromptWriter:
         """What stands for its disk thread."""
-        assert isinstance(self.run.writer, PromptWriter)
-        return self.run.writer
+        assert isinstance(self.latest.writer, PromptWriter)
+        return self.latest.writer
 
     @property
     def storage(self) -> Storage:
         """Its files, while they are open."""
-        assert self.run.storage is not None
-        return self.run.storage
+        assert self.latest.storage is not None
+        return self.latest.storage
 
     @property
     def peer(self) -> IRaftPeer:

@@ -1,5 +1,8 @@
 """
 A replica on a fake clock, whose disk is real but whose syncs happen when the test says so.
+
+It is not a simulated machine of L{etcd_twisted.testing}: it is alone, and its tests look at what is done and not done
+between two jobs of the disk and two turns of the reactor, while no time passes.
 """
 
 from collections.abc import Mapping
@@ -23,9 +26,9 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.testing.machine import EPOCH
 from etcd_twisted.testing.writer import ManualWriter
 
-START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 MEMBER = Member(MACHINE.name, MACHINE.client_url, MACHINE.peer_url)
 IDENTITY = Identity("machine0", "0" * 16, "1" * 16)
@@ -79,7 +82,7 @@ class TestMachine:
         self.name = name
         self.clock = clock or Clock()
         if clock is None:
-            self.clock.advance(START)
+            self.clock.advance(EPOCH)
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0

@@ -168,10 +168,10 @@ class Faults:
     # Disks
 
     def _slow_disk(self) -> None:
-        writer = self._some_machine().writer
-        if isinstance(writer, SimulatedWriter):
-            writer.slowness = self._random.choice([5.0, 30.0, 200.0])
-            self._after(0.1, 2.0, setattr, writer, "slowness", 1.0)
+        run = self._some_machine().run
+        if run is not None and isinstance(run.writer, SimulatedWriter):
+            run.writer.slowness = self._random.choice([5.0, 30.0, 200.0])
+            self._after(0.1, 2.0, setattr, run.writer, "slowness", 1.0)
 
     def _fail_disk(self) -> None:
         """A call fails; the machine should end then, and finds its disk whole when it is started again."""
@@ -238,9 +238,9 @@ class Faults:
             self._cut({(each, one) for each in others}, f"{one} does not hear {others}")
 
     def _lose_connections(self) -> None:
-        transport = self._some_machine().transport
-        if transport is not None:
-            transport.lose_connections()
+        run = self._some_machine().run
+        if run is not None:
+            run.transport.lose_connections()
 
     def _change_weather(self) -> None:
         random = self._random
@@ -295,7 +295,7 @@ class Faults:
             if machine.disk_fails:
                 machine.mend_disk()
             machine.disk.changes_until_crash = machine.disk.changes_until_failure = None
-            if isinstance(machine.writer, SimulatedWriter):
-                machine.writer.slowness = 1.0
+            if machine.run is not None and isinstance(machine.run.writer, SimulatedWriter):
+                machine.run.writer.slowness = 1.0
             self._let_go(machine)
             machine.start()

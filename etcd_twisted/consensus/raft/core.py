@@ -354,9 +354,9 @@ class Raft(RaftState):
             messages += self.leadership.due(now)
         return messages
 
-    def to_apply(self, most: int) -> tuple[Entry, ...]:
-        """Returns the next committed entries in order, at most C{most} of them."""
-        return self.log.to_apply(most)
+    def to_apply(self, most_entries: int) -> tuple[Entry, ...]:
+        """Returns the next committed entries in order, at most C{most_entries} of them."""
+        return self.log.to_apply(most_entries)
 
     def to_answer(self) -> list[tuple[int, int]]:
         """Returns the tokens of confirmed reads, each with the index that must be applied before it is answered."""

@@ -180,10 +180,10 @@ class RaftLog:
 
     # The state machine
 
-    def to_apply(self, most: int) -> tuple[Entry, ...]:
-        """Returns the next entries that are committed and durable, at most C{most} of them."""
+    def to_apply(self, most_entries: int) -> tuple[Entry, ...]:
+        """Returns the next entries that are committed and durable, at most C{most_entries} of them."""
         start = self.applying_index + 1
-        stop = min(self.commit_index + 1, self.durable_index + 1, start + most)
+        stop = min(self.commit_index + 1, self.durable_index + 1, start + most_entries)
         if stop <= start:
             return ()
         self.applying_index = stop - 1

@@ -32,7 +32,7 @@ The most bytes of committed entries that a learner may lack then. Once it has a 
 Uncommitted entries do not count, as the voters lack them too.
 """
 
-_Change = Callable[[], Coroutine[Any, Any, None]]
+_MembershipChange = Callable[[], Coroutine[Any, Any, None]]
 """A change of the group to make."""
 
 
@@ -75,7 +75,7 @@ class MembershipUpkeep:
             self._changing.addErrback(self._not_done)
             self._changing.addCallback(self._done)
 
-    async def _do(self, change: _Change) -> None:
+    async def _do(self, change: _MembershipChange) -> None:
         await self._changes.lock.run(lambda: ensureDeferred(change()))
 
     def _not_done(self, failure: Failure) -> None:
@@ -84,7 +84,7 @@ class MembershipUpkeep:
     def _done(self, _: None) -> None:
         self._changing = None
 
-    def _promotion(self) -> _Change | None:
+    def _promotion(self) -> _MembershipChange | None:
         """Returns the change that gives a vote to a learner that has the log, or C{None}."""
         raft = self._raft
         if raft.leadership is None:
@@ -101,7 +101,7 @@ class MembershipUpkeep:
             return False
         return raft.committed_bytes_after(progress.match) <= _PROMOTION_LAG_BYTES
 
-    def _removal(self) -> _Change | None:
+    def _removal(self) -> _MembershipChange | None:
         """
         Returns the change that removes a machine which was silent for too long or exceeds the configured number, or
         C{None}. Silent machines go first, then the newest members; the leader never goes.

@@ -35,7 +35,7 @@ _LOCK = "lock"
 _IDENTITY = "identity.json"
 _STATE = "state.json"
 _UNFINISHED = {unfinished_path(Path(name)).name for name in (_IDENTITY, _STATE)}
-_LONGEST_LOCK = 64
+_MAX_LOCK_BYTES = 64
 """The size in bytes of the longest lock file, which holds a process id."""
 
 _LEAST_FREE_BYTES = 4 << 20
@@ -287,18 +287,18 @@ class DataDirectory:
                 read_only = os.statvfs(path).f_flag & os.ST_RDONLY
                 number = errno.EROFS if read_only else errno.EACCES
                 raise OSError(number, os.strerror(number), str(path))
-        self._check_kind(self.path / _LOCK, stat.S_IFREG, "a file", _LONGEST_LOCK)
+        self._check_kind(self.path / _LOCK, stat.S_IFREG, "a file", _MAX_LOCK_BYTES)
         for path in (self.path / name for name in _UNFINISHED):
             self._check_kind(path, stat.S_IFREG, "a file")
         for path in (self.identity_path, self.state_path, *self._numbered()):
             if not self._to_forget or path.is_dir():
                 self._check_kind(path, stat.S_IFREG, "a file")
 
-    def _check_kind(self, path: Path, kind: int, called: str, most: int | None = None) -> None:
+    def _check_kind(self, path: Path, kind: int, called: str, most_bytes: int | None = None) -> None:
         """
         Check that a path is missing or of the right kind.
 
-        @param most: how many bytes a file may have.
+        @param most_bytes: how many bytes a file may have.
         @raise StorageError: the path is of another kind, or the file is larger.
         """
         if not os.path.lexists(path):
@@ -310,7 +310,7 @@ class DataDirectory:
                 f"{self.option} {self.path} can't be used: {path} is {kind_of(status) or 'a file'} and should be"
                 f" {called}; {advice}, or choose another directory"
             )
-        if most is not None and status.st_size > most:
+        if most_bytes is not None and status.st_size > most_bytes:
             raise StorageError(
                 f"{self.option} {self.path} can't be used: {path} has {status.st_size} bytes, and this program's lock"
                 " holds no more than a process id; move it away, or choose another directory"
@@ -355,7 +355,7 @@ class DataDirectory:
                 if _is_at(path, descriptor):  # otherwise its holder has removed the file, and the lock means nothing
                     self._lock = descriptor
             except BlockingIOError:
-                holder = os.pread(descriptor, _LONGEST_LOCK, 0).strip()
+                holder = os.pread(descriptor, _MAX_LOCK_BYTES, 0).strip()
                 process = f"process {holder.decode()}" if holder.isdigit() else "another process"
                 raise StorageError(
                     f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
@@ -368,7 +368,7 @@ class DataDirectory:
             self._taking_back.callback(path.unlink)
         else:
             self._taking_back.callback(_set_times, path, os.stat(path))
-            self._taking_back.callback(self._write_lock, os.pread(self._lock, _LONGEST_LOCK, 0))
+            self._taking_back.callback(self._write_lock, os.pread(self._lock, _MAX_LOCK_BYTES, 0))
         self._write_lock(b"%d\n" % os.getpid())
 
     def _write_lock(self, content: bytes) -> None:

@@ -101,11 +101,11 @@ def open_to_read(path: Path) -> BinaryIO:
     return os.fdopen(open_file(path, os.O_RDONLY), "rb")
 
 
-def read_small(path: Path, most: int) -> bytes | None:
+def read_small(path: Path, most_bytes: int) -> bytes | None:
     """
     Returns the whole content of a file, or C{None} if there is no file.
 
-    @param most: how many bytes the file may have.
+    @param most_bytes: how many bytes the file may have.
     @raise StorageError: it is larger, is no regular file, or can't be read.
     """
     with naming(path):
@@ -114,9 +114,9 @@ def read_small(path: Path, most: int) -> bytes | None:
         except FileNotFoundError:
             return None
         with file:
-            data = file.read(most + 1)
-    if len(data) > most:
-        raise StorageError(f"{path} is damaged: it has more than {most} bytes; {REMEDY}")
+            data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise StorageError(f"{path} is damaged: it has more than {most_bytes} bytes; {REMEDY}")
     return data
 
 

@@ -39,7 +39,7 @@ _CHECKSUM = struct.Struct("<I")
 FILE_HEADER_LENGTH = _FILE_HEADER.size
 FRAME_HEADER_LENGTH = _FRAME_HEADER.size
 _FRAME_HEADER_CHECKED = FRAME_HEADER_LENGTH - _CHECKSUM.size
-_WINDOW = 1 << 20
+_WINDOW_BYTES = 1 << 20
 
 
 @enum.unique
@@ -146,10 +146,10 @@ def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> byt
 def end_of_data(path: Path, start: int) -> int:
     """Returns the offset after the last byte from C{start} on that is not zero, or C{start} if all are zero."""
     end = position = start
-    zeros = bytes(_WINDOW)
+    zeros = bytes(_WINDOW_BYTES)
     with naming(path), open_to_read(path) as file:
         file.seek(start)
-        while window := file.read(_WINDOW):
+        while window := file.read(_WINDOW_BYTES):
             if window != zeros[: len(window)]:
                 end = position + len(window.rstrip(b"\0"))
             position += len(window)
@@ -243,7 +243,7 @@ class FrameReader:
         held = b""
         with naming(self.path):
             self._file.seek(start)
-            while window := self._file.read(_WINDOW):
+            while window := self._file.read(_WINDOW_BYTES):
                 held += window
                 found = self._good_header(held, start)
                 if found is not None:

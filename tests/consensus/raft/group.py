@@ -1,6 +1,9 @@
 """
 Raft cores without anything around them: disks whose syncs happen when the test decides, a network in which the test
 decides what arrives, and a clock that only the test moves. Everything happens in the same order each time.
+
+The group is not made of the simulated machines of L{etcd_twisted.testing}: the core is sans-I/O, so its tests need no
+processes, files or transports, and they decide about every single message and sync.
 """
 
 from collections import deque

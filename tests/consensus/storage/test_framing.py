@@ -171,7 +171,7 @@ class FramingTests(SynchronousTestCase):
         second = len(data) - 30 - FRAME_HEADER_LENGTH
         path = self.write(data[:FILE_HEADER_LENGTH] + b"?" + data[FILE_HEADER_LENGTH + 1 :])
         for window in range(1, len(data)):
-            self.patch(framing, "_WINDOW", window)
+            self.patch(framing, "_WINDOW_BYTES", window)
             with closing(FrameReader(path, MAGIC)) as reader:
                 self.assertEqual(reader.find_header(FILE_HEADER_LENGTH), second)
                 self.assertIsNone(reader.find_header(second))
