@@ -355,7 +355,7 @@ def small_limits(batch: int | None) -> Iterator[None]:
         (log, "RECORD_BYTES", 1_000),
         (leader_module, "BATCH_BYTES", 300),
         (leader_module, "_BATCH_ENTRIES", batch),
-        (progress, "MOST_MESSAGES_IN_FLIGHT", 3),
+        (progress, "MOST_BATCHES_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
         (upkeep, "_PROMOTION_LAG_ENTRIES", 5),
         (storage, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),

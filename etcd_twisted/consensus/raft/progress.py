@@ -10,7 +10,7 @@ from collections import deque
 
 import attrs
 
-MOST_MESSAGES_IN_FLIGHT = 256
+MOST_BATCHES_IN_FLIGHT = 256
 """The most batches that may be in flight to one machine."""
 
 MOST_BYTES_IN_FLIGHT = 4 << 20
@@ -64,7 +64,7 @@ class Progress:
     @property
     def has_room(self) -> bool:
         """Whether another batch may be sent."""
-        return self.phase is Phase.REPLICATE and len(self._in_flight) < MOST_MESSAGES_IN_FLIGHT and self.room > 0
+        return self.phase is Phase.REPLICATE and len(self._in_flight) < MOST_BATCHES_IN_FLIGHT and self.room > 0
 
     @property
     def room(self) -> int:

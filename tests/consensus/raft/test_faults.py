@@ -19,7 +19,7 @@ class FaultsTests(SynchronousTestCase):
         """Runs a seed, with limits so small that they are reached."""
         self.patch(log, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
         self.patch(leader, "_BATCH_ENTRIES", 3)
-        self.patch(progress, "MOST_MESSAGES_IN_FLIGHT", 3)
+        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 3)
         faults = Faults(seed, ("abc", "abcde", "a", "ab")[seed % 4])
         try:
             faults.run(1_000)

@@ -62,7 +62,7 @@ class LossTests(SynchronousTestCase):
     def test_a_full_window_opens_again(self) -> None:
         for lost in (Append, AppendReply):
             self.setUp()
-            self.patch(progress, "MOST_MESSAGES_IN_FLIGHT", 3)
+            self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 3)
             kind = lost
             self.group.passes = lambda each, kind=kind: not isinstance(each.message, kind)  # type: ignore[misc]
             expected = [b"%d" % number for number in range(20)]

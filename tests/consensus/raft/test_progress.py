@@ -58,7 +58,7 @@ class WindowTests(SynchronousTestCase):
     )
     def test_window_agrees_with_a_model(self, steps: list[tuple[str, int, int]]) -> None:
         """What is in flight is what was sent and is not known to have arrived."""
-        self.patch(progress, "MOST_MESSAGES_IN_FLIGHT", 4)
+        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 4)
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 50)
         one = Progress(1, 0.0)
         one.replicate()

@@ -349,7 +349,7 @@ class LeaderTests(SynchronousTestCase):
         self.assertEqual([each.prev_index for each in self.appends(machine, "b", now)], [4])
 
     def test_messages_in_flight_are_bounded(self) -> None:
-        self.patch(progress, "MOST_MESSAGES_IN_FLIGHT", 2)
+        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 2)
         machine = self.leading()
         windows = []
         for _ in range(5):
@@ -415,4 +415,4 @@ class LeaderTests(SynchronousTestCase):
             machine.core.propose(b"x" * 1_000)
             now += 0.0003
             messages += len(sent(machine, now))
-        self.assertLess(messages, 2 * (progress.MOST_MESSAGES_IN_FLIGHT + 10))
+        self.assertLess(messages, 2 * (progress.MOST_BATCHES_IN_FLIGHT + 10))
