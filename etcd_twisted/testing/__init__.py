@@ -5,12 +5,12 @@ Nothing here is needed to run a machine, and nothing else in the package imports
 or any other test framework: a test that uses this may be written for any of them.
 """
 
-from etcd_twisted.testing.cluster import SimulatedCluster
-from etcd_twisted.testing.machine import MachineFailedError, Settings, SimulatedMachine
 from etcd_twisted.testing.machine_process import MachineProcess
-from etcd_twisted.testing.network import Weather
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.testing.simulation.cluster import SimulatedCluster
+from etcd_twisted.testing.simulation.machine import MachineFailedError, Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.network import Weather
 
 __all__ = [
     "FakeReplica",

@@ -9,7 +9,7 @@ from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.testing.machine import MachineRun, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import MachineRun, SimulatedMachine
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 SYNC_INTERVAL_SECONDS = 5.0

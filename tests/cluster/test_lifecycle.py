@@ -15,7 +15,7 @@ from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.testing.transport import SimulatedPeers
+from etcd_twisted.testing.simulation.transport import SimulatedPeers
 from tests.cluster.machines import LifecycleMachine, LifecycleTestCase
 
 

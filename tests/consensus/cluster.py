@@ -1,9 +1,9 @@
 """
 Machines of one group with real disks, which work at once, and a network that is never late.
 
-The objects of each process are put together by L{etcd_twisted.testing.machine.MachineRun}. How a machine becomes a
-member is decided here, and not by its L{etcd_twisted.cluster.lifecycle.Lifecycle}: it has an id that tests know, and
-does nothing about its membership of itself.
+The objects of each process are put together by L{etcd_twisted.testing.simulation.machine.MachineRun}. How a machine
+becomes a member is decided here, and not by its L{etcd_twisted.cluster.lifecycle.Lifecycle}: it has an id that tests
+know, and does nothing about its membership of itself.
 """
 
 from pathlib import Path
@@ -31,13 +31,13 @@ from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest, Machi
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.testing.cluster import SimulatedMachines
-from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.machine import MachineRun, Settings, SimulatedMachine
-from etcd_twisted.testing.network import Weather
-from etcd_twisted.testing.schedule import MachineClock, Process, Schedule
-from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
-from etcd_twisted.testing.writer import PromptWriter
+from etcd_twisted.testing.simulation.cluster import SimulatedMachines
+from etcd_twisted.testing.simulation.disks import Disks
+from etcd_twisted.testing.simulation.machine import MachineRun, Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.network import Weather
+from etcd_twisted.testing.simulation.schedule import MachineClock, Process, Schedule
+from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
+from etcd_twisted.testing.simulation.writer import PromptWriter
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
@@ -252,7 +252,7 @@ class Cluster(SimulatedMachines[ClusterMachine]):
         self.network.answer_seconds = 5.0
 
     def ended(self, process: Process) -> None:
-        """See L{etcd_twisted.testing.machine.World}. Others notice it at once."""
+        """See L{etcd_twisted.testing.simulation.machine.World}. Others notice it at once."""
         self.network.break_connections(process.name)
 
     def change(self, **settings: Any) -> None:

@@ -26,8 +26,8 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
-from etcd_twisted.testing.machine import EPOCH
-from etcd_twisted.testing.writer import ManualWriter
+from etcd_twisted.testing.simulation.machine import EPOCH
+from etcd_twisted.testing.simulation.writer import ManualWriter
 
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 MEMBER = Member(MACHINE.name, MACHINE.client_url, MACHINE.peer_url)

@@ -21,8 +21,8 @@ from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.commands import Set, encode_command
-from etcd_twisted.testing.disk import CrashError, Disk
-from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.simulation.disk import CrashError, Disk
+from etcd_twisted.testing.simulation.disks import Disks
 from tests import examples
 from tests.consensus.directories import (
     HARD_STATE,

@@ -16,7 +16,7 @@ from etcd_twisted.consensus.snapshots.sending import SnapshotFile
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
-from etcd_twisted.testing.writer import ManualWriter
+from etcd_twisted.testing.simulation.writer import ManualWriter
 from tests.consensus.test_transfers import TransferTestCase
 
 

@@ -20,7 +20,7 @@ from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.testing.machine import SimulatedMachine
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.machine import IDENTITY
 from tests.consensus.storage.logs import ready

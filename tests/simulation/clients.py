@@ -27,8 +27,8 @@ from etcd_twisted.keyspace.commands import (
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File, Node
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.testing.machine import SimulatedMachine
-from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.linearizability import NEVER
 

@@ -22,10 +22,10 @@ from etcd_twisted.consensus.raft import leader as leader_module
 from etcd_twisted.consensus.reconfiguration import upkeep
 from etcd_twisted.consensus.storage import storage
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
-from etcd_twisted.testing.cluster import SimulatedCluster
-from etcd_twisted.testing.disk import DISK_FAILURE, CrashError
-from etcd_twisted.testing.machine import Settings, SimulatedMachine
-from etcd_twisted.testing.schedule import Process
+from etcd_twisted.testing.simulation.cluster import SimulatedCluster
+from etcd_twisted.testing.simulation.disk import DISK_FAILURE, CrashError
+from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.schedule import Process
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome

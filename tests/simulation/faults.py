@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.testing.machine import SimulatedMachine
-from etcd_twisted.testing.network import Network, Weather
-from etcd_twisted.testing.schedule import Schedule
-from etcd_twisted.testing.writer import SimulatedWriter
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
+from etcd_twisted.testing.simulation.network import Network, Weather
+from etcd_twisted.testing.simulation.schedule import Schedule
+from etcd_twisted.testing.simulation.writer import SimulatedWriter
 from tests.simulation.plan import Plan
 
 

@@ -22,7 +22,7 @@ from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.testing.schedule import Process
+from etcd_twisted.testing.simulation.schedule import Process
 from tests.simulation.reference import Reference
 
 

@@ -24,7 +24,7 @@ from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import Create
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.testing.machine import SimulatedMachine
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from tests.simulation.clients import Link, Machines
 from tests.simulation.invariants import Violation
 from tests.simulation.reference import Reference

@@ -25,9 +25,9 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.client import Client
 from etcd_twisted.config import Address
 from etcd_twisted.testing import SimulatedCluster, SimulatedMachine, Weather
-from etcd_twisted.testing.network import Network
-from etcd_twisted.testing.schedule import LATENESS_SECONDS, Process, Schedule
-from etcd_twisted.testing.streams import MOST_RETRANSMISSION_SECONDS, StreamEndpoint, Streams
+from etcd_twisted.testing.simulation.network import Network
+from etcd_twisted.testing.simulation.schedule import LATENESS_SECONDS, Process, Schedule
+from etcd_twisted.testing.simulation.streams import MOST_RETRANSMISSION_SECONDS, StreamEndpoint, Streams
 from tests.testing.client_scenario import run
 
 

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError, StartError
-from etcd_twisted.testing.cluster import SimulatedCluster
-from etcd_twisted.testing.machine import MachineFailedError, Settings
+from etcd_twisted.testing.simulation.cluster import SimulatedCluster
+from etcd_twisted.testing.simulation.machine import MachineFailedError, Settings
 
 
 class SimulatedClusterTests(SynchronousTestCase):

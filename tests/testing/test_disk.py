@@ -10,8 +10,8 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.testing.disk import CrashError
-from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.simulation.disk import CrashError
+from etcd_twisted.testing.simulation.disks import Disks
 
 
 class DiskTests(SynchronousTestCase):

@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.testing.network import Host, LostError, Network, Weather
 from etcd_twisted.testing.raft_peer import FakeRaftPeer, FakeSnapshotFile
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.transport import SimulatedTransport
+from etcd_twisted.testing.simulation.network import Host, LostError, Network, Weather
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.transport import SimulatedTransport
 
 
 class NetworkTests(SynchronousTestCase):

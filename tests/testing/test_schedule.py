@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
 
 
 class ScheduleTests(SynchronousTestCase):
@@ -106,7 +106,7 @@ class ScheduleTests(SynchronousTestCase):
 
 
 class MachineClockTests(SynchronousTestCase):
-    """These tests are about L{etcd_twisted.testing.schedule.MachineClock}."""
+    """These tests are about L{etcd_twisted.testing.simulation.schedule.MachineClock}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)

@@ -1,15 +1,15 @@
 """
-Tests of L{etcd_twisted.testing.writer}: jobs take time, run in order, and end with the process.
+Tests of L{etcd_twisted.testing.simulation.writer}: jobs take time, run in order, and end with the process.
 """
 
 from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.testing.disk import Disk
-from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.writer import SimulatedWriter
+from etcd_twisted.testing.simulation.disk import Disk
+from etcd_twisted.testing.simulation.disks import Disks
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.writer import SimulatedWriter
 
 
 class WriterTests(SynchronousTestCase):

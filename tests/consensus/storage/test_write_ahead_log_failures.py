@@ -10,8 +10,8 @@ from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.storage import write_ahead_log
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
-from etcd_twisted.testing.disk import CALLS, CrashError, Disk
-from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.simulation.disk import CALLS, CrashError, Disk
+from etcd_twisted.testing.simulation.disks import Disks
 from tests.consensus.storage.logs import LogTestCase, State, entries, frame_offsets, recover, resolve, resumed, vote
 
 

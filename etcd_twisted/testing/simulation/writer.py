@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.storage.disk_thread import DiskThreadStoppedError
-from etcd_twisted.testing.disk import CrashError, Disk
-from etcd_twisted.testing.schedule import Process
+from etcd_twisted.testing.simulation.disk import CrashError, Disk
+from etcd_twisted.testing.simulation.schedule import Process
 
 _HAND_OVER_SECONDS = 0.0005
 """How long it takes at the most from the end of a job until the reactor knows of it."""

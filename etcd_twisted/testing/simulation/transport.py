@@ -14,8 +14,8 @@ from zope.interface import implementer
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.testing.network import Host, LostError, Network
-from etcd_twisted.testing.schedule import Process
+from etcd_twisted.testing.simulation.network import Host, LostError, Network
+from etcd_twisted.testing.simulation.schedule import Process
 
 
 class _Connection:

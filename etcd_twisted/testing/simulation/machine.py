@@ -24,14 +24,14 @@ from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
-from etcd_twisted.testing.disk import CrashError, Disk
-from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.http_ports import HttpPorts
-from etcd_twisted.testing.network import Network
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.streams import Streams
-from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
-from etcd_twisted.testing.writer import ManualWriter, SimulatedWriter
+from etcd_twisted.testing.simulation.disk import CrashError, Disk
+from etcd_twisted.testing.simulation.disks import Disks
+from etcd_twisted.testing.simulation.http_ports import HttpPorts
+from etcd_twisted.testing.simulation.network import Network
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.streams import Streams
+from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
+from etcd_twisted.testing.simulation.writer import ManualWriter, SimulatedWriter
 from etcd_twisted.waiters import Waiters
 
 EPOCH = 1_700_000_000.0
@@ -162,7 +162,7 @@ class MachineRun:
 
 class SimulatedMachine:
     """
-    A machine of a L{etcd_twisted.testing.cluster.SimulatedCluster}.
+    A machine of a L{etcd_twisted.testing.simulation.cluster.SimulatedCluster}.
 
     @ivar name: its name.
     @ivar config: its configuration.

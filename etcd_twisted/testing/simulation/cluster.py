@@ -14,11 +14,11 @@ from typing import Generic, Self, TypeVar
 from unittest import mock
 
 from etcd_twisted.keyspace import Event
-from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.machine import Settings, SimulatedMachine
-from etcd_twisted.testing.network import Weather
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.simulation import Simulation
+from etcd_twisted.testing.simulation.base import Simulation
+from etcd_twisted.testing.simulation.disks import Disks
+from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.network import Weather
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
 
 FORMING_SECONDS = 20.0
 """How long a cluster may take to form, by the simulated clock."""
@@ -70,16 +70,16 @@ class SimulatedMachines(Simulation, Generic[_M]):
     # What machines ask for
 
     def tell(self, text: str) -> None:
-        """See L{etcd_twisted.testing.machine.World}."""
+        """See L{etcd_twisted.testing.simulation.machine.World}."""
 
     def sent(self, sender: str, receiver: str, payload: bytes) -> None:
-        """See L{etcd_twisted.testing.machine.World}."""
+        """See L{etcd_twisted.testing.simulation.machine.World}."""
 
     def ended(self, process: Process) -> None:
-        """See L{etcd_twisted.testing.machine.World}."""
+        """See L{etcd_twisted.testing.simulation.machine.World}."""
 
     def broken(self, problem: BaseException | None) -> None:
-        """See L{etcd_twisted.testing.machine.World}. The test gets the first such problem as an exception."""
+        """See L{World<etcd_twisted.testing.simulation.machine.World>}. The test gets the first one as an exception."""
         self._problem = self._problem or problem
 
     def _after_step(self, _: Process | None) -> None:

@@ -1,9 +1,9 @@
 """
 One machine's disk: what was changed on it and not synced yet, and when it is to fail.
 
-A machine's files are real files in a directory of its own; L{etcd_twisted.testing.disks} passes the calls on them
-through here. Each change is remembered until it is synced, so that it can be undone when the power is cut. This module
-must never let a process that has ended change anything, whatever is left of it and tidied up later.
+A machine's files are real files in a directory of its own; L{etcd_twisted.testing.simulation.disks} passes the calls
+on them through here. Each change is remembered until it is synced, so that it can be undone when the power is cut.
+This module must never let a process that has ended change anything, whatever is left of it and tidied up later.
 """
 
 import contextlib

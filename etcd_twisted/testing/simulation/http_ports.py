@@ -17,8 +17,8 @@ from etcd_twisted.config import Config
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
-from etcd_twisted.testing.schedule import Call, Process
-from etcd_twisted.testing.streams import Streams
+from etcd_twisted.testing.simulation.schedule import Call, Process
+from etcd_twisted.testing.simulation.streams import Streams
 
 
 @implementer(IListeningPort)
@@ -87,7 +87,7 @@ class HttpPorts:
     # What serves
 
     def factory(self, port: int) -> IProtocolFactory | None:
-        """See L{etcd_twisted.testing.streams.Listener}."""
+        """See L{etcd_twisted.testing.simulation.streams.Listener}."""
         if not self._services and not self._closed:
             self._open()
         return self._ports.get(port)

@@ -23,8 +23,8 @@ from zope.interface import implementer
 
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.net.memory import MemoryTransport, begin_client, client_ports, serve
-from etcd_twisted.testing.network import Network
-from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.network import Network
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
 
 RETRANSMISSION_SECONDS = 0.2
 """After how long something that was lost is sent again. The time doubles whenever that is lost too."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
 
 
 class LostError(Exception):

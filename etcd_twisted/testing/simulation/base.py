@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.web.iweb import IAgent
 
 from etcd_twisted.client.body import BytesBody
-from etcd_twisted.testing.network import Network, Weather
-from etcd_twisted.testing.schedule import Process, Schedule
-from etcd_twisted.testing.streams import Streams, agent_of
+from etcd_twisted.testing.simulation.network import Network, Weather
+from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.streams import Streams, agent_of
 
 _T = TypeVar("_T")
 

@@ -19,7 +19,7 @@ from unittest import mock
 
 import attrs
 
-from etcd_twisted.testing.disk import CrashError, Disk
+from etcd_twisted.testing.simulation.disk import CrashError, Disk
 
 _FIRST_DESCRIPTOR = 1 << 20
 """Descriptors count from here, and are never used again: what is left of a process that has ended may close one."""
