@@ -39,7 +39,7 @@ run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
 # The large tests: the dashboard in a browser, and short runs of the benchmarks.
-LARGE_TESTS ?= tests.browser tests.benchmarks
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd
 
 # All other tests.
 TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
