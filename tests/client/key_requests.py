@@ -39,6 +39,13 @@ class KeyRequests(TestCase):
             reading = await self.client.get(key, quorum=True)
             self.assertEqual((reading.node.key, reading.value), (key, key))
 
+    async def test_slashes_that_say_nothing(self) -> None:
+        await self.client.set("//dir///key", "1")
+        for key in ("/dir/key", "dir/key", "/dir//key"):
+            self.assertEqual((await self.client.get(key)).node.key, "/dir/key")
+        self.assertEqual([node.key for node in (await self.client.list("/dir/")).nodes], ["/dir/key"])
+        await self.client.remove_directory("/dir/", recursive=True)
+
     async def test_ttl(self) -> None:
         event = await self.client.set("/lease", "held", ttl_seconds=100)
         self.assertEqual(event.node.ttl_seconds, 100)
