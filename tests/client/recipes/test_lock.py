@@ -8,8 +8,17 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import ClientClosed, ClientError, ConnectionFailed, NotADirectory, NotAFile, OutcomeUnknown
+from etcd_twisted.client import (
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    NotADirectory,
+    NotAFile,
+    OutcomeUnknown,
+    UnexpectedAnswer,
+)
 from etcd_twisted.client.recipes import AlreadyHeld, Hold, Lock, NotAcquired, NotHeld
+from etcd_twisted.client.recipes.contender import MAX_CREATIONS
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import CreateInOrder
 from tests.client.recipes.contenders import DIRECTORY, TTL_SECONDS, ContenderTest, pad_names
@@ -407,6 +416,34 @@ class UnknownOutcomeTests(ContenderTest):
         self.store.after_step = lambda: self.assertTrue(not hold.is_held or self.keys())
         self.store.advance(TTL_SECONDS)
         self.assertFalse(hold.is_held)
+
+    def test_it_is_never_carried_out(self) -> None:
+        """The attempt fails after a few tries."""
+        _, acquiring = self.begin()
+        for method in ("confirm_reads", "confirm_recent"):
+            self.patch(self.store.replica, method, lambda: succeed(None))
+        while not acquiring.called:
+            self.store.cut()
+            self.store.replica._held.clear()
+            self.store.heal()
+            self.store.advance(1)
+        self.failureResultOf(acquiring, OutcomeUnknown)
+        self.assertEqual(len(self.store.replica.proposed), MAX_CREATIONS)
+
+    def test_answer_that_cant_be_read(self) -> None:
+        """The key is found if it was made."""
+        client, unreadable = self.client(), UnexpectedAnswer(200, b"<html>")
+        create = client.create_in_order
+        self.patch(client, "create_in_order", lambda *a, **k: create(*a, **k).addCallback(lambda _: fail(unreadable)))
+        self.assertTrue(self.held(self.lock(client)).is_held)
+
+    def test_answer_of_something_else(self) -> None:
+        """The attempt fails at once."""
+        client, unreadable = self.client(), UnexpectedAnswer(403, b"<html>")
+        self.patch(client, "create_in_order", lambda *_, **__: fail(unreadable))
+        acquiring = self.lock(client).acquire()
+        self.step()
+        self.failureResultOf(acquiring, UnexpectedAnswer)
 
     def test_cancelled_then(self) -> None:
         _, acquiring = self.begin()

@@ -1,7 +1,5 @@
 """The recipes against servers in real time: a machine of ours, and etcd 3.4, which pads the names of in-order keys."""
 
-import shutil
-
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -10,12 +8,10 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.client import Client, KeyNotFound
 from etcd_twisted.client.recipes import Election, Hold, Lock, Registration, Semaphore
-from etcd_twisted.testing.ports import free_ports
-from tests.processes.child import spawn
+from tests.etcd.machine import MISSING, EtcdMachine
 from tests.processes.machine import Machine
 
 TTL_SECONDS = 2
-ETCD = shutil.which("etcd")
 
 
 class ServerTest(TestCase):
@@ -125,19 +121,9 @@ class OurTests(Recipes, ServerTest):
 
 
 class EtcdTests(Recipes, ServerTest):
-    """etcd from Debian's etcd-server, with version 2 of the API switched on."""
-
-    if ETCD is None:
-        skip = "etcd is not installed (apt-get install etcd-server)"
+    skip = MISSING
 
     async def serve(self) -> str:
-        directory = Machine(self).directory
-        port, peer_port = free_ports(2)
-        url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
-        flags = ["--enable-v2", "--listen-client-urls", url, "--advertise-client-urls", url]
-        flags += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
-        flags += ["--initial-cluster", f"default={peer_url}", "--data-dir", str(directory / "data")]
-        merged = ("/bin/sh", "-c", 'exec "$@" 2>&1', "sh")  # etcd logs to its standard error
-        child = spawn(self, [*merged, str(ETCD), *flags], directory)
-        await child.when_printed("ready to serve client requests")
-        return url
+        machine = EtcdMachine(self, "machine0")
+        await machine.start()
+        return machine.url
