@@ -53,6 +53,20 @@ MAX_BUFFERED_ITEMS = 100
 LONGEST_PAUSE_SECONDS = 2.0
 
 
+class Connection:
+    """
+    A time for which a watch has been connected to machines without a break.
+
+    @ivar index: where the machine stood when it accepted the watch. The events since the break, up to this index, may
+        still be on their way.
+    @ivar lost: fires when no machine sends events any more, and when the watch ends.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.lost: Deferred[None] = Deferred()
+
+
 class Watch:
     """
     The changes of a key, or of a directory and everything below it, in order.
@@ -96,6 +110,8 @@ class Watch:
         self._waiting: Deferred[Event | HistoryLost] | None = None
         self._end: Failure | None = None
         self._stream: EventStream | None = None
+        self._connection: Connection | None = None
+        self._until_connected: list[Deferred[Connection]] = []
         self._streaming = True
         self._is_held_back = False
         self._replays_history = False
@@ -160,6 +176,21 @@ class Watch:
         finally:
             self.close()
 
+    def connected(self) -> "Deferred[Connection]":
+        """
+        Returns a Deferred that fires as soon as the watch is connected, which may be now. Each end of a long poll ends
+        a connection. It may be cancelled.
+
+        @raise ClientError: (as a failure) the watch has ended, for the reason that L{next} fails with.
+        """
+        if self._end is not None:
+            return fail(self._end)
+        if self._connection is not None:
+            return succeed(self._connection)
+        waiting: Deferred[Connection] = Deferred(self._until_connected.remove)
+        self._until_connected.append(waiting)
+        return waiting
+
     def close(self) -> None:
         """End the watch. What the consumer has not taken yet is dropped."""
         if self._end is None:
@@ -174,6 +205,10 @@ class Watch:
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
                 waiting.errback(reason)
+            self._connection_lost()
+            until_connected, self._until_connected = self._until_connected, []
+            for each in until_connected:
+                each.errback(reason)
 
     def _deliver(self, item: Event | HistoryLost) -> None:
         waiting, self._waiting = self._waiting, None
@@ -243,6 +278,16 @@ class Watch:
         response.deliverBody(stream)
         if len(self._items) >= self._max_buffered_items:
             stream.pause()
+        if self._connection is None and self._end is None:
+            self._connection = connection = Connection(index)
+            until_connected, self._until_connected = self._until_connected, []
+            for each in until_connected:
+                each.callback(connection)
+
+    def _connection_lost(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.lost.callback(None)
 
     async def _until_ended(self, stream: EventStream) -> None:
         """Wait until a connection has ended, or another one has taken its place."""
@@ -250,6 +295,7 @@ class Watch:
         if self._stream is not stream or self._end is not None:
             return
         self._stream = None
+        self._connection_lost()
         if clean and not stream.count and stream.index.etcd_index:
             # The machine had no event up to its index, or it would have sent that.
             self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)

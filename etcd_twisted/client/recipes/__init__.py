@@ -9,16 +9,20 @@ from etcd_twisted.client.recipes.election import Election, Leadership, Observati
 from etcd_twisted.client.recipes.errors import AlreadyClosed, AlreadyHeld, NotAcquired, NotHeld
 from etcd_twisted.client.recipes.lease import Loss
 from etcd_twisted.client.recipes.lock import Hold, Lock, Semaphore
+from etcd_twisted.client.recipes.mirror import Mirror
 from etcd_twisted.client.recipes.registration import Registration
+from etcd_twisted.client.recipes.tree import Change
 
 __all__ = [
     "AlreadyClosed",
     "AlreadyHeld",
+    "Change",
     "Election",
     "Hold",
     "Leadership",
     "Lock",
     "Loss",
+    "Mirror",
     "NotAcquired",
     "NotHeld",
     "Observation",

@@ -35,6 +35,7 @@ from etcd_twisted.client import (
 )
 from etcd_twisted.client.recipes.errors import NotAcquired
 from etcd_twisted.client.recipes.lease import RETRY_FRACTION, Lease, monotonic
+from etcd_twisted.client.recipes.paths import is_at_or_below
 from etcd_twisted.client.recipes.waiting import may_pass, pause, shielded
 
 CLEANUP_SECONDS = 5.0
@@ -56,11 +57,6 @@ def text_of(node: Node) -> str:
 def contenders(directory: Node) -> list[Node]:
     """Returns the keys of the contenders, in the order in which they came."""
     return [node for node in directory.in_order() if not node.directory]
-
-
-def is_at_or_below(key: str, removed: str) -> bool:
-    """Returns whether a removal has removed a key: itself, or with a directory that it was in."""
-    return key == removed or key.startswith(removed.rstrip("/") + "/")
 
 
 def own_name() -> str:

@@ -18,9 +18,10 @@ from etcd_twisted.client import (
     Watch,
     WatchClosed,
 )
-from etcd_twisted.client.recipes.contender import contenders, is_at_or_below, text_of
+from etcd_twisted.client.recipes.contender import contenders, text_of
 from etcd_twisted.client.recipes.lease import Lease
 from etcd_twisted.client.recipes.lock import DEFAULT_TTL_SECONDS, Hold, Lock
+from etcd_twisted.client.recipes.paths import is_at_or_below
 from etcd_twisted.client.recipes.waiting import may_pass, pause
 
 RETRY_SECONDS = 1.0

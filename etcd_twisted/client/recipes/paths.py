@@ -1,0 +1,25 @@
+"""
+Keys as paths.
+
+This module must never look at what a key holds.
+"""
+
+
+def normal_key(key: str) -> str:
+    """Returns a key as the server spells it."""
+    return "/" + key.strip("/")
+
+
+def is_at_or_below(key: str, directory: str) -> bool:
+    """Returns whether a key is another one, or lies in it at any depth."""
+    return key == directory or key.startswith(directory.rstrip("/") + "/")
+
+
+def is_hidden(key: str, directory: str) -> bool:
+    """Returns whether listings and watches of a directory leave out a key in it."""
+    return "/_" in key[len(directory.rstrip("/")) :]
+
+
+def parent(key: str) -> str:
+    """Returns the directory that a key is in."""
+    return key.rpartition("/")[0] or "/"
