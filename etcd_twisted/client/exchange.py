@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import attrs
-from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -120,14 +119,6 @@ def header_of(headers: Headers, name: str) -> str | None:
     return values[-1] if values else None
 
 
-class _Url(EncodedURL):
-    """A URL that treq can send, even with the address of an IPv6 host, which C{to_uri} takes for a name otherwise."""
-
-    def to_uri(self) -> EncodedURL:
-        """Returns the URL in ASCII."""
-        return self if ":" in self.host else super().to_uri()
-
-
 class Exchanges:
     """Sends requests, each to the machine that the caller names."""
 
@@ -161,7 +152,7 @@ class Exchanges:
         try:
             response = await self._http.request(
                 request.method,
-                _Url.from_text(machine + request.target),
+                machine + request.target,
                 headers=headers,
                 data=data,
                 allow_redirects=False,

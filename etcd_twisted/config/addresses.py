@@ -82,8 +82,7 @@ class Address:
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
         """
-        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind. Port 0
-        stands for any that is free.
+        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind.
 
         Names are compared as they are written, since nothing is looked up here.
         """

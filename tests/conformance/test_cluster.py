@@ -11,10 +11,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import readBody
 from twisted.web.iweb import IResponse
 
-from etcd_twisted.config import Config
-from etcd_twisted.config.addresses import Address
-from etcd_twisted.service import EtcdService
-from etcd_twisted.testing.ports import free_ports
+from etcd_twisted.testing.loopback import LoopbackCluster, LoopbackMachine
 from tests.conformance.player import Player, Step, differences, index_of, load
 
 _MOST_REDIRECTS = 5
@@ -50,38 +47,25 @@ class ClusterTests(TestCase):
     timeout = 480
 
     async def setUp(self) -> None:
-        self.services: list[EtcdService] = []
-        ports = free_ports(6)
-        for number in range(3):
-            config = Config(
-                peer_election_timeout=2_000,  # all of them wait for one processor
-                name=f"machine{number}",
-                data_dir=Path(self.mktemp()),
-                addr=Address("127.0.0.1", ports[2 * number]),
-                peer_addr=Address("127.0.0.1", ports[2 * number + 1]),
-                peers=(Address("127.0.0.1", ports[1]),) if number else (),
-            )
-            service = EtcdService(reactor, config, self.fail)
-            self.addCleanup(service.stopService)
-            service.startService()
-            await service.started
-            self.services.append(service)
+        # All of them wait for one processor.
+        self.cluster = LoopbackCluster(reactor, Path(self.mktemp()), peer_election_timeout=2_000)
+        self.addCleanup(self.cluster.close)
+        await self.cluster.start(3)
 
-    async def _conforms(self, service: EtcdService) -> None:
+    async def _conforms(self, machine: LoopbackMachine) -> None:
         found = []
-        (base,) = [each.client_url for each in service.replica.machines() if each.name == service.replica.name]
         for name, (scenario, transcript) in load().items():
-            answers = await ClusterPlayer(reactor, base).play(scenario)
+            answers = await ClusterPlayer(reactor, machine.url).play(scenario)
             for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
                 if wanted is not None:
                     found += [f"{name}: {json.dumps(step)}: {line}" for line in differences(wanted, got)]
         self.assertEqual(found, [])
 
     async def test_leader_answers_as_recorded(self) -> None:
-        (leader,) = [each for each in self.services if each.replica.is_leader]
+        (leader,) = [each for each in self.cluster.machines if each.is_leader]
         await self._conforms(leader)
 
     async def test_follower_answers_as_recorded(self) -> None:
         """It redirects what it cannot do itself."""
-        follower = next(each for each in self.services if not each.replica.is_leader)
+        follower = next(each for each in self.cluster.machines if not each.is_leader)
         await self._conforms(follower)

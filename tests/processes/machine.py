@@ -9,10 +9,8 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from etcd_twisted.config import Config
-from etcd_twisted.config.addresses import Address
-from etcd_twisted.service import EtcdService
 from etcd_twisted.testing.child_process import ChildProcess
+from etcd_twisted.testing.loopback import LoopbackMachine
 from etcd_twisted.testing.machine_process import (
     FOREGROUND,
     SERVES,
@@ -61,17 +59,10 @@ class Machine(MachineProcess):
 
         @param settings: fields of the L{Config}.
         """
-        config = Config(
-            name="machine0",
-            data_dir=self.data,
-            addr=Address("127.0.0.1", self.port),
-            peer_addr=Address("127.0.0.1", self.peer_port),
-            **settings,
-        )
-        service = EtcdService(reactor, config, self._test.fail)
-        self._test.addCleanup(service.stopService)
-        service.startService()
-        await service.started
+        ports = {"addr": f"127.0.0.1:{self.port}", "peer_addr": f"127.0.0.1:{self.peer_port}"}
+        machine = LoopbackMachine(reactor, self.data, "machine0", (), ports | settings)
+        self._test.addCleanup(machine.stop)
+        await machine.start()
         self.client = self.connect(self.url)
 
     def connect(self, url: str) -> Client:

@@ -19,11 +19,12 @@ from etcd_twisted.client import (
     OutcomeUnknown,
     RaftFailed,
     StandbyFailed,
+    UnexpectedAnswer,
 )
 
 _T = TypeVar("_T")
 
-_PASSING = (ConnectionFailed, DuringElection, OutcomeUnknown, RaftFailed, StandbyFailed)
+_PASSING = (ConnectionFailed, DuringElection, OutcomeUnknown, RaftFailed, StandbyFailed, UnexpectedAnswer)
 
 
 def may_pass(error: ClientError) -> bool:

@@ -5,24 +5,21 @@ This module must never know what is simulated: it has no machines.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
 from twisted.web.iweb import IAgent
 
 from etcd_twisted.client.body import BytesBody
+from etcd_twisted.testing.simulated_time import SimulatedTime
 from etcd_twisted.testing.simulation.network import Network, Weather
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from etcd_twisted.testing.simulation.streams import Streams, agent_of
-
-_T = TypeVar("_T")
 
 CLIENTS = "clients"
 """The name of the host of clients, unless they say otherwise."""
 
 
-class Simulation:
+class Simulation(SimulatedTime):
     """
     A clock that the test advances, and a network.
 
@@ -58,33 +55,8 @@ class Simulation:
         return HTTPClient(self.agent(host), data_to_body_producer=BytesBody)
 
     def describe(self) -> str:
-        """Returns how things stand, for the message of an assertion."""
+        """See L{SimulatedTime}."""
         return f"{self.schedule.now:.3f} seconds have passed"
 
-    def advance(self, seconds: float) -> None:
-        """Let everything happen that happens in this many seconds."""
-        self.schedule.run_until(self.schedule.now + seconds)
-
-    def advance_until(self, condition: Callable[[], bool], most_seconds: float = 10.0) -> None:
-        """
-        Let things happen until a condition holds.
-
-        @raise AssertionError: it does not hold within C{most_seconds}.
-        """
-        if not self.schedule.run_until(self.schedule.now + most_seconds, condition):
-            name = getattr(condition, "__qualname__", condition)
-            raise AssertionError(f"{name} does not hold within {most_seconds} seconds: {self.describe()}")
-
-    def result_of(self, deferred: "Deferred[_T]", most_seconds: float = 10.0) -> _T:
-        """
-        Advance until a Deferred has fired, and return its result or raise its exception.
-
-        @raise AssertionError: it does not fire within C{most_seconds}.
-        """
-        results: list[_T] = []
-        failures: list[BaseException] = []
-        deferred.addCallbacks(results.append, lambda failure: failures.append(failure.value))
-        self.advance_until(lambda: bool(results or failures), most_seconds)
-        if failures:
-            raise failures[0]
-        return results[0]
+    def _run(self, seconds: float, met: Callable[[], bool]) -> bool:
+        return self.schedule.run_until(self.schedule.now + seconds, met)

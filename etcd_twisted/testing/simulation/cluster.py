@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 from unittest import mock
 
+from etcd_twisted.client import Client, Timeouts
 from etcd_twisted.keyspace import Event
-from etcd_twisted.testing.simulation.base import Simulation
+from etcd_twisted.testing.simulation.base import CLIENTS, Simulation
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
@@ -136,6 +137,16 @@ class SimulatedCluster(SimulatedMachines[SimulatedMachine]):
         """
         schedule = Schedule(seed)
         super().__init__(schedule, Disks(schedule.random), Settings() if settings is None else settings)
+        self._clients: list[Client] = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the clients, and end everything."""
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.close()
+        super().__exit__(kind, value, traceback)
 
     def add(self) -> SimulatedMachine:
         """Start one more machine, which asks those before it to take it in."""
@@ -150,6 +161,23 @@ class SimulatedCluster(SimulatedMachines[SimulatedMachine]):
         started = [first, *(self.add() for _ in range(size - 1))]
         self.advance_until(self.is_settled, FORMING_SECONDS)
         return started
+
+    def client(self, host: str = CLIENTS, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+        """
+        Returns a client that knows all machines that there are by now. The end of the cluster closes it.
+
+        @param host: see L{agent}.
+        @param timeouts: how long its requests may take.
+        """
+        client = Client(
+            [machine.config.client_url for machine in self.machines.values()],
+            reactor=self.clock,
+            agent=self.agent(host),
+            timeouts=timeouts,
+            chance=self.schedule.random.random,
+        )
+        self._clients.append(client)
+        return client
 
     def leader(self) -> SimulatedMachine | None:
         """Returns the machine that leads, or C{None}. If several think so, it is the one of the highest term."""
