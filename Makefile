@@ -30,7 +30,7 @@ help:
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 40 in make test'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
-	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
+	@echo 'make kill-campaign  kill machines and clients, over and over, and look for lost writes and locks with two holders'
 	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
@@ -39,7 +39,7 @@ run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
 # The large tests: the dashboard in a browser, and short runs of the benchmarks.
-LARGE_TESTS ?= tests.browser tests.benchmarks
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd
 
 # All other tests.
 TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
@@ -87,7 +87,8 @@ raft-campaign: .venv/installed-test
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
-	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 tests.processes.test_durability tests.processes.test_cluster_kills
+	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 \
+		tests.processes.test_durability tests.processes.test_cluster_kills tests.processes.test_recipe_kills
 
 # Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \

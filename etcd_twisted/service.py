@@ -15,13 +15,14 @@ from contextlib import AsyncExitStack
 
 from twisted.application.service import IService, Service
 from twisted.copyright import version as twisted_version
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent
 
 from etcd_twisted import __version__
+from etcd_twisted.client import Client, ClientClosed, Timeouts, Tls
 from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.cluster.discovery import Registration, configured_discovery
 from etcd_twisted.cluster.http_client import network_http_client
@@ -103,6 +104,7 @@ class EtcdService(Service):
             config.peer_url: peer_port.endpoint(config.peer_addr.port, "the machine's peer port"),
         }
         self._own_agent = OwnAgent(reactor, own_ports)
+        self._clients: set[Client] = set()
         http = network_http_client(reactor, config.max_retry_attempts)
         self._discovery = configured_discovery(http, config)
         self._registration: Registration | None = None
@@ -128,6 +130,40 @@ class EtcdService(Service):
             uses the network, closes each connection after its request, and trusts the certificates that browsers do.
         """
         return RoutingAgent(self._own_agent, Agent(self._reactor) if elsewhere is None else elsewhere)
+
+    def client(
+        self,
+        *,
+        credentials: tuple[str, str] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+    ) -> Client:
+        """
+        Returns a client for programs that embed this. It reaches this machine without a socket, and the others of the
+        cluster over the network.
+
+        The machine closes the client when it stops. So whatever uses it has to be stopped earlier, and its locks given
+        back.
+
+        @param credentials: see L{Client}.
+        @param tls: the certificates to use with other machines.
+        @param timeouts: see L{Client}.
+        @raise ValueError: a certificate can't be used.
+        """
+        client = Client(
+            self._config.client_url,
+            reactor=self._reactor,
+            wrap_agent=self.agent,
+            credentials=credentials,
+            tls=tls,
+            timeouts=timeouts,
+        )
+        self._clients.add(client)
+        until_closed: Deferred[None] = Deferred(lambda _: self._clients.discard(client))
+        client.run(until_closed).addErrback(lambda failure: failure.trap(ClientClosed) and None)
+        if self._closing is not None:
+            client.close()
+        return client
 
     def startService(self) -> None:
         """Opens the ports, recovers, and serves; see L{started}."""
@@ -211,6 +247,7 @@ class EtcdService(Service):
             last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self._participation.stop)
             last_first.push_async_callback(self._own_agent.stop)
+            last_first.push_async_callback(self._close_clients)
             for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one closes its ports: clients that come meanwhile are sent there.
@@ -218,6 +255,9 @@ class EtcdService(Service):
             last_first.callback(self._lifecycle.stop)
             if self._registration is not None:
                 last_first.push_async_callback(self._registration.stop)
+
+    async def _close_clients(self) -> None:
+        await gatherResults([client.close() for client in list(self._clients)])
 
     def _close_storage(self) -> None:
         storage = self._lifecycle.storage or self._storage

@@ -62,6 +62,7 @@ class Client:
         *,
         reactor: IReactorTime | None = None,
         agent: IAgent | None = None,
+        wrap_agent: Callable[[IAgent], IAgent] | None = None,
         credentials: tuple[str, str] | None = None,
         tls: Tls | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
@@ -73,6 +74,8 @@ class Client:
             are safer.
         @param reactor: C{None} for Twisted's global one.
         @param agent: what sends requests in place of the network, such as a stub; C{tls} is not used then.
+        @param wrap_agent: is given what sends requests, and returns what is used in its place and may pass requests on
+            to it, as L{etcd_twisted.service.EtcdService.agent} does.
         @param credentials: a user's name and password.
         @param tls: the certificates to use with C{https://} endpoints.
         @param timeouts: how long requests may take.
@@ -85,6 +88,8 @@ class Client:
         if agent is None:
             self._connections = Connections(clock, tls, timeouts.connect_seconds)
             agent = self._connections.agent
+        if wrap_agent is not None:
+            agent = wrap_agent(agent)
         machines = Machines(endpoints, chance)
         self._clock = clock
         self._chance = chance

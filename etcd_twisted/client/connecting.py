@@ -15,11 +15,10 @@ from weakref import WeakSet
 import attrs
 from OpenSSL.crypto import X509
 from OpenSSL.crypto import Error as CertificateError
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectingCancelledError, VerifyError
+from twisted.internet.error import ConnectError, VerifyError
 from twisted.internet.interfaces import (
-    IAddress,
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
@@ -36,7 +35,6 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
@@ -175,8 +173,7 @@ class _Endpoint:
         """See L{IStreamClientEndpoint}."""
         connecting = self._endpoint.connect(protocolFactory)
         connecting.addTimeout(self._timeout_seconds, self._reactor, self._too_late)
-        connecting.addCallbacks(self._connected, _not_connected)
-        return connecting
+        return connecting.addCallback(self._connected)
 
     def _too_late(self, _: object, seconds: float) -> None:
         raise ConnectError(string=f"no connection within {seconds:.3g} seconds")
@@ -190,11 +187,6 @@ class _Endpoint:
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return protocol
-
-
-def _not_connected(failure: Failure) -> Failure:
-    """Tell a cancelled look-up of a name from a request that was cancelled after it was sent."""
-    return Failure(ConnectingCancelledError(cast(IAddress, None))) if failure.check(CancelledError) else failure
 
 
 class Connections:

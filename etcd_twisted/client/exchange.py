@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import attrs
+from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -119,6 +120,14 @@ def header_of(headers: Headers, name: str) -> str | None:
     return values[-1] if values else None
 
 
+class _Url(EncodedURL):
+    """A URL that treq can send, even with the address of an IPv6 host, which C{to_uri} takes for a name otherwise."""
+
+    def to_uri(self) -> EncodedURL:
+        """Returns the URL in ASCII."""
+        return self if ":" in self.host else super().to_uri()
+
+
 class Exchanges:
     """Sends requests, each to the machine that the caller names."""
 
@@ -152,7 +161,7 @@ class Exchanges:
         try:
             response = await self._http.request(
                 request.method,
-                machine + request.target,
+                _Url.from_text(machine + request.target),
                 headers=headers,
                 data=data,
                 allow_redirects=False,

@@ -46,6 +46,8 @@ def target(key: str, query: Mapping[str, str] | None = None) -> str:
 
     @param key: the key; the slash at its beginning may be left out.
     """
+    while "//" in key:
+        key = key.replace("//", "/")  # as servers do; etcd would redirect
     path = "/v2/keys/" + urllib.parse.quote(key.lstrip("/"), safe="/")
     return f"{path}?{urllib.parse.urlencode(query)}" if query else path
 

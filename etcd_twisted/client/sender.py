@@ -183,8 +183,12 @@ class Sender:
             attempts.cancelled = True
             running.cancel()
 
+        def end(result: "_T | Failure") -> None:
+            if not answered.called:  # it may have been cancelled by what C{read} has called
+                answered.callback(result)
+
         answered: Deferred[_T] = Deferred(cancel)
-        running.addCallbacks(answered.callback, answered.errback)
+        running.addBoth(end)
         return self.run(answered)
 
     def refresh_if_due(self) -> None:

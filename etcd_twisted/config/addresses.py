@@ -82,7 +82,8 @@ class Address:
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
         """
-        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind.
+        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind. Port 0
+        stands for any that is free.
 
         Names are compared as they are written, since nothing is looked up here.
         """

@@ -317,6 +317,7 @@ class MemoryTransport:
 
     def reset(self) -> None:
         """The other end is gone."""
+        self._taken = 0
         self._unsent.clear()
         self._write_ended = True
         self._lose(Failure(error.ConnectionLost()))
@@ -329,8 +330,8 @@ class MemoryTransport:
         if self._turn_due is not None:
             self._turn_due.cancel()
             self._turn_due = None
-        if self._failed is None and not self._write_ended:
-            self._write_ended = True
+        if self._failed is None:
+            self._acknowledge()
             self._send_rest()
         self.when_lost()
         producer, self._producer = self._producer, None
@@ -345,7 +346,9 @@ class MemoryTransport:
 
     def _send_rest(self) -> None:
         """Send what was written before the connection was lost in order, as the system does for TCP."""
-        self._acknowledge()
+        if self._write_ended:
+            return
+        self._write_ended = True
         rest, self._unsent = b"".join(self._unsent), []
         if rest:
             self._carry(self._other._arrived, rest)

@@ -154,6 +154,8 @@ class VerdictTests(SynchronousTestCase):
             "/no leader is known; try again",
             "whatever: this one was not made; try again later",
             "no leader is known; try again; whether the write was done is unknown",
+            "this machine can't go on: too few machines are alive to go on without that one: start others first",
+            "a machine can't be in the group twice; whether the write was done is unknown",
         ):
             self.check(Verdict.UNKNOWN, self.raft_error(cause))
 

@@ -172,9 +172,7 @@ class PeerRecordTests(SrvTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    @given(
-        st.lists(st.builds(_Record, st.integers(0, 3), st.integers(0, 3), st.just("a"), st.integers(1, 3))), st.data()
-    )
+    @given(st.lists(RECORDS), st.data())
     def test_every_record_comes_once(self, records: list[_Record], data: st.DataObject) -> None:
         ordered = in_order(records, lambda: data.draw(st.floats(0, 1)))
         self.assertEqual(sorted(map(repr, ordered)), sorted(map(repr, records)))

@@ -19,7 +19,7 @@ class PublicNameTests(SynchronousTestCase):
     def test_imports_are_public(self) -> None:
         """They come from the packages that the page lists."""
         _, _, text = PAGE.read_text().partition("## What it may import\n")
-        public = set(re.findall(r"`(etcd_twisted\.\w+)`", text.partition("\n## ")[0]))
+        public = set(re.findall(r"`(etcd_twisted\.[\w.]+)`", text.partition("\n## ")[0]))
         self.assertIn("etcd_twisted.interfaces", public)
         imported = {name: page for page in PAGES for name in IMPORT.findall(page.read_text())}
         self.assertLessEqual({"etcd_twisted.config", "etcd_twisted.frontends", "etcd_twisted.keyspace"}, set(imported))

@@ -34,9 +34,9 @@ class ReadmeTests(TestCase):
     async def test_embedding_example_runs(self) -> None:
         """The example is a service inside another program."""
         (program,) = blocks(README, "python")
-        addresses = f'{{"addr": "127.0.0.1:{self.machine.port}", "peer-addr": "127.0.0.1:{self.machine.peer_port}"}}'
-        program = program.replace("config import Config\n", "config import load_config\n")
-        program = program.replace("Config()", f"load_config({addresses}, {{}})")
+        addresses = f'addr="127.0.0.1:{self.machine.port}", peer_addr="127.0.0.1:{self.machine.peer_port}"'
+        self.assertIn("Config()", program)
+        program = program.replace("Config()", f"Config({addresses})")
         path = self.machine.directory / "embedding.py"
         path.write_text(program)
         child = spawn(self, [sys.executable, path], self.machine.directory)

@@ -275,6 +275,16 @@ class TcpTests(TestCase):
         client.transport.loseConnection()
         await client.when_lost()
 
+    async def test_an_end_that_was_half_closed(self) -> None:
+        """An end that sends no more is still told of the end, and who ends the connection does not wait in vain."""
+        client, server = await self.connect()
+        client.transport.loseWriteConnection()
+        server.transport.write(b"answer")
+        server.transport.loseConnection()
+        self.assertEqual(await client.when_lost(), ConnectionDone)
+        self.assertEqual(await server.when_lost(), ConnectionDone)
+        self.assertEqual(client.data, b"answer")
+
     async def test_write_to_an_end_that_is_gone(self) -> None:
         """An end that goes on after the other one is gone notices that as soon as it writes."""
         client, server = await self.connect(HalfCloseableEnd)

@@ -31,6 +31,7 @@ from etcd_twisted.client import (
     KeyNotFound,
     Node,
     OutcomeUnknown,
+    UnexpectedAnswer,
 )
 from etcd_twisted.client.recipes.errors import NotAcquired
 from etcd_twisted.client.recipes.lease import RETRY_FRACTION, Lease, monotonic
@@ -39,6 +40,9 @@ from etcd_twisted.client.recipes.waiting import may_pass, pause, shielded
 
 CLEANUP_SECONDS = 5.0
 """For how long an attempt that has failed goes on deleting its key. After that, the key is left to its TTL."""
+
+MAX_CREATIONS = 3
+"""How often a contender's key is created if it is never known whether that has happened, nor is there any key."""
 
 _VALUE = re.compile(r"[0-9a-f]{32}(?: (.*))?", re.DOTALL)
 
@@ -149,21 +153,23 @@ class Contender:
                 return joined
 
     async def _create(self) -> Lease:
-        sent_at: float | None = None  # of the first request whose outcome is unknown: its key may be the one found
-        while not self._leaving:
-            now = self._now()
+        first_sent_at = self._now()
+        for _ in range(MAX_CREATIONS):
+            sent_at = self._now()
             try:
                 event = await self._client.create_in_order(self._directory, self._value, ttl_seconds=self._ttl_seconds)
-                return Lease(self._client, event.node, self._ttl_seconds, now)
-            except OutcomeUnknown as error:
-                self._log.info("May have joined {directory}: {reason}", directory=self._directory, reason=str(error))
+                return Lease(self._client, event.node, self._ttl_seconds, sent_at)
+            except (OutcomeUnknown, UnexpectedAnswer) as error:
+                problem = error
+            self._log.info("May have joined {directory}: {reason}", directory=self._directory, reason=str(problem))
             self._may_be_twice = True
-            sent_at = now if sent_at is None else sent_at
             found = await self._own_keys()
-            if found:
-                return Lease(self._client, found[0], self._ttl_seconds, sent_at)
+            if found:  # any of the requests so far may have made it
+                return Lease(self._client, found[0], self._ttl_seconds, first_sent_at)
+            if self._leaving or isinstance(problem, UnexpectedAnswer):
+                break
             await pause(self._client, self._ttl_seconds * RETRY_FRACTION)
-        raise CancelledError
+        raise problem
 
     async def _own_keys(self) -> list[Node]:
         try:

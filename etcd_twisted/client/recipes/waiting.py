@@ -19,12 +19,11 @@ from etcd_twisted.client import (
     OutcomeUnknown,
     RaftFailed,
     StandbyFailed,
-    UnexpectedAnswer,
 )
 
 _T = TypeVar("_T")
 
-_PASSING = (ConnectionFailed, DuringElection, OutcomeUnknown, RaftFailed, StandbyFailed, UnexpectedAnswer)
+_PASSING = (ConnectionFailed, DuringElection, OutcomeUnknown, RaftFailed, StandbyFailed)
 
 
 def may_pass(error: ClientError) -> bool:

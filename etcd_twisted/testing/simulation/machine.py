@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
-from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
@@ -200,9 +199,7 @@ class SimulatedMachine:
         """Returns a configuration with addresses that no machine had before."""
         port = 100 * self._addresses + self._number
         self._addresses += 1
-        return Config(
-            name=self.name, addr=Address("127.0.0.1", 10_000 + port), peer_addr=Address("127.0.0.1", 20_000 + port)
-        )
+        return Config(name=self.name, addr=f"127.0.0.1:{10_000 + port}", peer_addr=f"127.0.0.1:{20_000 + port}")
 
     # What it is
 

@@ -121,6 +121,20 @@ class ObservationTests(ElectionTest):
         self.store.result_of(self.successResultOf(waiting).resign())
         self.assertIsNone(self.now(observation))
 
+    def test_a_change_before_the_list_has_come(self) -> None:
+        self.store.stop()
+        self.store = Store(self, latency_seconds=0.5)
+        observation = self.observe()
+        now = observation.next()
+        while not self.store.replica.keyspace.statistics().gets_fail:
+            self.step()
+        self.store.replica.put(f"{DIRECTORY}/1", "by hand")
+        self.store.advance(0.5)
+        self.assertIsNone(self.successResultOf(now))
+        changed = observation.next()
+        self.store.advance(2)
+        self.assertEqual(self.successResultOf(changed), "by hand")
+
     def test_it_begins_with_the_present_leader(self) -> None:
         self.lead("a")
         self.candidate("b")

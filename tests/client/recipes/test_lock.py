@@ -4,13 +4,23 @@ from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import ClientClosed, ClientError, ConnectionFailed, NotADirectory, NotAFile, OutcomeUnknown
+from etcd_twisted.client import (
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    NotADirectory,
+    NotAFile,
+    OutcomeUnknown,
+    UnexpectedAnswer,
+)
 from etcd_twisted.client.recipes import AlreadyHeld, Hold, Lock, NotAcquired, NotHeld
+from etcd_twisted.client.recipes.contender import MAX_CREATIONS
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import CreateInOrder
 from tests.client.recipes.contenders import DIRECTORY, TTL_SECONDS, ContenderTest, pad_names
 from tests.client.store import STEP_SECONDS, Store
 
@@ -63,14 +73,32 @@ class TurnTests(ContenderTest):
         self.assert_turns_are_fair()
 
     def test_a_release_wakes_only_the_next(self) -> None:
-        locks = [self.lock() for _ in range(5)]
+        """Of twelve; as a text, the key 10 comes before 9."""
+        locks = [self.lock() for _ in range(12)]
         self.held(locks[0])
         waiting = [self.waiting(lock) for lock in locks[1:]]
+        for lock, coming in zip(locks, waiting, strict=False):
+            self.store.requests.clear()
+            self.store.result_of(lock.release())
+            self.assertEqual(sorted(method for method, _ in self.store.requests), ["DELETE", "GET"])
+            coming.addCallback(self.assertIsInstance, Hold)
+            self.assertTrue(coming.called)
+
+    def test_a_removal_before_the_list_has_come(self) -> None:
+        """It is in the history, after the index of the list."""
+        self.store.stop()
+        self.store = Store(self, latency_seconds=0.5)
+        holding = self.lock().acquire()
+        self.store.advance(10)
+        hold = self.successResultOf(holding)
         self.store.requests.clear()
-        self.store.result_of(locks[0].release())
-        self.successResultOf(waiting[0])
-        methods = [method for method, _ in self.store.requests]
-        self.assertEqual(sorted(methods), ["DELETE", "GET"])
+        acquiring = self.lock().acquire()
+        while len(self.store.requests) < 2:
+            self.step()
+        self.store.advance(0.6)  # the answer to the list is on its way
+        self.store.replica.delete(hold.key)
+        self.store.advance(5)
+        self.assertTrue(self.successResultOf(acquiring).is_held)
 
     def test_one_in_the_middle_gives_up(self) -> None:
         """The one after it waits for the holder from then on."""
@@ -363,6 +391,60 @@ class UnknownOutcomeTests(ContenderTest):
         self.store.advance(3 * TTL_SECONDS)
         self.assertTrue(hold.is_held)
 
+    def test_key_of_an_earlier_request_is_found(self) -> None:
+        """The lease counts from the first request that may have made the key."""
+        replica = self.store.replica
+        for method in ("confirm_reads", "confirm_recent"):
+            self.patch(replica, method, lambda: succeed(None))
+        _, acquiring = self.begin()
+        first, replica._held = replica._held, []
+        self.store.cut()
+        self.store.advance(4)
+        self.store.heal()
+        self.store.advance(1)
+        self.assertEqual([type(command) for command in replica.proposed], [CreateInOrder, CreateInOrder])
+        replica._held.clear()
+        for carry_out, _ in first:
+            carry_out()
+        self.store.cut()
+        replica.release()
+        self.store.heal()
+        self.store.advance(0.5)
+        hold = self.successResultOf(acquiring)
+        self.assertTrue(hold.is_held)
+        replica.holding = True  # so that it is not refreshed
+        self.store.after_step = lambda: self.assertTrue(not hold.is_held or self.keys())
+        self.store.advance(TTL_SECONDS)
+        self.assertFalse(hold.is_held)
+
+    def test_it_is_never_carried_out(self) -> None:
+        """The attempt fails after a few tries."""
+        _, acquiring = self.begin()
+        for method in ("confirm_reads", "confirm_recent"):
+            self.patch(self.store.replica, method, lambda: succeed(None))
+        while not acquiring.called:
+            self.store.cut()
+            self.store.replica._held.clear()
+            self.store.heal()
+            self.store.advance(1)
+        self.failureResultOf(acquiring, OutcomeUnknown)
+        self.assertEqual(len(self.store.replica.proposed), MAX_CREATIONS)
+
+    def test_answer_that_cant_be_read(self) -> None:
+        """The key is found if it was made."""
+        client, unreadable = self.client(), UnexpectedAnswer(200, b"<html>")
+        create = client.create_in_order
+        self.patch(client, "create_in_order", lambda *a, **k: create(*a, **k).addCallback(lambda _: fail(unreadable)))
+        self.assertTrue(self.held(self.lock(client)).is_held)
+
+    def test_answer_of_something_else(self) -> None:
+        """The attempt fails at once."""
+        client, unreadable = self.client(), UnexpectedAnswer(403, b"<html>")
+        self.patch(client, "create_in_order", lambda *_, **__: fail(unreadable))
+        acquiring = self.lock(client).acquire()
+        self.step()
+        self.failureResultOf(acquiring, UnexpectedAnswer)
+
     def test_cancelled_then(self) -> None:
         _, acquiring = self.begin()
         acquiring.cancel()
@@ -371,6 +453,18 @@ class UnknownOutcomeTests(ContenderTest):
         self.store.heal()
         self.store.advance(1)
         self.failureResultOf(acquiring, CancelledError)
+        self.assertEqual(self.keys(), [])
+
+    def test_cluster_is_back_when_the_attempt_has_failed(self) -> None:
+        """The key was made, and is deleted, though the attempt has never seen it."""
+        _, acquiring = self.begin()
+        self.store.cut()
+        self.store.replica.release()
+        self.store.advance(5.5)
+        self.assertEqual(len(self.keys()), 1)
+        self.store.heal()
+        self.store.advance(0.6)
+        self.failureResultOf(acquiring, ConnectionFailed)
         self.assertEqual(self.keys(), [])
 
     def test_cluster_is_gone_then(self) -> None:
@@ -400,6 +494,18 @@ class ReconnectTests(ContenderTest):
         self.store.advance(3)
         self.assertTrue(self.successResultOf(waiting).is_held)
         self.assertEqual(len(self.keys()), 1)
+
+    def test_list_that_is_answered_when_the_lease_has_ended(self) -> None:
+        """The contender would be next, but its key may be gone. It begins again."""
+        first, second = self.lock(), self.lock()
+        hold = self.held(first)
+        waiting = self.waiting(second)
+        self.store.replica.holding = True
+        self.store.replica.delete(hold.key)
+        self.store.advance(0.8 * TTL_SECONDS + STEP_SECONDS)
+        self.store.replica.release()
+        self.store.advance(1)
+        self.assertTrue(self.successResultOf(waiting).is_held)
 
     def test_timeout_in_an_outage(self) -> None:
         self.held(self.lock())
@@ -497,6 +603,7 @@ class _Struggle:
 
     def acquire(self, number: int) -> None:
         def acquired(hold: Hold) -> None:
+            self._test.assertTrue(hold.is_held)
             self.holds.append(hold)
             self.check()
 
@@ -580,3 +687,14 @@ class HistoryTests(ContenderTest):
         self.assertLess(len(self.store.requests), 80)
         self.store.result_of(first.release())
         self.successResultOf(waiting)
+
+    def test_a_removal_in_lost_history_is_noticed(self) -> None:
+        hold = self.held(self.lock())
+        waiting = self.waiting(self.lock())
+        self.store.cut()
+        self.store.replica.delete(hold.key)
+        for number in range(10):
+            self.store.replica.put("/other", str(number))
+        self.store.heal()
+        self.store.advance(3)
+        self.assertTrue(self.successResultOf(waiting).is_held)

@@ -1,0 +1,121 @@
+"""
+Tests that locks never overlap and that queues lose nothing, whichever processes are killed, and whenever: those that
+hold a lock or an item, and the machines of the cluster.
+
+C{KILL_ROUNDS} says how often to kill, and C{KILL_SEED} repeats the choices of a run that failed, as far as the timing
+of real processes can be repeated.
+"""
+
+import random
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from tests.processes.child import SOURCE, ChildProcess, spawn
+from tests.processes.cluster import Cluster, Member, together, until
+from tests.processes.recipe_worker import Journal, Note
+from tests.processes.test_cluster_kills import HASTY, ROUNDS, SEED
+
+WORKERS = 4
+PROGRESSES = (1, 10)
+"""The least and the most that the workers have done before the next kill."""
+
+
+class RecipeKillTests(TestCase):
+    """One worker or machine after the other is killed by C{kill -9}, while all contend."""
+
+    timeout = 240 + 60 * ROUNDS
+    progress: str
+    """What workers note when they have got what they want."""
+
+    async def campaign(self, kind: str) -> list[Note]:
+        """Returns the journal of workers that were killed over and over, like the machines under them."""
+        print(f"KILL_SEED={SEED}", file=sys.__stdout__)
+        self.chance = random.Random(SEED)
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+        self.journal = Journal(self.directory / "journal")
+        self.addCleanup(self.journal.close)
+        self.cluster = Cluster(self, 3, *HASTY)
+        await self.cluster.start()
+        await self.prepare()
+        self.kind = kind
+        self.workers = [self.spawn_worker() for _ in range(WORKERS)]
+        for _ in range(ROUNDS):
+            await self.progressed(self.chance.randint(*PROGRESSES))
+            await self.chance.choice([self.kill_holder, self.kill_worker, self.kill_machine])()
+        await self.progressed(2 * WORKERS)
+        for worker in self.workers:
+            self.assertEqual((worker.status, worker.errors), (None, ""))
+        await together(self.end(worker) for worker in list(self.workers))
+        return self.journal.read()
+
+    async def prepare(self) -> None:
+        """Does what must be done before the workers start."""
+
+    def spawn_worker(self) -> ChildProcess:
+        endpoints = ",".join(machine.url for machine in self.cluster.machines)
+        command = [sys.executable, "-m", "tests.processes.recipe_worker", self.kind, endpoints, str(self.directory)]
+        return spawn(self, command, SOURCE)
+
+    async def progressed(self, count: int) -> None:
+        """Waits until the workers have got what they want so many more times."""
+
+        def done() -> int:
+            return sum(note.action == self.progress for note in self.journal.read())
+
+        goal = done() + count
+
+        async def reached() -> bool | None:
+            return True if done() >= goal else None
+
+        await until(reached, f"workers note {self.progress!r} {count} more times")
+
+    async def end(self, worker: ChildProcess) -> None:
+        """Kills a worker, and notes that."""
+        self.workers.remove(worker)
+        pid = worker.pid
+        await worker.stop()
+        self.journal.note("killed", "", pid)
+
+    async def kill_worker(self) -> None:
+        await self.end(self.chance.choice(self.workers))
+        self.workers.append(self.spawn_worker())
+
+    async def kill_holder(self) -> None:
+        """Kills the worker that was the last to get what it wants."""
+        holders = [note.pid for note in self.journal.read() if note.action == self.progress]
+        for worker in self.workers:
+            if worker.pid == holders[-1]:
+                await self.end(worker)
+                self.workers.append(self.spawn_worker())
+                return
+
+    async def kill_machine(self) -> None:
+        """Kills a machine, which may lead, and starts it again after a while."""
+        machine: Member = await self.cluster.leader()
+        if self.chance.random() < 0.5:
+            machine = self.chance.choice(self.cluster.machines)
+        await self.cluster.kill(machine)
+        await self.progressed(self.chance.randint(*PROGRESSES))
+        await machine.start()
+
+
+class LockKillTests(RecipeKillTests):
+    progress = "held"
+
+    async def test_locks_never_overlap(self) -> None:
+        notes = await self.campaign("locks")
+        began = {int(note.subject): note for note in notes if note.action == "held"}
+        ended = {int(note.subject): note.when for note in reversed(notes) if note.action == "lost"}
+        killed = {note.pid: note.when for note in notes if note.action == "killed"}
+        for earlier, later in pairwise(sorted(began)):
+            end = ended.get(earlier, killed.get(began[earlier].pid))
+            assert end is not None, f"nothing has ended {earlier}"
+            self.assertLessEqual(end, began[later].when, f"{earlier} and {later} overlap; KILL_SEED={SEED}")
+        self.assertEqual([note for note in notes if note.action == "refused"], [])
+        used = [int(note.subject) for note in notes if note.action == "used"]
+        self.assertEqual(used, sorted(used))
+        self.assertGreater(len(began), ROUNDS)
