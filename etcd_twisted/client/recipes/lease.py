@@ -178,8 +178,10 @@ class Lease:
         fraction = REFRESH_FRACTION
         while True:
             await pause(self._client, self.ttl_seconds * fraction)
+            if not self.is_held:  # and the timer that should have ended the lease is late
+                return self._overdue()
             try:
-                await self._refresh()
+                sent_at = await self._refresh()
             except (KeyNotFound, NotAFile, ClusterChanged) as error:
                 return Loss(f"{self.key} is gone: {error}")
             except ClientClosed:
@@ -187,15 +189,20 @@ class Lease:
             except ClientError as error:
                 self._log.info("Could not refresh {key}: {reason}", key=self.key, reason=str(error))
                 fraction = RETRY_FRACTION if may_pass(error) else ATTEMPT_FRACTION
-            else:
-                fraction = REFRESH_FRACTION
+                continue
+            if not self.is_held:
+                return self._overdue()
+            self._extend(sent_at)
+            fraction = REFRESH_FRACTION
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> float:
         """
+        Returns when the refresh was sent.
+
         @raise KeyNotFound: the key is gone, or somebody else has changed it.
         """
         sent_at = self._now()
-        longest_seconds = max(0.0, min(self.ttl_seconds * ATTEMPT_FRACTION, self._deadline - sent_at))
+        longest_seconds = min(self.ttl_seconds * ATTEMPT_FRACTION, self._deadline - sent_at)
         try:
             event = await self._refresh_if_unchanged(longest_seconds)
         except CompareFailed:
@@ -204,7 +211,7 @@ class Lease:
                 raise KeyNotFound(100, "somebody has changed it") from None
             event = await self._refresh_if_unchanged(longest_seconds)
         self._modified_index = event.node.modified_index
-        self._extend(sent_at)
+        return sent_at
 
     def _refresh_if_unchanged(self, longest_seconds: float) -> "Deferred[Event]":
         return self._client.refresh(
@@ -225,7 +232,10 @@ class Lease:
         if self._now() < self._deadline:  # the reactor's clock is ahead of the monotonic one
             self._set_timer()
         else:
-            self.end(f"{self.key} could not be refreshed for {self.ttl_seconds * (1 - MARGIN_FRACTION):g} seconds")
+            self._end(self._overdue())
+
+    def _overdue(self) -> Loss:
+        return Loss(f"{self.key} could not be refreshed for {self.ttl_seconds * (1 - MARGIN_FRACTION):g} seconds")
 
     def _failed(self, failure: Failure) -> None:
         """The refreshing has ended by itself: the client is closed, or this library is wrong."""

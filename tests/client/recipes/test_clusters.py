@@ -66,7 +66,7 @@ class _Campaign:
     async def _work(self, hold: Hold) -> None:
         """Work for a while, or until the lock is lost."""
         lost = hold.lost
-        working = self._cluster.clock.callLater(self._random.uniform(0.0, TTL_SECONDS), lost.cancel)
+        working = self._cluster.clock.callLater(self._random.choice((0.2, 3.0)) * TTL_SECONDS, lost.cancel)
         try:
             await lost
         except CancelledError:
@@ -79,8 +79,8 @@ class _Campaign:
         machine = random.choice(list(cluster.machines.values()))
         leader = cluster.leader() or machine
         hosts = [f"host{number}" for number in range(CONTENDERS)]
-        away = random.uniform(0.0, 2 * TTL_SECONDS)
-        kind = random.randrange(6)
+        away = random.choice((0.3, 2.0)) * random.uniform(0.5, 1.5) * TTL_SECONDS
+        kind = random.randrange(7)
         if kind < 2:
             victim = leader if kind else machine
             victim.crash()
@@ -95,7 +95,7 @@ class _Campaign:
             others = [each for each in cluster.machines.values() if each is not leader]
             if kind == 3:
                 groups = [[leader, self._holder], [*others, *(host for host in hosts if host != self._holder)]]
-            elif kind == 4:
+            elif kind < 6:
                 groups = [[self._holder], list(cluster.machines.values())]
             else:
                 groups = [list(hosts), list(cluster.machines.values())]

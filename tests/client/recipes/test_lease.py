@@ -150,6 +150,34 @@ class LostTests(LeaseTest):
         self.successResultOf(lease.lost)
 
 
+class ClocksTests(LeaseTest):
+    """The reactor's clock is set, while the monotonic clock goes on."""
+
+    def setUp(self) -> None:
+        self.ahead_seconds = 0.0
+        self.patch(lease_module, "monotonic", lambda clock: lambda: clock.seconds() + self.ahead_seconds)
+        super().setUp()
+
+    def test_a_lease_that_is_over_does_not_come_back(self) -> None:
+        """Though the timer that should have ended it is late, and the key still exists."""
+        lost = self.lease.lost
+        self.ahead_seconds = TTL_SECONDS
+        self.assertFalse(self.lease.is_held)
+        self.store.advance(TTL_SECONDS * 0.4)
+        self.assertFalse(self.lease.is_held)
+        self.successResultOf(lost)
+
+    def test_a_timer_that_is_early_ends_nothing(self) -> None:
+        lost = self.lease.lost
+        self.store.cut()
+        self.ahead_seconds = -TTL_SECONDS / 2
+        self.store.advance(TTL_SECONDS)
+        self.assertNoResult(lost)
+        self.assertTrue(self.lease.is_held)
+        self.store.advance(TTL_SECONDS * 0.4)
+        self.successResultOf(lost)
+
+
 class CertaintyTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.floats(0.0, 6.0))), st.sampled_from([0.0, 0.2, 0.4]))
     def test_while_it_is_held_the_key_exists(self, steps: list[tuple[str, float]], latency_seconds: float) -> None:

@@ -57,8 +57,11 @@ class LifeTests(RegistrationTest):
         registration = self.registered()
         self.store.result_of(registration.update("2"))
         self.assertEqual((self.value, registration.value), ("2", "2"))
+        self.store.requests.clear()
         self.store.advance(5 * TTL_SECONDS)
         self.assertEqual(self.value, "2")
+        self.assertEqual({method for method, _ in self.store.requests}, {"PUT"}, "only one lease is kept alive")
+        self.assertLess(len(self.store.requests), 18)
         self.store.result_of(registration.close())
         self.assertIsNone(self.value)
 
