@@ -35,7 +35,7 @@ from etcd_twisted.client import (
 )
 from etcd_twisted.client.recipes.errors import NotAcquired
 from etcd_twisted.client.recipes.lease import RETRY_FRACTION, Lease, monotonic
-from etcd_twisted.client.recipes.paths import is_at_or_below
+from etcd_twisted.client.recipes.paths import is_at_or_below, normal_key
 from etcd_twisted.client.recipes.waiting import may_pass, pause, shielded
 
 CLEANUP_SECONDS = 5.0
@@ -88,7 +88,7 @@ class Contender:
         @param text: what the key says beside the token.
         """
         self._client = client
-        self._directory = "/" + directory.strip("/")
+        self._directory = normal_key(directory)
         self._limit = limit
         self._ttl_seconds = ttl_seconds
         self._token = secrets.token_hex(16)

@@ -21,7 +21,7 @@ from etcd_twisted.client import (
 from etcd_twisted.client.recipes.contender import contenders, text_of
 from etcd_twisted.client.recipes.lease import Lease
 from etcd_twisted.client.recipes.lock import DEFAULT_TTL_SECONDS, Hold, Lock
-from etcd_twisted.client.recipes.paths import is_at_or_below
+from etcd_twisted.client.recipes.paths import is_at_or_below, normal_key
 from etcd_twisted.client.recipes.waiting import may_pass, pause
 
 RETRY_SECONDS = 1.0
@@ -67,7 +67,7 @@ class Election:
         @raise ValueError: C{ttl_seconds} is below 1.
         """
         self._client = client
-        self._directory = "/" + directory.strip("/")
+        self._directory = normal_key(directory)
         self._lock = Lock(client, directory, ttl_seconds=ttl_seconds)
 
     def campaign(self, value: str, timeout_seconds: float | None = None) -> "Deferred[Leadership]":

@@ -15,6 +15,7 @@ from etcd_twisted.client import Client, ClientClosed, ClientError
 from etcd_twisted.client.recipes.errors import AlreadyClosed
 from etcd_twisted.client.recipes.lease import REFRESH_FRACTION, RETRY_FRACTION, Lease, monotonic
 from etcd_twisted.client.recipes.lock import DEFAULT_TTL_SECONDS
+from etcd_twisted.client.recipes.paths import normal_key
 from etcd_twisted.client.recipes.waiting import may_pass, shielded
 
 
@@ -49,7 +50,7 @@ class Registration:
         """
         if ttl_seconds < 1:
             raise ValueError(f"ttl_seconds is {ttl_seconds}, but at least 1 is needed")
-        self.key = "/" + key.strip("/")
+        self.key = normal_key(key)
         self.value = value
         self._client = client
         self._ttl_seconds = ttl_seconds
