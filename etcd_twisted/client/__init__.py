@@ -72,7 +72,7 @@ from etcd_twisted.client.results import (
 )
 from etcd_twisted.client.sender import Timeouts
 from etcd_twisted.client.statistics import Statistics
-from etcd_twisted.client.watch import Watch
+from etcd_twisted.client.watch import Connection, Watch
 
 __all__ = [
     "Admin",
@@ -86,6 +86,7 @@ __all__ = [
     "ClusterConfig",
     "ClusterFull",
     "CompareFailed",
+    "Connection",
     "ConnectionFailed",
     "DirectoryNotEmpty",
     "DuringElection",

@@ -6,10 +6,11 @@ L{etcd_twisted.client}.
 """
 
 from etcd_twisted.client.recipes.election import Election, Leadership, Observation
-from etcd_twisted.client.recipes.errors import AlreadyClosed, AlreadyHeld, NotAcquired, NotHeld
+from etcd_twisted.client.recipes.errors import AlreadyClosed, AlreadyHeld, NotAcquired, NotHeld, QueueEmpty
 from etcd_twisted.client.recipes.lease import Loss
 from etcd_twisted.client.recipes.lock import Hold, Lock, Semaphore
 from etcd_twisted.client.recipes.mirror import Mirror
+from etcd_twisted.client.recipes.queue import Item, PriorityQueue, Queue
 from etcd_twisted.client.recipes.registration import Registration
 from etcd_twisted.client.recipes.tree import Change
 
@@ -19,6 +20,7 @@ __all__ = [
     "Change",
     "Election",
     "Hold",
+    "Item",
     "Leadership",
     "Lock",
     "Loss",
@@ -26,6 +28,9 @@ __all__ = [
     "NotAcquired",
     "NotHeld",
     "Observation",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
     "Registration",
     "Semaphore",
 ]

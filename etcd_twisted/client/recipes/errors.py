@@ -19,5 +19,9 @@ class NotAcquired(ClientError):
     """Others have held it for as long as the caller would wait."""
 
 
+class QueueEmpty(ClientError):
+    """There was no item to take for as long as the caller would wait, or others were before it in the line."""
+
+
 class AlreadyClosed(ClientError):
     """It was closed, and can't be used again."""

@@ -66,10 +66,16 @@ class Hold:
         """
         return Deferred.fromCoroutine(self._release())
 
-    async def _release(self) -> None:
+    def check_held(self) -> None:
+        """
+        @raise NotHeld: it is not held for certain any more.
+        """
         if not self._lease.is_held:
             reason = "its time is over" if self._lease.loss is None else self._lease.loss.reason
             raise NotHeld(f"{self.key} is not held any more: {reason}")
+
+    async def _release(self) -> None:
+        self.check_held()
         self._lease.end("it was released", released=True)
         await self._lease.remove(self._lease.ttl_seconds)
 

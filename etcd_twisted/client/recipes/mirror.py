@@ -20,12 +20,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.client import Client, ClientClosed, ClientError, HistoryLost, KeyNotFound, Node
+from etcd_twisted.client import Client, ClientClosed, ClientError, Connection, HistoryLost, KeyNotFound, Node
 from etcd_twisted.client.recipes.errors import AlreadyClosed
 from etcd_twisted.client.recipes.paths import normal_key
 from etcd_twisted.client.recipes.tree import Change, Tree
 from etcd_twisted.client.recipes.waiting import may_pass, pause
-from etcd_twisted.client.watch import Connection
 
 MIN_LISTING_INTERVAL_SECONDS = 1.0
 """How long it takes at least from one listing of the directory to the next."""

@@ -4,9 +4,10 @@ What recipes wait with: pauses that end with the client, and requests that a can
 This module must never decide what a recipe does next.
 """
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -16,6 +17,8 @@ from etcd_twisted.client import (
     ClientError,
     ConnectionFailed,
     DuringElection,
+    Event,
+    HistoryLost,
     OutcomeUnknown,
     RaftFailed,
     StandbyFailed,
@@ -53,3 +56,32 @@ def shielded(deferred: "Deferred[_T]") -> "Deferred[_T]":
 
     deferred.addBoth(relay)
     return outer
+
+
+async def until_event(
+    client: Client,
+    directory: str,
+    after_index: int,
+    is_wanted: Callable[[Event], bool],
+    ended: "Deferred[Any]",
+    seconds: float | None = None,
+) -> None:
+    """
+    Return when something has happened in a directory that makes it worth to look there again, or may have.
+
+    @param is_wanted: returns whether an event is such a thing.
+    @param ended: has this return too when it fires. It is cancelled in the end.
+    @param seconds: after how long this returns in any case.
+    """
+    watch = client.watch(directory, recursive=True, after_index=after_index)
+    ended.addCallbacks(lambda _: watch.close(), lambda failure: failure.trap(CancelledError) and None)
+    timer = None if seconds is None else client.reactor.callLater(max(0.0, seconds), watch.close)
+    try:
+        async for item in watch:
+            if isinstance(item, HistoryLost) or is_wanted(item):
+                return
+    finally:
+        ended.cancel()
+        watch.close()
+        if timer is not None and timer.active():
+            timer.cancel()
