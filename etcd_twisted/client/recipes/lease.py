@@ -72,8 +72,8 @@ class Lease:
     """
     A key that is kept alive from the beginning on, until it is released or lost.
 
-    It uses the C{refresh} of the API, which etcd has from 2.3 on; it keeps the key's value and wakes no watcher. An
-    older server answers with an error, so that the lease ends after its first TTL.
+    It uses the C{refresh} of the API, which this project's server has, and etcd from 2.3 on: it keeps the key's value
+    and wakes no watcher. With an older server, which changes the value instead, the lease ends at the first refresh.
 
     Twisted's usual reactors schedule by the wall clock, which may be set back: then L{lost} fires late. L{is_held} is
     right even so.
@@ -210,6 +210,8 @@ class Lease:
             if node is None or node.value != self._value:
                 raise KeyNotFound(100, "somebody has changed it") from None
             event = await self._refresh_if_unchanged(longest_seconds)
+        if event.node.value != self._value:
+            raise KeyNotFound(100, "this server can't refresh a key, and has changed its value")
         self._modified_index = event.node.modified_index
         return sent_at
 

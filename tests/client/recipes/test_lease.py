@@ -128,6 +128,14 @@ class LostTests(LeaseTest):
         self.store.advance(2 * TTL_SECONDS)
         self.assertIsNotNone(self.store.node(KEY), "it was given no TTL")
 
+    def test_a_server_that_cant_refresh(self) -> None:
+        """It sets the key to an empty value, as it does not know the parameter."""
+        update = self.client.update
+        self.patch(self.client, "refresh", lambda key, ttl, **_: update(key, "", ttl_seconds=ttl))
+        lost = self.lease.lost
+        self.store.advance(TTL_SECONDS * REFRESH_FRACTION + STEP_SECONDS)
+        self.assertIn("can't refresh", self.successResultOf(lost).reason)
+
     def test_a_closed_client_ends_it_at_once(self) -> None:
         lost = self.lease.lost
         self.client.close()
