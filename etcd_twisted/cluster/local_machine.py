@@ -121,7 +121,7 @@ class LocalMachine:
     def reopen_files(self) -> None:
         """Opens the files of a standby again."""
         storage, _ = self._files
-        self.storage = Storage.within(storage.directory)
+        self.storage = Storage.within(storage.directory, storage.log.segment_bytes)
 
     # Taking part
 

@@ -28,17 +28,18 @@ from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES, Quota
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Message
 from etcd_twisted.consensus.reconfiguration.admission import Admissions
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_member
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness
-from etcd_twisted.consensus.reconfiguration.upkeep import MembershipUpkeep
+from etcd_twisted.consensus.reconfiguration.upkeep import MembershipUpkeep, PromotionLimits
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.consensus.snapshots.taking import SNAPSHOT_BYTES, Snapshotter
-from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.state_machine import ENTRIES_PER_TURN, StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import ITransport
@@ -68,6 +69,9 @@ class ReplicaSettings:
     @ivar defaults: the cluster's configuration as long as nobody has set one.
     @ivar seed: the seed of the random numbers; it must differ from machine to machine.
     @ivar unapplied_bytes: how many bytes of proposals may wait to be applied before further changes wait.
+    @ivar raft_limits: what bounds the log, the messages and the records of the Raft core.
+    @ivar promotion: how much a learner may lack when it gets a vote.
+    @ivar entries_per_turn: how many entries are applied in one turn of the reactor at most.
     """
 
     history_capacity: int = 1_000
@@ -79,6 +83,9 @@ class ReplicaSettings:
     seed: int = 0
     snapshot_bytes: int = SNAPSHOT_BYTES
     unapplied_bytes: int = MOST_UNAPPLIED_BYTES
+    raft_limits: RaftLimits = attrs.field(factory=RaftLimits)
+    promotion: PromotionLimits = attrs.field(factory=PromotionLimits)
+    entries_per_turn: int = ENTRIES_PER_TURN
 
     @property
     def proposal_timeout_seconds(self) -> float:
@@ -140,13 +147,16 @@ class LocalMember:
         self._ending = False
         log = recovered.log
         last_index = log.last_index
-        core = Raft(machine_id, recovered.hard_state, log, settings.timing, settings.seed, clock.seconds())
+        hard_state, now = recovered.hard_state, clock.seconds()
+        core = Raft(machine_id, hard_state, log, settings.timing, settings.seed, now, settings.raft_limits)
         self.raft = core
         self._proposals = Proposals(clock, settings.proposal_timeout_seconds, functools.partial(_unknown, keyspace))
         too_much = functools.partial(_too_much, keyspace)
         self._throttle = Throttle(clock, self._proposals, too_much, settings.unapplied_bytes)
         self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
-        self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
+        self.machine = StateMachine(
+            keyspace, self._time, self._proposals, recovered.snapshot, last_index, settings.entries_per_turn
+        )
         self._configuration = self.machine.configuration
         self._statuses = Statuses(clocks, transport, election_timeout_seconds)
         self.group = GroupState(cluster_id, self._own, clocks, core, self.machine, self._statuses)
@@ -163,7 +173,7 @@ class LocalMember:
         forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self._proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
         self.changes = MembershipChanges(core, self._proposer, keyspace, settings.defaults, forbidden, liveness)
-        self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness)
+        self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness, settings.promotion)
         self._expirer = Expirer(clocks, self._node, self.machine)
         self._clearing = Clearing(clock, keyspace)
         self._timekeeper = Timekeeper(self._time, core, self.machine, self._proposals, self._throttle, self._statuses)

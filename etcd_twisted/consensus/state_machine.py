@@ -20,7 +20,8 @@ from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 
-_ENTRIES_A_TURN = 256
+ENTRIES_PER_TURN = 256
+"""How many entries are applied in one turn of the reactor at most."""
 
 _MOST_DELIVERIES = 10_000
 """About how many events may wait to be delivered to watchers before entries have to wait for them."""
@@ -41,7 +42,13 @@ class StateMachine:
     _log = Logger()
 
     def __init__(
-        self, keyspace: KeySpace, time: ClusterTime, proposals: Proposals, snapshot: SnapshotMetadata, last_index: int
+        self,
+        keyspace: KeySpace,
+        time: ClusterTime,
+        proposals: Proposals,
+        snapshot: SnapshotMetadata,
+        last_index: int,
+        entries_per_turn: int = ENTRIES_PER_TURN,
     ) -> None:
         """
         @param time: the cluster time, which observes the times in commands.
@@ -57,6 +64,7 @@ class StateMachine:
         self._time = time
         self._proposals = proposals
         self._last_index = last_index
+        self._entries_per_turn = entries_per_turn
         self.bytes_since_snapshot = 0
 
     @property
@@ -72,7 +80,7 @@ class StateMachine:
         hub = self.keyspace.hub
         if len(hub.deliveries) >= _MOST_DELIVERIES:
             return 0
-        return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
+        return max(1, min(self._entries_per_turn, _MOST_DELIVERIES // (hub.count + 1)))
 
     # Entries
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
 from etcd_twisted.cluster.known_machines import MAX_KNOWN_URLS, MIN_SEARCH_INTERVAL_SECONDS
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.consensus.raft import log as raft_log
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
@@ -369,8 +369,7 @@ class ComingBackTests(LifecycleTestCase):
         Nobody can send the snapshot to its new address, so the machine can't learn from its log that others don't know
         the address.
         """
-        self.patch(raft_log, "TRAILING_ENTRIES", 2)
-        self.group.change(snapshot_count=5)
+        self.group.change(snapshot_count=5, limits={"raft_limits": RaftLimits(trailing_entries=2)})
         machines = self.three()
         moved = self._give_up_address(machines)
         for number in range(20):

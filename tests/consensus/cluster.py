@@ -237,7 +237,7 @@ class Cluster(SimulatedMachines[ClusterMachine]):
         snapshot_count: int | None = None,
         history: int = 1_000,
         defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
-        **limits: int,
+        **limits: Any,
     ) -> None:
         """
         @param limits: see L{Settings}.

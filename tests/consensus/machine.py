@@ -74,7 +74,7 @@ class TestMachine:
         clock: Clock | None = None,
         name: str | None = "machine0",
         quota_bytes: int = QUOTA_BYTES,
-        **limits: int,
+        **limits: Any,
     ) -> None:
         """
         @param limits: further fields of L{ReplicaSettings}.
@@ -139,7 +139,7 @@ class ReplicaTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
 
     def machine(
-        self, snapshot_count: int | None = None, history: int = 1_000, quota_bytes: int = QUOTA_BYTES, **limits: int
+        self, snapshot_count: int | None = None, history: int = 1_000, quota_bytes: int = QUOTA_BYTES, **limits: Any
     ) -> TestMachine:
         machine = TestMachine(self.path, snapshot_count, history, quota_bytes=quota_bytes, **limits)
         machine.settle()

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.availability import LEADERLESS_SECONDS
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
-from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
@@ -21,6 +20,7 @@ from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
 from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
+from tests.consensus.raft.group import NONE_TRAILING
 from tests.consensus.storage.logs import ready
 
 PATIENCE = 1.0
@@ -91,8 +91,7 @@ class StartTests(ClusterTestCase):
         """
         Heartbeats go on while the snapshot is received, and must not make the machine believe that it has everything.
         """
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        cluster = self.cluster(snapshot_count=20)
+        cluster = self.cluster(snapshot_count=20, raft_limits=NONE_TRAILING)
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()

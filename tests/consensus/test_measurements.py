@@ -2,13 +2,15 @@
 Tests of a machine's measurements, against what it was made to do.
 """
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.storage.disk_thread import SLOW_APPEND_SECONDS
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.statistics import PeerTraffic
 from tests.consensus.cluster import LATENCY, Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.raft.group import NONE_TRAILING
 from tests.logs.lines import Log
 
 
@@ -18,8 +20,8 @@ class MeasurementsTest(ClusterTestCase):
     def setUp(self) -> None:
         self.group = self.three()
 
-    def three(self, snapshot_count: int | None = None) -> Cluster:
-        group = self.cluster(snapshot_count=snapshot_count)
+    def three(self, **settings: Any) -> Cluster:
+        group = self.cluster(**settings)
         group.start(3)
         return group
 
@@ -85,7 +87,7 @@ class LogTests(MeasurementsTest):
         """The size is that of the files, without what is allocated ahead, across segments and a restart."""
         machine = self.leader
         log = machine.storage.log
-        log._segment_bytes = 10_000
+        log.segment_bytes = 10_000
         for number in range(40):
             self.group.result_of(machine.set(f"/k{number}", "x" * 1_000))
         self.group.result_of(ensureDeferred(machine.participation.hand_over()))  # its stop writes nothing then
@@ -117,8 +119,7 @@ class SnapshotTests(MeasurementsTest):
     """Tests of snapshots, on disk and in transfer."""
 
     def setUp(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        self.group = self.three(snapshot_count=20)
+        self.group = self.three(snapshot_count=20, raft_limits=NONE_TRAILING)
 
     def size_on_disk(self, machine: ClusterMachine) -> int:
         (path,) = machine.storage.directory.snapshot_directory.iterdir()

@@ -8,12 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import progress
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.reconfiguration import upkeep
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.reconfiguration.changes import with_member, with_voter, without
 from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
+from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus import cluster as module
@@ -84,9 +84,8 @@ class JoinTests(MembersTestCase):
 
     def test_learner_lacks_little_when_it_gets_its_vote(self) -> None:
         """The limit is also in bytes, for few entries that are large."""
-        self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
-        self.patch(upkeep, "_PROMOTION_LAG_BYTES", 10_000)
-        cluster = self.cluster()
+        promotion = PromotionLimits(lag_bytes=10_000)
+        cluster = self.cluster(raft_limits=RaftLimits(in_flight_bytes=1), promotion=promotion)
         cluster.start(1)
         core = cluster.leader.raft
         for _ in range(300):

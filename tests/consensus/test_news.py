@@ -7,8 +7,8 @@ import re
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, formatEvent
 
-from etcd_twisted.consensus.raft import log as raft_log
 from tests.consensus.cluster import Cluster, ClusterTestCase
+from tests.consensus.raft.group import NONE_TRAILING
 from tests.logs.lines import Log
 
 
@@ -16,7 +16,6 @@ class NewsTests(ClusterTestCase):
     """Three machines run in one process, so each event is logged by each of them."""
 
     def setUp(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.log = Log(self)
 
     def said(self) -> list[str]:
@@ -25,7 +24,7 @@ class NewsTests(ClusterTestCase):
         return [formatEvent(event) for event in events if event["log_level"] >= LogLevel.info]
 
     def three(self, snapshot_count: int | None = None) -> Cluster:
-        cluster = self.cluster(snapshot_count=snapshot_count)
+        cluster = self.cluster(snapshot_count=snapshot_count, raft_limits=NONE_TRAILING)
         cluster.start(3)
         return cluster
 

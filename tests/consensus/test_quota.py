@@ -7,7 +7,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent
 
-from etcd_twisted.consensus import state_machine
 from etcd_twisted.consensus.proposals.quota import REFUSALS_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -38,12 +37,12 @@ class QuotaTest(ReplicaTestCase):
         super().setUp()
         self.begin()
 
-    def begin(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: int) -> None:
+    def begin(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: Any) -> None:
         self.quota_bytes = quota_bytes
         self.machine0 = self.machine(snapshot_count, quota_bytes=quota_bytes, **limits)
         self.replica = self.machine0.replica
 
-    def restart(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: int) -> None:
+    def restart(self, quota_bytes: int = ROOM, snapshot_count: int | None = None, **limits: Any) -> None:
         self.machine0.stop()
         self.begin(quota_bytes, snapshot_count, **limits)
 
@@ -206,7 +205,7 @@ class OnTheirWayTests(QuotaTest):
 
     def test_quota_is_exceeded_by_a_bounded_size(self) -> None:
         """The excess is at most what was in flight while something was removed that it writes again."""
-        self.patch(state_machine, "_ENTRIES_A_TURN", 1)
+        self.restart(entries_per_turn=1)
         self.assert_done(Set("/a", 0, "x" * 5_000))
         self.fill()
         self.start(Delete("/a", 0))

@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, ensureDeferred
 
-from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import come_back, recover
 from etcd_twisted.consensus.snapshots.sending import PAUSE_SECONDS
@@ -23,6 +22,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.machine import IDENTITY
+from tests.consensus.raft.group import NONE_TRAILING
 from tests.consensus.storage.logs import ready
 
 COUNT = 20
@@ -30,12 +30,11 @@ COUNT = 20
 
 class TransferTestCase(ClusterTestCase):
     def setUp(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.offsets: list[int] = []
 
     def behind(self, **settings: Any) -> tuple[Cluster, ClusterMachine]:
         """Returns a cluster of three, and one of its machines that is down and needs a snapshot."""
-        cluster = self.cluster(snapshot_count=COUNT, **settings)
+        cluster = self.cluster(snapshot_count=COUNT, raft_limits=NONE_TRAILING, **settings)
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
@@ -88,7 +87,7 @@ class CatchingUpTests(TransferTestCase):
         self.assertCaughtUp(cluster, late)
 
     def test_new_machine_gets_a_snapshot(self) -> None:
-        cluster = self.cluster(snapshot_count=COUNT)
+        cluster = self.cluster(snapshot_count=COUNT, raft_limits=NONE_TRAILING)
         cluster.start(1)
         self.write(cluster, 3 * COUNT)
         new = cluster.start_one()
@@ -134,7 +133,7 @@ class CatchingUpTests(TransferTestCase):
 
     def test_outcome_of_proposals_in_a_snapshot_is_unknown(self) -> None:
         """The outcome of changes in a snapshot can't be known."""
-        cluster = self.cluster(snapshot_count=COUNT)
+        cluster = self.cluster(snapshot_count=COUNT, raft_limits=NONE_TRAILING)
         cluster.start(3)
         leader = cluster.leader
         cluster.network.isolate(leader.name)
@@ -316,7 +315,7 @@ class CrashTests(TransferTestCase):
     def test_receiver_with_a_void_log_may_crash_at_any_point(self) -> None:
         """The machine has led, and has much in its log that no other machine has."""
         for jobs in range(10):
-            cluster = self.cluster(snapshot_count=COUNT)
+            cluster = self.cluster(snapshot_count=COUNT, raft_limits=NONE_TRAILING)
             cluster.start(3)
             late = cluster.leader
             cluster.network.isolate(late.name)

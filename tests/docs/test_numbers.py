@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted import __version__
 from etcd_twisted.cluster.discovery import TTL_SECONDS
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.raft.log import TRAILING_BYTES, TRAILING_ENTRIES
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
@@ -36,13 +36,13 @@ class NumberTests(SynchronousTestCase):
 
     def test_numbers_of_the_page_about_tuning(self) -> None:
         """They are defaults and reserved resources."""
-        config = Config()
+        config, limits = Config(), DEFAULT_LIMITS
         self.assert_says(
             "tuning.md",
             f"`--peer-heartbeat-interval` ({config.peer_heartbeat_interval} ms)",
             f"`--peer-election-timeout` ({config.peer_election_timeout} ms,",
             f"Every `--snapshot-count` log entries ({config.snapshot_count:,})",
-            f"{TRAILING_ENTRIES:,} entries ({TRAILING_BYTES >> 20} MiB) are kept beside a snapshot",
+            f"{limits.trailing_entries:,} entries ({limits.trailing_bytes >> 20} MiB) are kept beside a snapshot",
             f"the last `--watch-history` events ({config.watch_history:,})",
             f"at most `--watch-history-bytes` ({config.watch_history_bytes >> 20} MiB)",
             f"with values of 1 MiB the last {config.watch_history_bytes // ((2 << 20) + EVENT_BYTES)} are kept",

@@ -17,13 +17,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import attrs
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus.raft import log as raft_log
-from etcd_twisted.consensus.storage import storage
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.errors import StartError
 from tests.cluster.machines import LifecycleMachine
 from tests.consensus.cluster import Cluster
@@ -59,12 +57,11 @@ class Sample:
     files: list[str]
 
 
-@contextlib.contextmanager
-def _small_files() -> Iterator[None]:
-    """Makes the machine write many files in a small directory."""
-    small = functools.partial(storage.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
-    with mock.patch.object(storage, "WriteAheadLog", small), mock.patch.object(raft_log, "TRAILING_ENTRIES", _KEPT):
-        yield
+def _cluster(path: Path) -> Cluster:
+    """Returns a cluster whose machines write many files in a small directory."""
+    cluster = Cluster(path, snapshot_count=SNAPSHOT_COUNT, raft_limits=RaftLimits(trailing_entries=_KEPT))
+    cluster.change(segment_bytes=SEGMENT_BYTES)
+    return cluster
 
 
 @contextlib.contextmanager
@@ -85,23 +82,22 @@ def _make(path: Path, prefix: str, crash: bool) -> Sample:
     @param crash: whether it is killed at the end.
     """
     path.mkdir(parents=True)
-    cluster = Cluster(path, snapshot_count=SNAPSHOT_COUNT)
+    cluster = _cluster(path)
     machine = LifecycleMachine(cluster, 1, ())
-    with _small_files():
-        cluster.result_of(machine.launch())
-        state = [machine.dumped()]
-        for number in range(WRITES):
-            cluster.result_of(machine.set(f"/{prefix}{number % 7}", f"{prefix} {number} " + "x" * (number % 5 * 20)))
-            state.append(machine.dumped())
-            if number == WRITES // 2:
-                shutil.copytree(path / _NAME, path / "left" / "earlier")
-        cluster.advance(0.5)
-        left = path / "left" / _NAME
-        if crash:
-            shutil.copytree(path / _NAME, left)
-        machine.stop()
-        if not crash:
-            shutil.copytree(path / _NAME, left)
+    cluster.result_of(machine.launch())
+    state = [machine.dumped()]
+    for number in range(WRITES):
+        cluster.result_of(machine.set(f"/{prefix}{number % 7}", f"{prefix} {number} " + "x" * (number % 5 * 20)))
+        state.append(machine.dumped())
+        if number == WRITES // 2:
+            shutil.copytree(path / _NAME, path / "left" / "earlier")
+    cluster.advance(0.5)
+    left = path / "left" / _NAME
+    if crash:
+        shutil.copytree(path / _NAME, left)
+    machine.stop()
+    if not crash:
+        shutil.copytree(path / _NAME, left)
     return Sample(left, state, [str(each.relative_to(left)) for each in sorted(left.rglob("*"))])
 
 
@@ -263,9 +259,9 @@ def _check(example: tuple[bool, list[Damage]]) -> None:
 
 def _start(root: Path) -> tuple[str | None, bytes]:
     """Starts a machine, and returns why it refuses to start, or what it serves."""
-    cluster = Cluster(root, snapshot_count=SNAPSHOT_COUNT)
+    cluster = _cluster(root)
     machine = LifecycleMachine(cluster, 1, ())
-    with _small_files(), _little_memory():
+    with _little_memory():
         try:
             cluster.result_of(machine.launch())
         except StartError as error:

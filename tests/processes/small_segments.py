@@ -9,8 +9,9 @@ import sys
 
 from twisted.scripts.twistd import run
 
-from etcd_twisted.consensus.storage import storage
+from etcd_twisted.consensus.storage.storage import Storage
 
 if __name__ == "__main__":
-    storage.WriteAheadLog = functools.partial(storage.WriteAheadLog, segment_bytes=int(sys.argv.pop(1)))
+    small = functools.partial(Storage.open, segment_bytes=int(sys.argv.pop(1)))
+    Storage.open = staticmethod(small)  # type: ignore[method-assign]
     run()

@@ -9,7 +9,7 @@ from functools import partial
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
-from etcd_twisted.consensus.raft.log import TRAILING_BYTES
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS
 from tests.processes.cluster import PATIENCE, Cluster, Member, SteadyWriter, together, until
 from tests.processes.clustered import ClusterTest
 from tests.processes.machine import SERVES, STOPPED
@@ -184,7 +184,7 @@ class ChangeTests(ClusterTest):
             await self.cluster.put("/compacted", "x")
             leader = await self.cluster.leader()
             taken = re.findall(r"Took a snapshot at log index (\d+)", leader.child.output)
-            return True if taken and int(taken[-1]) * WRITTEN > 1.1 * TRAILING_BYTES else None
+            return True if taken and int(taken[-1]) * WRITTEN > 1.1 * DEFAULT_LIMITS.trailing_bytes else None
 
         await together(write(writer) for writer in range(WRITERS))
         await until(compacted, "the leader's log begins behind what the machine has")

@@ -11,17 +11,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from etcd_twisted.consensus.raft import core, log, progress
-from etcd_twisted.consensus.raft import leader as leader_module
-from etcd_twisted.consensus.reconfiguration import upkeep
-from etcd_twisted.consensus.storage import storage
-from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
+from etcd_twisted.consensus.raft import core
+from etcd_twisted.consensus.raft.limits import RaftLimits
+from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
 from etcd_twisted.testing.simulation.disk import DISK_FAILURE, CrashError
 from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
@@ -87,7 +84,13 @@ class Cluster(SimulatedCluster):
         self.plan = plan = attrs.evolve(Plan.draw(self.schedule.random), **changes)
         self.invariants = Invariants(self.reference, plan.leases_hold)
         self.leases = Leases(self.reference, plan.spread)
-        self.settings = Settings(history=plan.history, snapshot_count=plan.snapshot_count, supervised=True)
+        self.settings = Settings(
+            history=plan.history,
+            snapshot_count=plan.snapshot_count,
+            limits={} if plan.batch is None else small_limits(plan.batch),
+            segment_bytes=SEGMENT_BYTES,
+            supervised=True,
+        )
         self._tell = tell
         self._clients: list[Client] = []
         self._watching: list[Watching] = []
@@ -218,7 +221,7 @@ class Cluster(SimulatedCluster):
         observer = _LogObserver(self.broken)
         globalLogPublisher.addObserver(observer)
         try:
-            with small_limits(self.plan.batch), self:
+            with self:
                 yield
         finally:
             globalLogPublisher.removeObserver(observer)
@@ -343,24 +346,22 @@ class _LogObserver:
         self._broken(failure.value)
 
 
-@contextlib.contextmanager
-def small_limits(batch: int | None) -> Iterator[None]:
-    """
-    Makes limits small that only much load reaches.
+SEGMENT_BYTES = 8_192
+"""The most bytes in a segment of a machine's log, so that it has several."""
 
-    @param batch: how many entries go into one message; C{None} to leave the limits as they are.
+
+def small_limits(batch: int) -> dict[str, Any]:
     """
-    limits: list[tuple[Any, str, Any]] = [
-        (log, "TRAILING_ENTRIES", 10),
-        (log, "RECORD_BYTES", 1_000),
-        (leader_module, "BATCH_BYTES", 300),
-        (leader_module, "_BATCH_ENTRIES", batch),
-        (progress, "MOST_BATCHES_IN_FLIGHT", 3),
-        (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
-        (upkeep, "_PROMOTION_LAG_ENTRIES", 5),
-        (storage, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
-    ]
-    with contextlib.ExitStack() as stack:
-        for module, name, value in limits if batch is not None else limits[-1:]:
-            stack.enter_context(mock.patch.object(module, name, value))
-        yield
+    Returns those fields of L{ReplicaSettings} that are limits, so small that little load reaches them.
+
+    @param batch: how many entries go into one message.
+    """
+    raft_limits = RaftLimits(
+        record_bytes=1_000,
+        trailing_entries=10,
+        batch_entries=batch,
+        batch_bytes=300,
+        in_flight_batches=3,
+        in_flight_bytes=1_200,
+    )
+    return {"raft_limits": raft_limits, "promotion": PromotionLimits(lag_entries=5)}

@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import leader
 from etcd_twisted.consensus.raft.core import Raft, Role, encode_configuration
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
@@ -18,6 +17,7 @@ from etcd_twisted.consensus.raft.entries import (
     Member,
 )
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, InstallSnapshot, Message
 from etcd_twisted.keyspace.commands import Set, encode_command
@@ -109,7 +109,8 @@ class _Group:
         for seed, name in enumerate(members):
             log = RaftLog()
             log.extend([first])
-            self.cores[name] = kind(name, HardState(1, ""), log, Timing(), seed, self.now)
+            limits = RaftLimits(batch_entries=1)
+            self.cores[name] = kind(name, HardState(1, ""), log, Timing(), seed, self.now, limits)
 
     def _settle(self) -> None:
         """Has every core persist what it has to, collects what it sends, and checks it."""
@@ -153,7 +154,6 @@ class FigureEightTests(SynchronousTestCase):
     """Tests of the situation in figure 8 of the Raft paper."""
 
     def _play(self, kind: type[Raft]) -> None:
-        self.patch(leader, "_BATCH_ENTRIES", 1)
         group = _Group(kind)
         first, third = group.cores["s1"], group.cores["s3"]
         group.elect("s1", "s2", "s3")

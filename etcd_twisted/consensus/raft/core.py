@@ -29,6 +29,7 @@ from etcd_twisted.consensus.raft.election_timer import ElectionTimer
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.consensus.raft.leader import Deposition, Leader, Outgoing, Timing
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import RaftState, Role
@@ -59,7 +60,14 @@ class Raft(RaftState):
     """
 
     def __init__(
-        self, machine_id: str, hard_state: HardState, log: RaftLog, timing: Timing, seed: int, now: float
+        self,
+        machine_id: str,
+        hard_state: HardState,
+        log: RaftLog,
+        timing: Timing,
+        seed: int,
+        now: float,
+        limits: RaftLimits = DEFAULT_LIMITS,
     ) -> None:
         """
         @param hard_state: the one that was made durable last.
@@ -68,6 +76,7 @@ class Raft(RaftState):
         timer = ElectionTimer(timing.election_timeout_seconds, seed, now)
         super().__init__(machine_id, Ballot(hard_state), log, timer)
         self._timing = timing
+        self._limits = limits
         self._outbox: list[Outgoing] = []
 
     # Time
@@ -130,7 +139,9 @@ class Raft(RaftState):
         """Become the leader, and log an entry of the new term at once: committing it commits all that came before."""
         self.role = Role.LEADER
         self.leader = self.machine_id
-        self.leadership = Leader(self.machine_id, self.term, self.log, self.configuration, self._timing, now)
+        self.leadership = Leader(
+            self.machine_id, self.term, self.log, self.configuration, self._timing, self._limits, now
+        )
         self.log.append(self.term, EntryKind.EMPTY, b"")
 
     def _follow(self, term: int, leader: str | None, now: float) -> None:
@@ -312,7 +323,8 @@ class Raft(RaftState):
 
     def compacted(self, index: int) -> None:
         """Shorten the log: a durable snapshot covers it up to C{index}, which is applied."""
-        self.log.compact(index, None if self.leadership is None else self.leadership.needed)
+        needed = None if self.leadership is None else self.leadership.needed
+        self.log.compact(index, needed, self._limits)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Returns whether the snapshot that a leader offers is of use. The offer counts as hearing from the leader."""
@@ -340,7 +352,7 @@ class Raft(RaftState):
     def to_persist(self) -> Record | None:
         """Returns what to make durable in one append, or C{None} if there is nothing."""
         log = self.log
-        entries = log.to_persist() if log.handed_out_index < log.last_index else ()
+        entries = log.to_persist(self._limits.record_bytes) if log.handed_out_index < log.last_index else ()
         if self._ballot.is_handed_out:
             return Record(None, entries) if entries else None
         return Record(self._ballot.to_persist(), entries)

@@ -16,14 +16,10 @@ import attrs
 
 from etcd_twisted.consensus.raft import quorum
 from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog, fitting
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot, Message, TimeoutNow
 from etcd_twisted.consensus.raft.progress import Phase, Progress
-
-BATCH_BYTES = 1 << 20
-"""The most bytes of commands in one message, unless one command alone has more."""
-
-_BATCH_ENTRIES = 4_096
 
 LEASE_ELECTIONS = 0.75
 """
@@ -95,7 +91,14 @@ class Leader:
     """
 
     def __init__(
-        self, machine_id: str, term: int, log: RaftLog, configuration: Configuration, timing: Timing, now: float
+        self,
+        machine_id: str,
+        term: int,
+        log: RaftLog,
+        configuration: Configuration,
+        timing: Timing,
+        limits: RaftLimits,
+        now: float,
     ) -> None:
         self.starts = log.last_index + 1
         self.progress: dict[str, Progress] = {}
@@ -103,6 +106,7 @@ class Leader:
         self._term = term
         self._log = log
         self._timing = timing
+        self._limits = limits
         self._configuration = configuration
         self._round = 0
         self.next_beat = now
@@ -125,7 +129,8 @@ class Leader:
         self.votes = self._id in configuration.voters
         others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
         self.progress = {
-            each: self.progress.get(each) or Progress(self._log.last_index + 1, now) for each in sorted(others)
+            each: self.progress.get(each) or Progress(self._log.last_index + 1, now, self._limits)
+            for each in sorted(others)
         }
         self._note_confirmed()
 
@@ -304,7 +309,7 @@ class Leader:
     def _replicate(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         messages: list[Message | InstallSnapshot] = []
         while progress.has_room and progress.next <= self._log.last_index:
-            messages.append(self._append(progress, min(progress.room, BATCH_BYTES)))
+            messages.append(self._append(progress, min(progress.room, self._limits.batch_bytes)))
         if not messages and beat:
             messages.append(self._append(progress, 0))
         elif not messages and progress.commit < min(self._log.commit_index, progress.next - 1):
@@ -316,7 +321,7 @@ class Leader:
     def _append(self, progress: Progress, room: int) -> Append:
         """Returns the next batch for a machine, or without room a question whether it has the entry before."""
         before = progress.next - 1
-        entries = self._log.between(progress.next, progress.next + _BATCH_ENTRIES) if room else ()
+        entries = self._log.between(progress.next, progress.next + self._limits.batch_entries) if room else ()
         entries = fitting(entries, room)
         append = Append(self._term, self._round, before, self._log.term(before), self._log.commit_index, entries)
         progress.commit = min(self._log.commit_index, append.last_index)

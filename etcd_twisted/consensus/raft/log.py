@@ -13,24 +13,7 @@ from operator import attrgetter
 
 from etcd_twisted.consensus.raft.configurations import Configurations
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
-
-RECORD_BYTES = 64 << 20
-"""The most bytes of commands in one record, unless one command alone has more: a record must fit into a frame."""
-
-TRAILING_ENTRIES = 5_000
-"""How many entries that a snapshot covers are kept nevertheless, for machines that are a little behind."""
-
-TRAILING_BYTES = 16 << 20
-"""The most bytes of data that these entries may hold."""
-
-NEEDED_ENTRIES = 100_000
-"""
-How many entries are kept for a machine that is catching up. If the entries after its snapshot were gone each time, it
-would need another snapshot, and might never catch up.
-"""
-
-NEEDED_BYTES = 64 << 20
-"""The most bytes of data that these entries may hold."""
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 
 _term_of = attrgetter("term")
 
@@ -165,11 +148,13 @@ class RaftLog:
 
     # The disk
 
-    def to_persist(self) -> tuple[Entry, ...]:
-        """Returns the next entries to make durable."""
+    def to_persist(self, most_bytes: int = DEFAULT_LIMITS.record_bytes) -> tuple[Entry, ...]:
+        """
+        Returns the next entries to make durable, which hold at most C{most_bytes} of data. A single one may hold more.
+        """
         entries = tuple(self._entries[self.handed_out_index + 1 - self.first_index :])
         if len(entries) > 1:
-            entries = fitting(entries, RECORD_BYTES)
+            entries = fitting(entries, most_bytes)
         self.handed_out_index += len(entries)
         return entries
 
@@ -192,18 +177,19 @@ class RaftLog:
 
     # Snapshots
 
-    def compact(self, index: int, needed: int | None = None) -> None:
+    def compact(self, index: int, needed: int | None = None, limits: RaftLimits = DEFAULT_LIMITS) -> None:
         """
         Forget most of the entries up to C{index}, which are applied and covered by a durable snapshot.
 
         @param needed: the first entry that a machine needs to catch up; C{None} if no machine does.
+        @param limits: how much of the log stays.
         """
         if index < self.first_index:
             return  # another machine's snapshot, which covers more, was installed meanwhile
         self.snapshot_index = index
-        kept = self._before_last(index, TRAILING_ENTRIES, TRAILING_BYTES)
+        kept = self._before_last(index, limits.trailing_entries, limits.trailing_bytes)
         if needed is not None and needed <= kept:
-            kept = max(needed - 1, self._before_last(index, NEEDED_ENTRIES, NEEDED_BYTES))
+            kept = max(needed - 1, self._before_last(index, limits.needed_entries, limits.needed_bytes))
         self._forget(kept)
         self.configurations.compacted(index)
 

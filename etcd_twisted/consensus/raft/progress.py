@@ -10,11 +10,7 @@ from collections import deque
 
 import attrs
 
-MOST_BATCHES_IN_FLIGHT = 256
-"""The most batches that may be in flight to one machine."""
-
-MOST_BYTES_IN_FLIGHT = 4 << 20
-"""The most bytes of commands that may be in flight to one machine, unless one batch alone has more."""
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 
 
 @enum.unique
@@ -37,6 +33,7 @@ class Progress:
     The progress of one machine.
 
     @ivar next: the index of the next entry to send. It is always above C{match}.
+    @ivar limits: how much may be in flight to it.
     @ivar match: the index up to which the machine is known to have the leader's log on disk. It never decreases.
     @ivar heard: when the leader heard from it last, in seconds.
     @ivar round: the newest round of the leader that it has confirmed.
@@ -46,6 +43,7 @@ class Progress:
 
     next: int
     heard: float
+    limits: RaftLimits = DEFAULT_LIMITS
     match: int = 0
     phase: Phase = Phase.PROBE
     round: int = 0
@@ -64,12 +62,13 @@ class Progress:
     @property
     def has_room(self) -> bool:
         """Whether another batch may be sent."""
-        return self.phase is Phase.REPLICATE and len(self._in_flight) < MOST_BATCHES_IN_FLIGHT and self.room > 0
+        may_send = self.phase is Phase.REPLICATE and len(self._in_flight) < self.limits.in_flight_batches
+        return may_send and self.room > 0
 
     @property
     def room(self) -> int:
         """How many more bytes may be sent."""
-        return MOST_BYTES_IN_FLIGHT - self._bytes
+        return self.limits.in_flight_bytes - self._bytes
 
     def sent(self, last_index: int, length: int) -> None:
         """Note that a batch was sent."""

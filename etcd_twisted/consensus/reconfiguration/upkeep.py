@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -23,17 +24,22 @@ from etcd_twisted.consensus.reconfiguration.liveness import Liveness
 UPKEEP_INTERVAL_SECONDS = 0.1
 """How often a leader checks whether there is anything to do."""
 
-_PROMOTION_LAG_ENTRIES = 1_000
-"""The most entries that a learner may lack when it gets a vote. It receives the rest before long."""
-
-_PROMOTION_LAG_BYTES = 8 << 20
-"""
-The most bytes of committed entries that a learner may lack then. Once it has a vote, commits may have to wait for it.
-Uncommitted entries do not count, as the voters lack them too.
-"""
-
 _MembershipChange = Callable[[], Coroutine[Any, Any, None]]
 """A change of the group to make."""
+
+
+@attrs.frozen
+class PromotionLimits:
+    """
+    How much a learner may lack when it gets a vote. It receives the rest before long.
+
+    @ivar lag_entries: the most entries that it may lack.
+    @ivar lag_bytes: the most bytes of committed entries that it may lack, as commits may have to wait for it once it
+        has a vote. Uncommitted entries do not count, as the voters lack them too.
+    """
+
+    lag_entries: int = 1_000
+    lag_bytes: int = 8 << 20
 
 
 class MembershipUpkeep:
@@ -41,10 +47,18 @@ class MembershipUpkeep:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, raft: RaftState, changes: MembershipChanges, liveness: Liveness) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        raft: RaftState,
+        changes: MembershipChanges,
+        liveness: Liveness,
+        promotion: PromotionLimits,
+    ) -> None:
         self._raft = raft
         self._changes = changes
         self._liveness = liveness
+        self._promotion_limits = promotion
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
         self._changing: Deferred[None] | None = None
@@ -96,10 +110,10 @@ class MembershipUpkeep:
 
     def _is_close(self, progress: Progress) -> bool:
         """Returns whether a machine has the log, or almost all of it."""
-        raft = self._raft
-        if progress.phase is not Phase.REPLICATE or progress.match + _PROMOTION_LAG_ENTRIES < raft.last_index:
+        raft, limits = self._raft, self._promotion_limits
+        if progress.phase is not Phase.REPLICATE or progress.match + limits.lag_entries < raft.last_index:
             return False
-        return raft.committed_bytes_after(progress.match) <= _PROMOTION_LAG_BYTES
+        return raft.committed_bytes_after(progress.match) <= limits.lag_bytes
 
     def _removal(self) -> _MembershipChange | None:
         """

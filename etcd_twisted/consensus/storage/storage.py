@@ -11,7 +11,7 @@ import attrs
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
 from etcd_twisted.consensus.storage.hard_state import StateFile
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
-from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
+from etcd_twisted.consensus.storage.write_ahead_log import SEGMENT_BYTES, WriteAheadLog
 
 
 @attrs.frozen
@@ -29,26 +29,31 @@ class Storage:
     state: StateFile
 
     @classmethod
-    def open(cls, path: Path, option: str, fresh: bool = False) -> "Storage":
+    def open(cls, path: Path, option: str, fresh: bool = False, segment_bytes: int = SEGMENT_BYTES) -> "Storage":
         """
         Returns the files in a data directory, which is made if it is missing.
 
         @param option: the option that named the path, for messages.
         @param fresh: whether to forget what a machine has left in the directory.
+        @param segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
         @raise StorageError: the directory is in use, or can't be used.
         """
         directory = DataDirectory(path, option, fresh)
         try:
-            return cls.within(directory)
+            return cls.within(directory, segment_bytes)
         except BaseException:
             directory.close()
             raise
 
     @classmethod
-    def within(cls, directory: DataDirectory) -> "Storage":
-        """Returns the files in a data directory that is locked for this process. None of them is open yet."""
+    def within(cls, directory: DataDirectory, segment_bytes: int = SEGMENT_BYTES) -> "Storage":
+        """
+        Returns the files in a data directory that is locked for this process. None of them is open yet.
+
+        @param segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
+        """
         state = StateFile(directory.state_path)
-        log = WriteAheadLog(directory.log_directory, state_file=state)
+        log = WriteAheadLog(directory.log_directory, segment_bytes, state)
         return cls(directory, log, SnapshotStore(directory.snapshot_directory), state)
 
     def belong_to(self, identity: Identity) -> None:

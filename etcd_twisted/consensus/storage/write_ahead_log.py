@@ -72,6 +72,7 @@ class WriteAheadLog:
     The caller first runs L{recover} to its end, and then calls L{resume}. After that it may call L{append} and
     L{compact}, and finally L{close}.
 
+    @ivar segment_bytes: the most bytes in a segment, unless one record alone is larger.
     @ivar machine_id: the machine whose log it is; empty while that is not known. L{recover} refuses a segment of
         another machine, and new segments record it.
     @ivar torn: what L{resume} cuts off, if anything.
@@ -92,6 +93,7 @@ class WriteAheadLog:
         @param segment_bytes: the most bytes in a segment, unless one record alone is larger.
         @param state_file: the file with what must be known even if this log is lost; C{None} for a log without one.
         """
+        self.segment_bytes = segment_bytes
         self.machine_id = ""
         self.torn: TornTail | None = None
         self.base = 0
@@ -100,7 +102,6 @@ class WriteAheadLog:
         self.syncs = Durations()
         self._directory = directory
         self._state_file = state_file
-        self._segment_bytes = segment_bytes
         self._found = Survey([], [], None)
         self._last: Frame | None = None
         self._segments: list[Segment] = []
@@ -374,7 +375,7 @@ class WriteAheadLog:
     def _is_full(self, length: int) -> bool:
         if not self._segments:
             return True
-        return self._position > self._segments[-1].start and self._position + length > self._segment_bytes
+        return self._position > self._segments[-1].start and self._position + length > self.segment_bytes
 
     def _begin_segment(self, base: int, *, fresh: bool) -> None:
         """
@@ -414,7 +415,7 @@ class WriteAheadLog:
         """Allocate the file at least up to C{end}, in large steps, where the file system can."""
         if end <= self._allocated or not self._allocate_ahead:
             return
-        ahead = max(end, min(self._allocated + ALLOCATION_BYTES, self._segment_bytes))
+        ahead = max(end, min(self._allocated + ALLOCATION_BYTES, self.segment_bytes))
         try:
             os.posix_fallocate(self._descriptor, self._allocated, ahead - self._allocated)
         except OSError as error:

@@ -20,6 +20,7 @@ from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.storage import Storage
+from etcd_twisted.consensus.storage.write_ahead_log import SEGMENT_BYTES
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
@@ -54,6 +55,7 @@ class Settings:
     @ivar history: how many events are kept for watchers.
     @ivar snapshot_count: how many entries are applied between two snapshots; C{None} for no snapshots.
     @ivar limits: other fields of L{ReplicaSettings} that are not to have their defaults.
+    @ivar segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
     @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
     @ivar writer: makes what stands for the disk thread of a process.
     """
@@ -62,7 +64,8 @@ class Settings:
     defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval=1.0))
     history: int = 1_000
     snapshot_count: int | None = 10_000
-    limits: Mapping[str, int] = attrs.field(factory=dict)
+    limits: Mapping[str, Any] = attrs.field(factory=dict)
+    segment_bytes: int = SEGMENT_BYTES
     supervised: bool = False
     writer: Callable[[Process, Disk], ManualWriter] = SimulatedWriter
 
@@ -135,6 +138,7 @@ class MachineRun:
         self.starting: Deferred[None] | None = None
         self.stopping = False
         self._opened: Storage | None = None
+        self._segment_bytes = settings.segment_bytes
 
     @property
     def storage(self) -> Storage | None:
@@ -143,7 +147,7 @@ class MachineRun:
 
     def open(self, path: Path, force: bool) -> Storage:
         """Open its files, and lock them."""
-        self._opened = Storage.open(path, "--data-dir", force)
+        self._opened = Storage.open(path, "--data-dir", force, self._segment_bytes)
         return self._opened
 
     def listen(self) -> None:

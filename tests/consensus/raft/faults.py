@@ -10,6 +10,7 @@ import random
 
 from etcd_twisted.consensus.raft.core import ConfigurationError, NotLeaderError, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import (
     AppendReply,
     InstallSnapshot,
@@ -30,8 +31,8 @@ class Faults(Group):
     @ivar acknowledged: the index of everything that a leader has committed.
     """
 
-    def __init__(self, seed: int, voters: str) -> None:
-        super().__init__(voters)
+    def __init__(self, seed: int, voters: str, limits: RaftLimits) -> None:
+        super().__init__(voters, limits=limits)
         self.random = random.Random(seed)
         self.acknowledged = 0
         self.log: dict[tuple[int, int], tuple[Entry, int]] = {}

@@ -15,10 +15,14 @@ import attrs
 from etcd_twisted.consensus.raft.core import Raft, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.leader import Outgoing, Timing
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message, TimeoutNow, VoteReply
 
 TIMING = Timing(heartbeat_seconds=0.05, election_timeout_seconds=0.2)
+
+NONE_TRAILING = RaftLimits(trailing_entries=0)
+"""Limits with which nothing that a snapshot covers stays in the log."""
 
 LONG = 2 * TIMING.election_timeout_seconds
 """After how long without a leader a machine stands for election."""
@@ -89,9 +93,11 @@ class Machine:
     @ivar slow: whether writes wait for L{sync}.
     """
 
-    def __init__(self, machine_id: str, disk: Disk, seed: int = 0, now: float = 0.0) -> None:
+    def __init__(
+        self, machine_id: str, disk: Disk, seed: int = 0, now: float = 0.0, limits: RaftLimits = DEFAULT_LIMITS
+    ) -> None:
         self.disk = disk
-        self.core = Raft(machine_id, disk.hard_state, disk.recover(), TIMING, seed, now)
+        self.core = Raft(machine_id, disk.hard_state, disk.recover(), TIMING, seed, now, limits)
         self.state = list(disk.state)
         self.applied = disk.snapshot.index
         self.answered: list[tuple[int, int]] = []
@@ -172,6 +178,7 @@ def alone(
     hard_state: HardState | None = None,
     learners: str = "",
     now: float = -LONG,
+    limits: RaftLimits = DEFAULT_LIMITS,
 ) -> Machine:
     """
     Returns one machine of a group whose others are played by the test. Each character of C{voters} and C{learners} is
@@ -184,7 +191,8 @@ def alone(
     if hard_state is None:
         hard_state = HardState(entries[-1].term if entries else 0)
     configuration = Configuration(tuple(voters), tuple(learners))
-    return Machine(machine_id, Disk(SnapshotMetadata(0, 0, configuration), (), hard_state, entries), now=now)
+    disk = Disk(SnapshotMetadata(0, 0, configuration), (), hard_state, entries)
+    return Machine(machine_id, disk, now=now, limits=limits)
 
 
 def sent(machine: Machine, now: float = 0.0) -> list[Outgoing]:
@@ -229,6 +237,7 @@ class Group:
     """
     A group of machines.
 
+    @ivar limits: the limits of machines that start from now on.
     @ivar machines: the machines that run, by machine id.
     @ivar disks: the disks of all machines.
     @ivar network: the messages in flight, oldest first.
@@ -238,8 +247,15 @@ class Group:
     @ivar snapshots_pass: whether snapshots arrive; those that do not are held back.
     """
 
-    def __init__(self, voters: str, learners: str = "", terms: Mapping[str, Iterable[int]] | None = None) -> None:
+    def __init__(
+        self,
+        voters: str,
+        learners: str = "",
+        terms: Mapping[str, Iterable[int]] | None = None,
+        limits: RaftLimits = DEFAULT_LIMITS,
+    ) -> None:
         """@param terms: the terms of each machine's entries."""
+        self.limits = limits
         self.now = 0.0
         self.machines: dict[str, Machine] = {}
         self.disks: dict[str, Disk] = {}
@@ -272,7 +288,7 @@ class Group:
     def start(self, machine_id: str) -> None:
         """Starts a machine from what is on its disk."""
         self._starts += 1
-        self.machines[machine_id] = Machine(machine_id, self.disks[machine_id], self._starts, self.now)
+        self.machines[machine_id] = Machine(machine_id, self.disks[machine_id], self._starts, self.now, self.limits)
 
     def crash(self, machine_id: str) -> None:
         """Crashes a machine; what is not on its disk is lost."""

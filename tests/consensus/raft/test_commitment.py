@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import leader
 from etcd_twisted.consensus.raft.core import Role
 from etcd_twisted.consensus.raft.entries import EntryKind, HardState
-from etcd_twisted.consensus.raft.log import RECORD_BYTES
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.messages import AppendReply
 from tests.consensus.raft.group import ALL, TIMING, Group, Machine, alone, elect, sent
 
@@ -116,8 +115,8 @@ class EarlierTermTests(SynchronousTestCase):
         Returns a group in which machine a leads in term 4 and has replicated its entry of term 2 on a quorum. It
         crashes then, and e, which was down, has an entry of term 3 in that place.
         """
-        self.patch(leader, "_BATCH_ENTRIES", 1)
-        group = Group("abcde", terms={"a": [1, 2], "b": [1, 2], "c": [1], "d": [1], "e": [1, 3]})
+        terms = {"a": [1, 2], "b": [1, 2], "c": [1], "d": [1], "e": [1, 3]}
+        group = Group("abcde", terms=terms, limits=RaftLimits(batch_entries=1))
         group.crash("e")
         for machine_id in "abcd":
             group[machine_id].wants_snapshot("", 3, 0, group.now)
@@ -200,11 +199,12 @@ class RecordTests(SynchronousTestCase):
         """However much is proposed between two syncs, a record fits into a frame of the log."""
         machine = leading()
         machine.core.to_apply(ALL)
-        large = bytes(RECORD_BYTES // 2)
-        for data in (large, large, b"x", bytes(RECORD_BYTES + 1), b"y"):
+        most = DEFAULT_LIMITS.record_bytes
+        large = bytes(most // 2)
+        for data in (large, large, b"x", bytes(most + 1), b"y"):
             machine.core.propose(data)
         sizes = [[len(each.data) for each in record.entries] for record in machine.save(0.0)]
-        self.assertEqual(sizes, [[len(large)] * 2, [1], [RECORD_BYTES + 1], [1]])
+        self.assertEqual(sizes, [[len(large)] * 2, [1], [most + 1], [1]])
         self.assertEqual(len(machine.core.to_apply(ALL)), 5)
 
     @given(st.lists(st.sampled_from(["propose", "write", "sync", "apply"]), max_size=60), st.integers(1, 4))

@@ -7,7 +7,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import leader, log, progress
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from tests.consensus.raft.faults import Faults
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
@@ -17,10 +17,8 @@ SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
 class FaultsTests(SynchronousTestCase):
     def run_seed(self, seed: int) -> Faults:
         """Runs a seed, with limits so small that they are reached."""
-        self.patch(log, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
-        self.patch(leader, "_BATCH_ENTRIES", 3)
-        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 3)
-        faults = Faults(seed, ("abc", "abcde", "a", "ab")[seed % 4])
+        limits = RaftLimits(trailing_entries=(10, 3, 0)[seed % 3], batch_entries=3, in_flight_batches=3)
+        faults = Faults(seed, ("abc", "abcde", "a", "ab")[seed % 4], limits)
         try:
             faults.run(1_000)
         except AssertionError as error:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import log as module
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog, fitting
 
 
@@ -82,8 +82,7 @@ class RaftLogTests(SynchronousTestCase):
         log = RaftLog(7, 1)
         self.assertEqual(log.snapshot_index, 7)
         log.extend(entries(8, 20))
-        self.patch(module, "TRAILING_ENTRIES", 5)
-        log.compact(15)
+        log.compact(15, limits=RaftLimits(trailing_entries=5))
         self.assertEqual((log.snapshot_index, log.first_index), (15, 11))
         log.begin_after(30, 2)
         self.assertEqual((log.snapshot_index, log.first_index, log.last_index, log.last_term), (30, 31, 30, 2))

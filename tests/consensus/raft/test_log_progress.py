@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from tests.consensus.raft.group import entries_of, entry
 
@@ -123,30 +123,29 @@ class ApplyTests(SynchronousTestCase):
 
 
 class CompactionTests(SynchronousTestCase):
-    def first_kept(self, index: int, needed: int | None = None) -> int:
+    def first_kept(self, limits: RaftLimits, index: int, needed: int | None = None) -> int:
         """Returns the first index that is kept of twenty entries with one byte each."""
         log = RaftLog()
         log.extend(entry(each, 1, b"x") for each in range(1, 21))
-        log.compact(index, needed)
+        log.compact(index, needed, limits)
         self.assertEqual((log.last_index, log.snapshot_index), (20, index))
         return log.first_index
 
     def test_compaction_keeps_some_entries(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        self.assertEqual([self.first_kept(index) for index in (1, 5, 6, 15, 20)], [1, 1, 2, 11, 16])
+        limits = RaftLimits(trailing_entries=5)
+        self.assertEqual([self.first_kept(limits, index) for index in (1, 5, 6, 15, 20)], [1, 1, 2, 11, 16])
 
     def test_compaction_keeps_a_bounded_number_of_bytes(self) -> None:
-        self.patch(raft_log, "TRAILING_BYTES", 3)
-        self.assertEqual([self.first_kept(index) for index in (1, 3, 4, 15, 20)], [1, 1, 2, 13, 18])
+        limits = RaftLimits(trailing_bytes=3)
+        self.assertEqual([self.first_kept(limits, index) for index in (1, 3, 4, 15, 20)], [1, 1, 2, 13, 18])
 
     def test_compaction_keeps_what_is_needed(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        self.assertEqual([self.first_kept(15, needed) for needed in (3, 10, 11, 15, 20)], [3, 10, 11, 11, 11])
+        limits = RaftLimits(trailing_entries=5)
+        kept = [self.first_kept(limits, 15, needed) for needed in (3, 10, 11, 15, 20)]
+        self.assertEqual(kept, [3, 10, 11, 11, 11])
 
     def test_compaction_keeps_needed_entries_within_other_limits(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        self.patch(raft_log, "NEEDED_ENTRIES", 8)
-        self.assertEqual([self.first_kept(15, needed) for needed in (3, 9, 12)], [8, 9, 11])
-        self.patch(raft_log, "NEEDED_ENTRIES", 100)
-        self.patch(raft_log, "NEEDED_BYTES", 7)
-        self.assertEqual([self.first_kept(15, needed) for needed in (3, 9, 12)], [9, 9, 11])
+        limits = RaftLimits(trailing_entries=5, needed_entries=8)
+        self.assertEqual([self.first_kept(limits, 15, needed) for needed in (3, 9, 12)], [8, 9, 11])
+        limits = RaftLimits(trailing_entries=5, needed_entries=100, needed_bytes=7)
+        self.assertEqual([self.first_kept(limits, 15, needed) for needed in (3, 9, 12)], [9, 9, 11])

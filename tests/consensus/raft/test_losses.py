@@ -5,7 +5,7 @@ Tests of L{etcd_twisted.consensus.raft.core}: a leader notices lost messages and
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import progress
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from tests.consensus.raft.group import LONG, TIMING, Group, Sent
 
@@ -14,7 +14,10 @@ class LossTests(SynchronousTestCase):
     """Heartbeats reveal what was lost."""
 
     def setUp(self) -> None:
-        self.group = Group("abc")
+        self.begin(DEFAULT_LIMITS)
+
+    def begin(self, limits: RaftLimits) -> None:
+        self.group = Group("abc", limits=limits)
         self.group.elect("a")
 
     def assert_alike(self, expected: list[bytes]) -> None:
@@ -61,8 +64,7 @@ class LossTests(SynchronousTestCase):
 
     def test_a_full_window_opens_again(self) -> None:
         for lost in (Append, AppendReply):
-            self.setUp()
-            self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 3)
+            self.begin(RaftLimits(in_flight_batches=3))
             kind = lost
             self.group.passes = lambda each, kind=kind: not isinstance(each.message, kind)  # type: ignore[misc]
             expected = [b"%d" % number for number in range(20)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import progress
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.progress import Phase, Progress
 
 
@@ -28,11 +28,11 @@ class PhaseTests(SynchronousTestCase):
         one = Progress(1, 0.0)
         for begin in (lambda: one.probe(2), one.replicate, lambda: one.await_snapshot(3)):
             one.replicate()
-            one.sent(5, progress.MOST_BYTES_IN_FLIGHT)
+            one.sent(5, DEFAULT_LIMITS.in_flight_bytes)
             one.commit = 4
             self.assertFalse(one.has_room)
             begin()
-            self.assertEqual((one.room, one.commit), (progress.MOST_BYTES_IN_FLIGHT, 0))
+            self.assertEqual((one.room, one.commit), (DEFAULT_LIMITS.in_flight_bytes, 0))
             one.replicate()
             self.assertTrue(one.has_room)
 
@@ -58,9 +58,7 @@ class WindowTests(SynchronousTestCase):
     )
     def test_window_agrees_with_a_model(self, steps: list[tuple[str, int, int]]) -> None:
         """What is in flight is what was sent and is not known to have arrived."""
-        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 4)
-        self.patch(progress, "MOST_BYTES_IN_FLIGHT", 50)
-        one = Progress(1, 0.0)
+        one = Progress(1, 0.0, RaftLimits(in_flight_batches=4, in_flight_bytes=50))
         one.replicate()
         flying: deque[tuple[int, int]] = deque()
         match = sent = 0

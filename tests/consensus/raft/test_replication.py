@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import leader, progress
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.entries import Entry, HardState
+from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message
 from tests.consensus.raft.group import TIMING, Group, Machine, Sent, alone, elect, entries_of, sent
 
@@ -248,9 +248,11 @@ class ConflictTests(SynchronousTestCase):
 
 
 class LeaderTests(SynchronousTestCase):
-    def leading(self, voters: str = "abc", terms: list[int] | None = None) -> Machine:
+    def leading(
+        self, voters: str = "abc", terms: list[int] | None = None, limits: RaftLimits = DEFAULT_LIMITS
+    ) -> Machine:
         """Returns a leader whose followers have everything that it has."""
-        machine = alone("a", voters, terms or [1])
+        machine = alone("a", voters, terms or [1], limits=limits)
         elect(machine)
         for voter in voters[1:]:
             self.acknowledge(machine, voter)
@@ -311,18 +313,14 @@ class LeaderTests(SynchronousTestCase):
         self.assertEqual(sent(machine), [])
 
     def test_a_message_is_bounded(self) -> None:
-        self.patch(leader, "BATCH_BYTES", 10)
-        self.patch(leader, "_BATCH_ENTRIES", 3)
-        machine = self.leading()
+        machine = self.leading(limits=RaftLimits(batch_bytes=10, batch_entries=3))
         for data in (b"x" * 6, b"y" * 6, b"z" * 99, b"", b"", b"", b""):
             machine.core.propose(data)
         appends = self.appends(machine, "b")
         self.assertEqual([[len(e.data) for e in each.entries] for each in appends], [[6], [6], [99], [0, 0, 0], [0]])
 
     def test_bytes_in_flight_are_bounded(self) -> None:
-        self.patch(progress, "MOST_BYTES_IN_FLIGHT", 25)
-        self.patch(leader, "BATCH_BYTES", 10)
-        machine = self.leading()
+        machine = self.leading(limits=RaftLimits(in_flight_bytes=25, batch_bytes=10))
         for _ in range(6):
             machine.core.propose(b"x" * 10)
         self.assertEqual([each.last_index for each in self.appends(machine, "b")], [3, 4, 5])
@@ -349,8 +347,7 @@ class LeaderTests(SynchronousTestCase):
         self.assertEqual([each.prev_index for each in self.appends(machine, "b", now)], [4])
 
     def test_messages_in_flight_are_bounded(self) -> None:
-        self.patch(progress, "MOST_BATCHES_IN_FLIGHT", 2)
-        machine = self.leading()
+        machine = self.leading(limits=RaftLimits(in_flight_batches=2))
         windows = []
         for _ in range(5):
             machine.core.propose(b"")
@@ -415,4 +412,4 @@ class LeaderTests(SynchronousTestCase):
             machine.core.propose(b"x" * 1_000)
             now += 0.0003
             messages += len(sent(machine, now))
-        self.assertLess(messages, 2 * (progress.MOST_BATCHES_IN_FLIGHT + 10))
+        self.assertLess(messages, 2 * (DEFAULT_LIMITS.in_flight_batches + 10))

@@ -4,11 +4,22 @@ Tests of L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots for 
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import Role, encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, SnapshotMetadata
+from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot
-from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elect, entries_of, entry, sent
+from tests.consensus.raft.group import (
+    LONG,
+    NONE_TRAILING,
+    TIMING,
+    Group,
+    Machine,
+    alone,
+    elect,
+    entries_of,
+    entry,
+    sent,
+)
 
 GROUP = Configuration(("a", "b", "c"))
 
@@ -17,8 +28,7 @@ class LeaderTests(SynchronousTestCase):
     """The leader sends a snapshot to followers that are too far behind."""
 
     def setUp(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        self.machine = alone("a", "abc", [1] * 5)
+        self.machine = alone("a", "abc", [1] * 5, limits=NONE_TRAILING)
         elect(self.machine)
         for _ in range(4):
             self.machine.core.propose(b"x")
@@ -232,8 +242,7 @@ class FollowerTests(SynchronousTestCase):
 
 class CompactionTests(SynchronousTestCase):
     def test_compacted_entries_are_not_probed(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        group = Group("a")
+        group = Group("a", limits=NONE_TRAILING)
         group.elect("a")
         group.propose(b"x")
         group.settle()
@@ -248,18 +257,17 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states(), {"a": [b"x", b"y"]})
 
     def test_a_machine_a_little_behind_needs_no_snapshot(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 20)
-        group = self.grown("c", 15)
+        group = self.grown("c", 15, RaftLimits(trailing_entries=20))
         group.snapshots_pass = False
         group.start("c")
         group.advance(LONG)
         self.assertEqual(group.states()["c"], group.states()["a"])
 
-    def grown(self, down: str, count: int) -> Group:
+    def grown(self, down: str, count: int, limits: RaftLimits) -> Group:
         """
         Returns a group of three in which one machine did not see the last entries, which the others have compacted.
         """
-        group = Group("abc")
+        group = Group("abc", limits=limits)
         group.elect("a")
         group.crash(down)
         for number in range(count):
@@ -271,9 +279,8 @@ class CompactionTests(SynchronousTestCase):
         return group
 
     def test_machine_further_behind_gets_a_snapshot(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 10)
         for down, count in (("c", 15), ("b", 100)):
-            group = self.grown(down, count)
+            group = self.grown(down, count, RaftLimits(trailing_entries=10))
             group.start(down)
             group.advance(2 * LONG)
             self.assertEqual(group.disks[down].snapshot.index, count + 1)
@@ -283,8 +290,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_machine_gets_the_entries_after_a_snapshot(self) -> None:
         """The leader compacts its log meanwhile, so the entries after the snapshot in flight have to stay."""
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        group = self.grown("c", 20)
+        group = self.grown("c", 20, RaftLimits(trailing_entries=5))
         group.snapshots_pass = False
         group.start("c")
         group.advance(LONG)
@@ -300,14 +306,11 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states()["c"], group.states()["a"])
 
     def test_entries_are_not_kept_for_an_unreachable_machine(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        group = self.grown("c", 20)
+        group = self.grown("c", 20, RaftLimits(trailing_entries=5))
         self.assertEqual(group["a"].log.first_index, 17)
 
     def test_entries_are_not_kept_for_too_long(self) -> None:
-        self.patch(raft_log, "TRAILING_ENTRIES", 5)
-        self.patch(raft_log, "NEEDED_ENTRIES", 50)
-        group = self.grown("c", 20)
+        group = self.grown("c", 20, RaftLimits(trailing_entries=5, needed_entries=50))
         group.snapshots_pass = False
         group.start("c")
         group.advance(LONG)
@@ -322,8 +325,7 @@ class CompactionTests(SynchronousTestCase):
         The answers of the machine were lost, and it has forgotten what it has compared with this leader, because its
         own snapshot is newer than the leader's.
         """
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        group = Group("abc")
+        group = Group("abc", limits=NONE_TRAILING)
         group.elect("a")
         group.cut("c", "a")
         for number in range(10):
@@ -348,8 +350,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_superseded_snapshot_compacts_nothing(self) -> None:
         """The snapshot was begun before another machine's arrived, and is done after."""
-        self.patch(raft_log, "TRAILING_BYTES", 10)
-        machine = alone("a", "abc", [1] * 5, HardState(1))
+        machine = alone("a", "abc", [1] * 5, HardState(1), limits=RaftLimits(trailing_bytes=10))
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
         machine.apply()
         machine.take_in(SnapshotMetadata(10, 1, GROUP), ())
@@ -361,8 +362,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_an_old_message_from_before_the_log_is_answered(self) -> None:
         """What is committed is the leader's, even if nobody can look it up any more."""
-        self.patch(raft_log, "TRAILING_ENTRIES", 0)
-        machine = alone("a", "abc", [1] * 5, HardState(1))
+        machine = alone("a", "abc", [1] * 5, HardState(1), limits=NONE_TRAILING)
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
         machine.apply()
         machine.take_snapshot()
