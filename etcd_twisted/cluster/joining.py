@@ -4,7 +4,6 @@ Joining a cluster: this machine asks the leader to admit it, or to note its new 
 This module must never ask without end: a machine that nobody admits says so, and what can be done about it.
 """
 
-import secrets
 from typing import Protocol
 
 import attrs
@@ -20,6 +19,7 @@ from etcd_twisted.consensus.reconfiguration.liveness import alive_seconds
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest, fingerprint
+from etcd_twisted.interfaces.ids import new_id
 from etcd_twisted.peer.client import UnreachableError
 
 ROUND_PAUSE_SECONDS = 1.0
@@ -84,7 +84,7 @@ class Joining:
         @return: who it is in the cluster, if it is admitted.
         @raise StartError: nobody answers, or the cluster does not want this machine.
         """
-        machine_id = secrets.token_hex(8) if identity is None else identity.machine_id
+        machine_id = new_id() if identity is None else identity.machine_id
         problem = "nobody was asked"
         unanswered: tuple[str, UnreachableError] | None = None
         name_taken: EtcdError | None = None

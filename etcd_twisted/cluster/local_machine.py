@@ -5,7 +5,6 @@ This module must never give a machine that is in a cluster another identity, nor
 to start.
 """
 
-import secrets
 import uuid
 from collections.abc import Mapping
 
@@ -21,6 +20,7 @@ from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprint, fingerprinted
+from etcd_twisted.interfaces.ids import new_id
 
 
 class LocalMachine:
@@ -128,7 +128,7 @@ class LocalMachine:
     def found_cluster(self, recovered: Recovered) -> None:
         """Makes this the first machine of a new cluster, and takes part."""
         storage, _ = self._files
-        identity = Identity(self.name, secrets.token_hex(8), secrets.token_hex(8))
+        identity = Identity(self.name, new_id(), new_id())
         found_cluster(storage, recovered, identity, self._member)
         self._start(recovered)
 

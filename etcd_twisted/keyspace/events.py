@@ -13,11 +13,11 @@ import msgspec
 from etcd_twisted.keyspace.nodes import File, Node
 from etcd_twisted.keyspace.paths import ROOT, is_below, is_hidden
 
+MICROSECONDS_PER_SECOND = 1_000_000
 _EPOCH = datetime.datetime(1970, 1, 1)
-_SECOND = 1_000_000
-LAST_MOMENT = int((datetime.datetime(9999, 12, 31, 23, 59, 59) - _EPOCH).total_seconds()) * _SECOND
+LAST_MOMENT = int((datetime.datetime(9999, 12, 31, 23, 59, 59) - _EPOCH).total_seconds()) * MICROSECONDS_PER_SECOND
 """The latest time that an answer can show, in microseconds since the epoch."""
-_FIRST_MOMENT = int((datetime.datetime.min - _EPOCH).total_seconds()) * _SECOND
+_FIRST_MOMENT = int((datetime.datetime.min - _EPOCH).total_seconds()) * MICROSECONDS_PER_SECOND
 
 
 class NodeView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -47,7 +47,7 @@ def format_time(microseconds: int) -> str:
     """Returns a time as answers show it: in RFC 3339 with microseconds, in UTC, limited to the years 1 to 9999."""
     if not _FIRST_MOMENT <= microseconds <= LAST_MOMENT:
         microseconds = max(_FIRST_MOMENT, min(microseconds, LAST_MOMENT))
-    seconds, fraction = divmod(microseconds, _SECOND)
+    seconds, fraction = divmod(microseconds, MICROSECONDS_PER_SECOND)
     return f"{_whole_seconds(seconds)}.{fraction:06}Z"
 
 
@@ -59,7 +59,7 @@ def _whole_seconds(seconds: int) -> str:
 
 def remaining_ttl(expires: int, now: int) -> int:
     """Returns the whole seconds until C{expires}, rounded up, or 0 once it has passed. Both are in microseconds."""
-    return max(0, -((now - expires) // _SECOND))
+    return max(0, -((now - expires) // MICROSECONDS_PER_SECOND))
 
 
 def view(key: str, node: Node, now: int) -> NodeView:

@@ -5,7 +5,6 @@ This module must never take messages from a machine that is of another cluster, 
 or is not a member, nor let anything into the log that could not be a machine's.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,10 +14,9 @@ from twisted.protocols import amp
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
 from etcd_twisted.interfaces.cluster import NAME, PROTOCOL_VERSION, Admission, JoinRequest
+from etcd_twisted.interfaces.ids import is_id
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.dialer import PeerUrlError, read_peer_url
-
-_ID = re.compile(r"[0-9a-f]{16}")
 
 Values = dict[str, Any]
 """The arguments or the results of a command, by their names."""
@@ -134,11 +132,6 @@ class Responder:
 
     def _status(self, _: Requester) -> Values:
         return {"report": self._raft.status()}
-
-
-def is_id(text: str) -> bool:
-    """Whether a text could be the id of a machine or a cluster."""
-    return _ID.fullmatch(text) is not None
 
 
 def check_join(request: JoinRequest) -> None:

@@ -31,7 +31,7 @@ from etcd_twisted.interfaces.cluster import (
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
-from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND, Event
 from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import KeySpace
@@ -191,7 +191,7 @@ class FakeReplica:
 
     def put(self, key: str, value: str, ttl_seconds: int | None = None) -> None:
         """Set a key, as another machine's client would."""
-        expires = None if ttl_seconds is None else self.now() + ttl_seconds * 1_000_000
+        expires = None if ttl_seconds is None else self.now() + ttl_seconds * MICROSECONDS_PER_SECOND
         self.apply(Set(key, self.now(), value, expires=expires))
 
     def delete(self, key: str) -> None:

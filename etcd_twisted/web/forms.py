@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.targets import shown, unescape
-from etcd_twisted.keyspace.events import LAST_MOMENT
+from etcd_twisted.keyspace.events import LAST_MOMENT, MICROSECONDS_PER_SECOND
 
 Parameters = Mapping[str, str]
 """Decoded parameters, by name."""
@@ -21,7 +21,6 @@ MAX_PARAMETERS = 1_000
 """More than anybody needs. Without a limit, a body of nothing but C{&} would take many times its size."""
 
 _URLENCODED = b"application/x-www-form-urlencoded"
-_SECOND = 1_000_000
 _TRUE = ("true", "1", "t")
 _FALSE = ("false", "0", "f")
 _MAX_INDEX = 2**64 - 1
@@ -165,6 +164,6 @@ def expiry(form: Parameters, now: int, cause: str) -> int | None:
     if not text:
         return None
     seconds = unsigned(text)
-    if seconds is None or now + seconds * _SECOND > LAST_MOMENT:
+    if seconds is None or now + seconds * MICROSECONDS_PER_SECOND > LAST_MOMENT:
         raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
-    return now + seconds * _SECOND
+    return now + seconds * MICROSECONDS_PER_SECOND

@@ -27,8 +27,8 @@ from etcd_twisted.consensus.storage.files import (
     write_all,
 )
 from etcd_twisted.errors import StorageError
+from etcd_twisted.interfaces.ids import is_id
 
-_ID = re.compile(r"[0-9a-f]{16}")
 _LOG = "log"
 _SNAPSHOTS = "snapshots"
 _LOCK = "lock"
@@ -62,7 +62,7 @@ _PASSED_OVER = {_LOCK, "lost+found"}
 
 
 def _hex_id(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
-    if not _ID.fullmatch(value):
+    if not is_id(value):
         raise ValueError(f"{attribute.name} is {value!r} and should be 16 lower-case hexadecimal digits")
 
 

@@ -24,6 +24,7 @@ from etcd_twisted.consensus.storage.write_ahead_log import SEGMENT_BYTES
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
+from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND
 from etcd_twisted.testing.simulation.disk import CrashError, Disk
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.http_ports import HttpPorts
@@ -249,7 +250,7 @@ class SimulatedMachine:
             L{etcd_twisted.errors.RequestDroppedError} if another machine leads.
         """
         replica = self._get_running().replica
-        expires = None if ttl_seconds is None else replica.now() + ttl_seconds * 1_000_000
+        expires = None if ttl_seconds is None else replica.now() + ttl_seconds * MICROSECONDS_PER_SECOND
         return replica.propose(Set(key, replica.now(), value, expires=expires))
 
     def get(self, key: str) -> str:

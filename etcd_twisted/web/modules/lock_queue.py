@@ -3,7 +3,7 @@ The queue of a lock, as the key space holds it (api, "Lock Module"; spec, sectio
 
 Each entry in the queue is a file below C{/_etcd/mod/lock/KEY}, named by the index at which it was created. The entry
 with the lowest index holds the lock. Any other node there is not an entry. This module must never change the key
-space, nor know its waiters.
+space, nor know who waits.
 """
 
 import bisect

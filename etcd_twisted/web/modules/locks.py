@@ -15,11 +15,10 @@ from twisted.python.failure import Failure
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import Delete, Refresh
+from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND
 from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, entry_value, lock_name, read_queue
-from etcd_twisted.web.modules.waiter import Waiter, not_acquired
+from etcd_twisted.web.modules.queue_entry import QueueEntry, not_acquired
 from etcd_twisted.web.modules.watched_queue import WatchedQueue
-
-_SECOND = 1_000_000
 
 
 @attrs.frozen
@@ -57,7 +56,7 @@ class EntryReference:
 
 
 class Locks:
-    """All locks, and the waiters that this machine keeps in their queues."""
+    """All locks, and the entries that this machine keeps in their queues."""
 
     def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
         self._replica = replica
@@ -77,25 +76,25 @@ class Locks:
         """
         timeout_seconds = request.timeout_seconds
         deadline = None if timeout_seconds is None else self._clock.seconds() + timeout_seconds
-        waiter = await self._waiter_for(request)
-        return await waiter.wait(deadline)
+        entry = await self._entry_for(request)
+        return await entry.wait(deadline)
 
-    async def _waiter_for(self, request: LockRequest) -> Waiter:
-        """Returns the waiter for a request. Its C{wait} has to be called at once."""
+    async def _entry_for(self, request: LockRequest) -> QueueEntry:
+        """Returns the entry for a request. Its C{wait} has to be called at once."""
         if request.value or request.index is not None or request.timeout_seconds == 0:
             await self._replica.confirm_reads()  # to see an entry that was created while another machine led
-        while (waiter := self._find_waiter(request.directory, request.index, request.value)) is not None:
-            _check_value(request, waiter.value)
-            if not waiter.leaving:
-                waiter.ttl_seconds = request.ttl_seconds
-                return waiter
-            await waiter.when_gone()
+        while (entry := self._kept_entry(request.directory, request.index, request.value)) is not None:
+            _check_value(request, entry.value)
+            if not entry.leaving:
+                entry.ttl_seconds = request.ttl_seconds
+                return entry
+            await entry.when_gone()
         if self._stopped is not None:
             raise self._stopped
-        return self._new_waiter(request)
+        return self._begin_to_keep(request)
 
-    def _new_waiter(self, request: LockRequest) -> Waiter:
-        """Returns a waiter for a new entry, or for one that this machine did not keep yet."""
+    def _begin_to_keep(self, request: LockRequest) -> QueueEntry:
+        """Returns a new entry, or one that is in the queue and that this machine has not kept until now."""
         directory, index, value = request.directory, request.index, request.value
         if index is None and value:
             index = self._first_with_value(directory, value)
@@ -107,26 +106,27 @@ class Locks:
             value = found
         if index is None and request.timeout_seconds == 0 and self._first(directory) is not None:
             raise not_acquired(directory, "others hold it or wait for it")
-        return self._watched_queue(directory).add_waiter(index, value, request.ttl_seconds)
+        return self._watched_queue(directory).add_entry(index, value, request.ttl_seconds)
 
-    async def renew(self, entry: EntryReference, ttl_seconds: int) -> None:
+    async def renew(self, reference: EntryReference, ttl_seconds: int) -> None:
         """
         Renew the TTL of an entry, which keeps its position in the queue.
 
         @raise EtcdError: 100 if there is no such entry.
         @raise RequestDroppedError: this machine does not lead.
         """
-        index = await self._find(entry)
+        index = await self._find(reference)
         now = self._replica.now()
-        await self._replica.propose(Refresh(entry_key(entry.directory, index), now, now + ttl_seconds * _SECOND))
-        waiter = self._find_waiter(entry.directory, index, "")
-        if waiter is not None:
-            waiter.renewed_by_client(ttl_seconds)
+        expires = now + ttl_seconds * MICROSECONDS_PER_SECOND
+        await self._replica.propose(Refresh(entry_key(reference.directory, index), now, expires))
+        entry = self._kept_entry(reference.directory, index, "")
+        if entry is not None:
+            entry.renewed_by_client(ttl_seconds)
 
-    async def release(self, entry: EntryReference) -> None:
+    async def release(self, reference: EntryReference) -> None:
         """Delete an entry, whether it holds the lock or waits for it. See L{renew} for the errors."""
-        index = await self._find(entry)
-        await self._replica.propose(Delete(entry_key(entry.directory, index), self._replica.now()))
+        index = await self._find(reference)
+        await self._replica.propose(Delete(entry_key(reference.directory, index), self._replica.now()))
 
     async def holder(self, directory: str) -> tuple[int, str] | None:
         """
@@ -145,14 +145,14 @@ class Locks:
 
     # The present queue
 
-    async def _find(self, entry: EntryReference) -> int:
+    async def _find(self, reference: EntryReference) -> int:
         await self._replica.confirm_reads()
-        index = entry.index
+        index, directory = reference.index, reference.directory
         if index is None:
-            index = self._first_with_value(entry.directory, entry.value)
-        found = None if index is None else entry_value(self._replica, entry.directory, index)
-        if index is None or found is None or entry.value not in ("", found):
-            raise _not_found(entry.directory)
+            index = self._first_with_value(directory, reference.value)
+        found = None if index is None else entry_value(self._replica, directory, index)
+        if index is None or found is None or reference.value not in ("", found):
+            raise _not_found(directory)
         return index
 
     def _first_with_value(self, directory: str, value: str) -> int | None:
@@ -171,23 +171,23 @@ class Locks:
         """Returns the first index whose entry exists: a watched queue may not have heard yet that some are gone."""
         return next((each for each in indexes if entry_value(self._replica, directory, each) is not None), None)
 
-    # The waiters that this machine keeps
+    # The entries that this machine keeps
 
-    def _find_waiter(self, directory: str, index: int | None, value: str) -> Waiter | None:
+    def _kept_entry(self, directory: str, index: int | None, value: str) -> QueueEntry | None:
         watched = self._queues.get(directory)
-        return None if watched is None else watched.find_waiter(index, value)
+        return None if watched is None else watched.find_entry(index, value)
 
     def _watched_queue(self, directory: str) -> WatchedQueue:
         watched = self._queues.get(directory)
         if watched is None:
-            watched = WatchedQueue(self._replica, self._clock, directory, self._queue_ended)
-            self._queues[directory] = watched
+            self._queues[directory] = watched = WatchedQueue(self._replica, self._clock, directory)
+            watched.ended.addCallback(self._queue_ended, watched)
         if self._deposed is None:
             self._deposed = self._replica.when_deposed()
             self._deposed.addCallbacks(self._leadership_lost, self._not_deposed)
         return watched
 
-    def _queue_ended(self, watched: WatchedQueue) -> None:
+    def _queue_ended(self, _: None, watched: WatchedQueue) -> None:
         if self._queues.get(watched.directory) is watched:
             del self._queues[watched.directory]
         if not self._queues and self._deposed is not None:

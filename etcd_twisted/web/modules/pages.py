@@ -27,7 +27,7 @@ from etcd_twisted.web.klein_pages import new_app, send
 from etcd_twisted.web.modules import parameters
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
-from etcd_twisted.web.modules.waiter import LeadershipLostError
+from etcd_twisted.web.modules.queue_entry import LeadershipLostError
 from etcd_twisted.web.redirects import LeaderWait, redirect
 
 MODULES = b"/mod/v2/"

@@ -1,20 +1,19 @@
 """
-One lock's queue, watched event by event while clients wait here, and the waiters that this machine keeps in it.
+One lock's queue, watched event by event while clients wait here, and the entries that this machine keeps in it.
 
-Whose turn it is depends on the events alone, which come in the order of the changes. So a waiter is looked at when the
-event that created its entry arrives: by then, everything that happened before is known. This module must never wake a
-waiter whose turn it is not.
+Whose turn it is depends on the events alone, which come in the order of the changes. So an entry is looked at when
+the event that created it arrives: by then, everything that happened before is known. This module must never grant the
+lock to a client whose turn it is not.
 """
 
-from collections.abc import Callable
-
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.web.modules.lock_queue import LockQueue, read_queue
-from etcd_twisted.web.modules.waiter import Waiter
+from etcd_twisted.web.modules.queue_entry import QueueEntry
 
 
 class WatchedQueue:
@@ -23,76 +22,66 @@ class WatchedQueue:
 
     @ivar directory: the key of the directory that holds the queue.
     @ivar queue: the queue after the last event that reached this machine.
-    @ivar waiters: the waiters that this machine keeps. There is at least one, until the watch ends.
+    @ivar entries: the entries that this machine keeps. There is at least one, until the watch ends.
+    @ivar ended: fires when the machine no longer keeps the last of them, and the watch has ended.
     """
 
-    def __init__(
-        self, replica: IReplica, clock: IReactorTime, directory: str, ended: Callable[["WatchedQueue"], None]
-    ) -> None:
-        """
-        Begin to watch; L{add_waiter} has to be called at once.
-
-        @param ended: called when the last waiter has ended.
-        """
+    def __init__(self, replica: IReplica, clock: IReactorTime, directory: str) -> None:
+        """Begin to watch; L{add_entry} has to be called at once."""
         self.directory = directory
-        self.waiters: set[Waiter] = set()
+        self.entries: set[QueueEntry] = set()
+        self.ended: Deferred[None] = Deferred()
         self.queue = read_queue(replica, directory) or LockQueue()
         self._replica = replica
         self._clock = clock
-        self._on_ended = ended
-        self._by_index: dict[int, Waiter] = {}
-        self._by_value: dict[str, Waiter] = {}
+        self._by_index: dict[int, QueueEntry] = {}
+        self._by_value: dict[str, QueueEntry] = {}
         self._watcher = replica.watch(directory, True, True, None, self._happened, self.leadership_lost)
 
-    def add_waiter(self, index: int | None, value: str, ttl_seconds: int) -> Waiter:
+    def add_entry(self, index: int | None, value: str, ttl_seconds: int) -> QueueEntry:
         """
         Keep an entry for clients: one that is in the queue, or a new one at the end.
 
         @param index: the index of the entry; C{None} for a new one.
         @param value: the value of the entry, which may be empty.
         """
-        waiter = Waiter(self._replica, self._clock, self, index, value, ttl_seconds)
-        self.waiters.add(waiter)
+        entry = QueueEntry(self._replica, self._clock, self.directory, self.queue, index, value, ttl_seconds)
+        entry.created.addCallback(self._by_index.__setitem__, entry)
+        entry.ended.addCallback(lambda _: self._entry_ended(entry))
+        self.entries.add(entry)
         if value:
-            self._by_value[value] = waiter
+            self._by_value[value] = entry
         if index is not None:
-            self._by_index[index] = waiter
-        return waiter
+            self._by_index[index] = entry
+        return entry
 
-    def find_waiter(self, index: int | None, value: str) -> Waiter | None:
+    def find_entry(self, index: int | None, value: str) -> QueueEntry | None:
         """
-        Returns a waiter that this machine keeps already, if there is one.
+        Returns an entry that this machine keeps already, or C{None} if there is none.
 
-        @param index: the index of its entry; C{None} to find it by its value, if that is not empty.
+        @param index: C{None} to find the entry by its value, if that is not empty.
         """
         return self._by_index.get(index) if index is not None else self._by_value.get(value)
 
-    # Calls by its waiters
-
-    def created(self, waiter: Waiter, index: int) -> None:
-        """The entry of a waiter was created. Its event has not arrived yet."""
-        self._by_index[index] = waiter
-
-    def ended(self, waiter: Waiter) -> None:
-        """This machine no longer keeps a waiter."""
-        self.waiters.remove(waiter)
-        if self._by_value.get(waiter.value) is waiter:
-            del self._by_value[waiter.value]
-        if waiter.index is not None:
-            del self._by_index[waiter.index]
-        if not self.waiters:
+    def _entry_ended(self, entry: QueueEntry) -> None:
+        self.entries.remove(entry)
+        if self._by_value.get(entry.value) is entry:
+            del self._by_value[entry.value]
+        if entry.index is not None:
+            del self._by_index[entry.index]
+        if not self.entries:
             self._watcher.cancel()
-            self._on_ended(self)
+            self.ended.callback(None)
 
     def leadership_lost(self) -> None:
-        """Leave all waiters to the next leader, since this machine no longer leads."""
-        for waiter in list(self.waiters):
-            waiter.leadership_lost()
+        """Leave all entries to the next leader, since this machine no longer leads."""
+        for entry in list(self.entries):
+            entry.leadership_lost()
 
     def stop(self, error: EtcdError) -> None:
-        """Send all clients away with this error, and give up their entries."""
-        for waiter in list(self.waiters):
-            waiter.stop(error)
+        """Send all clients away with this error, and delete their entries."""
+        for entry in list(self.entries):
+            entry.stop(error)
 
     # Events of the queue
 
@@ -105,5 +94,5 @@ class WatchedQueue:
             created.entry_confirmed()
         if self.queue.first is None or self.queue.first == first:
             return
-        if (next_waiter := self._by_index.get(self.queue.first)) is not None:
-            next_waiter.renew()
+        if (next_entry := self._by_index.get(self.queue.first)) is not None:
+            next_entry.renew()

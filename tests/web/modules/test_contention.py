@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.web.modules.lock_queue import LockQueue, lock_directory, read_queue
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
-from etcd_twisted.web.modules.waiter import LeadershipLostError
+from etcd_twisted.web.modules.queue_entry import LeadershipLostError
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, read_queue
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
-from etcd_twisted.web.modules.waiter import RENEWALS_PER_TTL, LeadershipLostError
+from etcd_twisted.web.modules.queue_entry import RENEWALS_PER_TTL, LeadershipLostError
 from tests import examples
 from tests.web.modules.lockers import QUEUE, STEP
 
@@ -249,7 +249,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_for_nobody(self) -> None:
-        kept = sorted(entry.index or 0 for watched in self.locks._queues.values() for entry in watched.waiters)
+        kept = sorted(entry.index or 0 for watched in self.locks._queues.values() for entry in watched.entries)
         assert kept == [entry.index for entry in self.queue if entry.clients]
         assert self.replica.keyspace.hub.count == bool(kept)
 

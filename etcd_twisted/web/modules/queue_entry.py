@@ -1,5 +1,5 @@
 """
-A waiter: an entry in a lock's queue that this machine keeps for the clients that wait with it.
+An entry in a lock's queue that this machine keeps for the clients that wait with it.
 
 The TTL of the entry is renewed while some client waits. When none does any more, the entry is deleted, and the entries
 behind it move up. The lock is granted only after a quorum has just confirmed that the entry is there: so a machine
@@ -9,7 +9,6 @@ This module must never delete an entry that holds a lock that was granted: that 
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -19,18 +18,17 @@ from twisted.python.failure import Failure
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
-from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND, Event
+from etcd_twisted.waiters import Waiters
 from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, lock_name
 
 RENEWALS_PER_TTL = 3
 """How often an entry is renewed within its TTL, so that two renewals may fail."""
 
-_SECOND = 1_000_000
-
 
 class LeadershipLostError(RequestDroppedError):
     """
-    This machine no longer leads, and so can't keep a waiter. Its entry stays in the queue until its TTL ends.
+    This machine no longer leads, and so can't keep an entry. It stays in the queue until its TTL ends.
 
     @ivar index: the index of the entry.
     """
@@ -60,60 +58,50 @@ class _Client:
     timer: IDelayedCall | None = None
 
 
-class WaiterHost(Protocol):
+class QueueEntry:
     """
-    What a waiter needs of L{etcd_twisted.web.modules.watched_queue.WatchedQueue}, which keeps it.
+    See the module. It is created or renewed when the first client waits.
 
-    @ivar directory: the key of the directory that holds the queue.
-    @ivar queue: the queue after the last event that reached this machine.
-    """
-
-    directory: str
-    queue: LockQueue
-
-    def created(self, waiter: "Waiter", index: int) -> None:
-        """The entry of a waiter was created. Its event has not arrived yet."""
-
-    def ended(self, waiter: "Waiter") -> None:
-        """This machine no longer keeps a waiter."""
-
-
-class Waiter:
-    """
-    See the module. It begins with the first client that waits.
-
-    @ivar value: the value of its entry, by which clients find it; may be empty.
-    @ivar index: the index of its entry; C{None} until the entry is created.
-    @ivar ttl_seconds: the TTL that each renewal gives the entry.
-    @ivar leaving: whether its entry is being deleted, so that no more clients can wait with it.
+    @ivar value: by which clients find it; may be empty.
+    @ivar index: C{None} until it is created.
+    @ivar ttl_seconds: the TTL that each renewal gives it.
+    @ivar leaving: whether it is being deleted, so that no more clients can wait with it.
+    @ivar created: fires with the index when the entry is created, before its event arrives. It does not fire for an
+        entry that was in the queue before.
+    @ivar ended: fires when this machine no longer keeps the entry.
     """
 
     def __init__(
         self,
         replica: IReplica,
         clock: IReactorTime,
-        host: WaiterHost,
+        directory: str,
+        queue: LockQueue,
         index: int | None,
         value: str,
         ttl_seconds: int,
     ) -> None:
         """
+        @param directory: the key of the directory that holds the queue.
+        @param queue: the queue after the last event that reached this machine. For reading only.
         @param index: the index of an entry that is in the queue; C{None} to create one at the end.
         """
         self.value = value
         self.ttl_seconds = ttl_seconds
         self.index = index
         self.leaving = False
+        self.created: Deferred[int] = Deferred()
+        self.ended: Deferred[None] = Deferred()
         self._replica = replica
         self._clock = clock
-        self._host = host
-        self._ended = False
+        self._directory = directory
+        self._queue = queue
         self._clients: dict[Deferred[int], _Client] = {}
         self._begun = self._in_queue = False
         self._was_first = self._lost_leadership = False
         self._renewing = False
         self._next_renewal: IDelayedCall | None = None
-        self._gone: list[Deferred[None]] = []
+        self._gone = Waiters()
 
     # Getting into the queue
 
@@ -121,17 +109,17 @@ class Waiter:
         self._begun = True
         if self.index is not None:
             # The first entry may hold a lock that was granted: then it must stay when the clients go.
-            self._was_first = self._host.queue.first == self.index
+            self._was_first = self._queue.first == self.index
             self.renew()
             return
         now, ttl_seconds = self._replica.now(), self.ttl_seconds
-        command = CreateInOrder(self._host.directory, now, self.value, False, now + ttl_seconds * _SECOND)
+        command = CreateInOrder(self._directory, now, self.value, False, now + ttl_seconds * MICROSECONDS_PER_SECOND)
         created = self._replica.propose(command)
         created.addCallbacks(lambda event: self._created(event, ttl_seconds), self._not_created)
 
     def _created(self, event: Event, ttl_seconds: int) -> None:
         self.index = event.index  # which is the name of an in-order key
-        self._host.created(self, event.index)
+        self.created.callback(event.index)
         if self.leaving:
             self._delete()
         elif self._lost_leadership or not self._replica.is_leader:
@@ -142,13 +130,13 @@ class Waiter:
     def _not_created(self, reason: Failure) -> None:
         self._end()
         self._answer(lambda granted: granted.errback(reason))
-        self._fire_gone()
+        self._gone.fire()
 
     def entry_confirmed(self) -> None:
         """A quorum has just confirmed that the entry is there, and all earlier events have arrived."""
         if self._is_done:
             return
-        if self._host.queue.first == self.index:
+        if self._queue.first == self.index:
             self._end()
             self._answer(lambda granted: granted.callback(self._index))
             return
@@ -178,11 +166,7 @@ class Waiter:
 
     def when_gone(self) -> "Deferred[None]":
         """Returns a Deferred that fires when an entry that is being deleted is gone, or is left to its TTL."""
-        if self._ended:
-            return succeed(None)
-        gone: Deferred[None] = Deferred()
-        self._gone.append(gone)
-        return gone
+        return succeed(None) if self.ended.called else self._gone.wait()
 
     def _start_timer(self, client: _Client) -> None:
         if client.deadline is not None and client.timer is None:
@@ -195,7 +179,7 @@ class Waiter:
         """
         client.timer = None
         del self._clients[client.granted]
-        error = not_acquired(self._host.directory, "others hold it or wait for it")
+        error = not_acquired(self._directory, "others hold it or wait for it")
         if self._clients:
             client.granted.errback(error)
             return
@@ -208,7 +192,7 @@ class Waiter:
             return
         if client.timer is not None:
             client.timer.cancel()
-        if not self._clients and not self._ended:
+        if not self._clients and not self.ended.called:
             self._leave()
 
     # Keeping the entry
@@ -220,7 +204,7 @@ class Waiter:
             return
         self._renewing = True
         now, ttl_seconds = self._replica.now(), self.ttl_seconds
-        renewed = self._replica.propose(Refresh(self._key, now, now + ttl_seconds * _SECOND))
+        renewed = self._replica.propose(Refresh(self._key, now, now + ttl_seconds * MICROSECONDS_PER_SECOND))
         renewed.addCallbacks(lambda _: self._renewed(ttl_seconds), self._not_renewed)
 
     def _renewed(self, ttl_seconds: int) -> None:
@@ -276,7 +260,7 @@ class Waiter:
     @property
     def _is_done(self) -> bool:
         """Whether there is nothing more to do for the clients."""
-        return self._ended or self.leaving
+        return self.ended.called or self.leaving
 
     @property
     def _index(self) -> int:
@@ -286,7 +270,7 @@ class Waiter:
 
     @property
     def _key(self) -> str:
-        return entry_key(self._host.directory, self._index)
+        return entry_key(self._directory, self._index)
 
     # Its end
 
@@ -310,7 +294,7 @@ class Waiter:
             return
         self._end()
         why = "the entry in the queue is gone, as it was released or its TTL has ended"
-        error = not_acquired(self._host.directory, why)
+        error = not_acquired(self._directory, why)
         self._answer(lambda granted: granted.errback(error))
 
     def _leave(self) -> None:
@@ -330,18 +314,12 @@ class Waiter:
 
     def _deleted(self) -> None:
         self._end()
-        self._fire_gone()
-
-    def _fire_gone(self) -> None:
-        gone, self._gone = self._gone, []
-        for each in gone:
-            each.callback(None)
+        self._gone.fire()
 
     def _end(self) -> None:
-        """Keep the entry no longer."""
-        self._ended = True
+        """Stop keeping the entry."""
         self._cancel_renewal()
-        self._host.ended(self)
+        self.ended.callback(None)
 
     def _answer(self, answer: Callable[["Deferred[int]"], None]) -> None:
         clients, self._clients = self._clients, {}

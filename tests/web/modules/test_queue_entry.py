@@ -8,7 +8,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
 from etcd_twisted.web.modules.lock_queue import entry_key
 from etcd_twisted.web.modules.locks import EntryReference
-from etcd_twisted.web.modules.waiter import RENEWALS_PER_TTL, LeadershipLostError
+from etcd_twisted.web.modules.queue_entry import RENEWALS_PER_TTL, LeadershipLostError
 from tests.web.modules.lockers import QUEUE, LocksTest
 
 GONE = "the entry in the queue is gone, as it was released or its TTL has ended"
@@ -99,7 +99,7 @@ class LifetimeTests(LocksTest):
         self.wait(ttl=9)
         _, orphan = self.entries()
         behind = self.wait(ttl=20)
-        entry = self.locks._queues[QUEUE].find_waiter(orphan, "")
+        entry = self.locks._queues[QUEUE].find_entry(orphan, "")
         assert entry is not None
         entry._cancel_renewal()  # The locks do nothing more, as if they were on a dead machine.
         self.release(first)
