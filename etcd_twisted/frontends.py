@@ -49,7 +49,8 @@ ChosenFrontend = tuple[IFrontend, Mapping[str, str]]
 
 def parse_frontend(text: str, source: str = "--frontend") -> tuple[str, dict[str, str]]:
     r"""
-    Reads C{NAME[:option=value...]}. As in endpoint strings, C{\:} stands for a colon in a value.
+    Returns the name and the options in C{NAME[:option=value...]}. As in endpoint strings, C{\:} stands for a colon in
+    a value.
 
     @param source: how the text was given, for the error.
     @raise ConfigError: the text does not have this form.

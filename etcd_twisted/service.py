@@ -166,7 +166,7 @@ class EtcdService(Service):
         return client
 
     def startService(self) -> None:
-        """Opens the ports, recovers, and serves; see L{started}."""
+        """Open the ports, recover, and serve; see L{started}."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._log.info(
             "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) for {client_url} and {peer_url},"
@@ -216,7 +216,7 @@ class EtcdService(Service):
 
     def stopService(self) -> "Deferred[None]":
         """
-        Closes the ports, finishes what is under way, and unlocks the data directory.
+        Close the ports, finish what is under way, and unlock the data directory.
 
         Returns a Deferred that fires when all of this is done. It errbacks then if a part of it failed.
         """
@@ -226,7 +226,7 @@ class EtcdService(Service):
         return self._close()
 
     def _close(self) -> "Deferred[None]":
-        """Closes whatever is open, once. Each call returns a Deferred of its own that fires when that is done."""
+        """Close whatever is open, once. Each call returns a Deferred of its own that fires when that is done."""
         if self._closing is None:
             self._closing = ensureDeferred(self._close_all())
         closed: Deferred[None] = Deferred()

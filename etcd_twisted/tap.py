@@ -39,7 +39,7 @@ DAEMON_UMASK = 0o077
 
 def use_monotonic_time(reactor: Any) -> None:
     """
-    Makes a reactor's time go on evenly from now, even if the system's clock is set.
+    Make a reactor's time go on evenly from now, even if the system's clock is set.
 
     Twisted's reactors follow the system's clock: if that is set back, all timers are late by as much. This has to be
     called before anything is scheduled.
@@ -103,13 +103,13 @@ class ProcessService(Service):
         self._collector: Collector | None = None
 
     def setServiceParent(self, parent: Any) -> None:
-        """Joins an application, and makes its log as configured, unless the application has an observer already."""
+        """Join an application, and make its log as configured, unless the application has an observer already."""
         if isinstance(parent, Componentized) and parent.getComponent(ILogObserver, None) is None:
             parent.setComponent(ILogObserver, self._observer())
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def privilegedStartService(self) -> None:
-        """Goes into the background, if configured, and writes the pid file, with the initial rights of the process."""
+        """Go into the background, if configured, and write the pid file, with the initial rights of the process."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._background is not None:
             if self._twistd["umask"] is None:
@@ -121,7 +121,7 @@ class ProcessService(Service):
             self._refuse(str(error))
 
     def startService(self) -> None:
-        """Starts the machine, or ends the process."""
+        """Start the machine, or end the process."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
@@ -155,7 +155,7 @@ class ProcessService(Service):
         self._fail(failure.getErrorMessage())
 
     def stopService(self) -> "Deferred[Any] | None":
-        """Stops the machine."""
+        """Stop the machine."""
         self._readiness.stopping("hands over, and finishes what is under way")
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._collector is not None:
@@ -165,7 +165,7 @@ class ProcessService(Service):
 
     def _refuse(self, reason: str) -> NoReturn:
         """
-        Ends the process because the machine can't start. Whoever gave the command reads the reason on standard error;
+        End the process because the machine can't start. Whoever gave the command reads the reason on standard error;
         if the log goes there too, one line is enough.
         """
         if not observers.is_standard_output(self._twistd):
@@ -173,12 +173,12 @@ class ProcessService(Service):
         self._end(reason)
 
     def _fail(self, reason: str) -> NoReturn:
-        """Ends the process because the machine can't go on."""
+        """End the process because the machine can't go on."""
         self._log.critical("{reason}", reason=reason)
         self._end(reason)
 
     def _end(self, reason: str) -> NoReturn:
-        """Ends the process at once: what was acknowledged is on disk, and nothing else may get there."""
+        """End the process at once: what was acknowledged is on disk, and nothing else may get there."""
         self._readiness.status(reason)
         self._pid_file.remove()
         line = f"twistd etcd: {reason}\n"

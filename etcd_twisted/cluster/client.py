@@ -43,16 +43,16 @@ class ClusterClient(PeerClient):
 
     async def explain(self, peer_url: str, error: UnreachableError) -> str:
         """
-        Says why nobody answered at C{peer_url}, for people: above all, whether it is a port for clients. This takes a
-        request of its own.
+        Returns why nobody answered at C{peer_url}, for people: above all, whether it is a port for clients. This takes
+        a request of its own.
         """
         mistaken = await self._explain_client_port(peer_url) if isinstance(error.__cause__, _CONNECTED) else ""
         return mistaken or str(error)
 
     async def _explain_client_port(self, url: str) -> str:
         """
-        Says where the peer port is, if this is a port for clients; there, a request of another machine gets no answer,
-        since it never becomes an HTTP request.
+        Returns where the peer port is, if this is a port for clients; there, a request of another machine gets no
+        answer, since it never becomes an HTTP request.
         """
         try:
             members = _decode_members((await self.http.request_once("GET", f"{url}/v2/members")).body).members

@@ -77,7 +77,7 @@ class Discovery:
 
     async def find(self, name: str, peer_url: str) -> list[str]:
         """
-        Registers a machine, and returns the others that it should join.
+        Register a machine, and return the others that it should join.
 
         @return: their peer URLs; none for the first machine, which has nobody to join.
         @raise StartError: the directory can't be used. The error says how it was given, and the remedy.
@@ -108,7 +108,7 @@ class Discovery:
 
     async def register(self, name: str, peer_url: str) -> None:
         """
-        Registers a machine for L{TTL_SECONDS}.
+        Register a machine for L{TTL_SECONDS}.
 
         @raise NoResponseError: the other cluster does not answer.
         @raise StartError: it refuses.
@@ -121,7 +121,9 @@ class Discovery:
         self._event(response, "PUT")
 
     async def _becomes_first(self) -> bool:
-        """Whether this machine is the first one. Asking again is safe, since nobody else writes the same state."""
+        """
+        Returns whether this machine is the first one. Asking again is safe, since nobody else writes the same state.
+        """
         url = f"{self._url}/_state"
         response = await self._http.request("PUT", f"{url}?prevExist=false", {"value": self._state})
         if response.status in {200, 201}:
@@ -199,7 +201,7 @@ class Registration:
 
     def start(self, seconds: float) -> None:
         """
-        Starts the clock.
+        Start the clock.
 
         @param seconds: when to register: L{REFRESH_SECONDS} if L{Discovery.find} did it just now.
         """
@@ -228,7 +230,7 @@ class Registration:
             self._wait(REFRESH_SECONDS)
 
     async def stop(self) -> None:
-        """Stops, and gives up a request that is under way."""
+        """Stop, and give up a request that is under way."""
 
         def cancelled(failure: Failure) -> None:
             failure.trap(CancelledError)

@@ -40,13 +40,13 @@ class ExclusionCheck:
         self._known = known
 
     async def stand_by(self, view: ClusterView) -> None:
-        """Makes this machine a standby of the cluster that a view describes, and notes the members of that cluster."""
+        """Make this machine a standby of the cluster that a view describes, and note the members of that cluster."""
         await self._local.stand_by(view)
         self._known.note(each.peer_url for each in view.machines)
 
     async def stand_by_if_excluded(self) -> bool:
         """
-        Asks whether this machine is in the cluster, and stands by if it is not.
+        Ask whether this machine is in the cluster, and stand by if it is not.
 
         @return: whether anybody could say.
         """
@@ -62,7 +62,7 @@ class ExclusionCheck:
 
     async def ask_until_known(self) -> None:
         """
-        Asks until somebody can say whether this machine is in the cluster. The first pauses are short: a machine that
+        Ask until somebody can say whether this machine is in the cluster. The first pauses are short: a machine that
         was sent to a leader that was removed waits until it knows the next leader.
         """
         backoff = Backoff(lambda: 1.0)
@@ -74,7 +74,7 @@ class ExclusionCheck:
 
     async def announce(self) -> None:
         """
-        Tells the leader this machine's name and addresses, again and again until the leader has noted them. A machine
+        Tell the leader this machine's name and addresses, again and again until the leader has noted them. A machine
         that may have been removed has to find that out first, so it returns then.
         """
         while not await self._joining.announce():

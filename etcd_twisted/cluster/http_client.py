@@ -65,14 +65,14 @@ class _BodyReader(Protocol):
             self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Takes some of it."""
+        """Take some of it."""
         self._data += data
         if len(self._data) > MAX_RESPONSE_BYTES:
             self._give_up()
             self._fail(Failure(NoResponseError(f"its answer is longer than {MAX_RESPONSE_BYTES} bytes")))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Takes the end of the response."""
+        """Take the end of the response."""
         if reason.check(ResponseDone, PotentialDataLoss) is None:
             self._fail(reason)
         elif not self.read.called:
@@ -107,7 +107,7 @@ class RetryingHttpClient:
 
     async def request(self, method: str, url: str, form: Mapping[str, str] | None = None) -> HttpResponse:
         """
-        Makes a request. The server may act on it more than once, since a response may get lost.
+        Make a request. The server may act on it more than once, since a response may get lost.
 
         @param form: the form to send, if any.
         @raise NoResponseError: each time there was no response, or one with a status of 500 or above.
@@ -122,7 +122,7 @@ class RetryingHttpClient:
         return await self.request_once(method, url, form)
 
     async def request_once(self, method: str, url: str, form: Mapping[str, str] | None = None) -> HttpResponse:
-        """Makes a request as L{request} does, but does not try again."""
+        """Make a request as L{request} does, but do not try again."""
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._in_time(method, url, form)
             if response.status >= 500:
@@ -134,7 +134,7 @@ class RetryingHttpClient:
 
     def _in_time(self, method: str, url: str, form: Mapping[str, str] | None) -> "Deferred[HttpResponse]":
         """
-        Limits the time of a request. When the Deferred is cancelled it fails with L{CancelledError}; a request of
+        Limit the time of a request. When the Deferred is cancelled it fails with L{CancelledError}; a request of
         Twisted's does so only in some of its states.
         """
         exchange = ensureDeferred(self._exchange(method, url, form))
@@ -177,7 +177,7 @@ def network_http_client(reactor: IReactor, attempts: int) -> RetryingHttpClient:
 
 
 def is_http(url: str) -> bool:
-    """Whether a URL names a server that requests can be made to."""
+    """Returns whether a URL names a server that requests can be made to."""
     try:
         parts = urllib.parse.urlsplit(url)
         BindAddress.parse(parts.netloc)

@@ -33,11 +33,11 @@ class JoinClient(ClusterDescriber, Protocol):
     """Asks other machines on the way into a cluster."""
 
     async def explain(self, peer_url: str, error: UnreachableError) -> str:
-        """Says why nobody answered at C{peer_url}, in one line for people."""
+        """Returns why nobody answered at C{peer_url}, in one line for people."""
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """
-        Asks the leader at C{peer_url} to admit a machine.
+        Ask the leader at C{peer_url} to admit a machine.
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
         @raise UnreachableError: nobody answers there.
@@ -78,7 +78,7 @@ class Joining:
 
     async def join(self, identity: Identity | None) -> Identity | NotAdmitted:
         """
-        Asks round after round to be admitted, as often as is configured.
+        Ask round after round to be admitted, as often as is configured.
 
         @param identity: who this machine was in the cluster before; C{None} for a new one.
         @return: who it is in the cluster, if it is admitted.
@@ -121,7 +121,7 @@ class Joining:
         )
 
     async def _pause(self, name_taken: bool) -> None:
-        """Waits for the next round; if the name is taken, until the leader notices that its owner has died."""
+        """Wait for the next round; if the name is taken, until the leader notices that its owner has died."""
         seconds = alive_seconds(self._local.election_timeout_seconds) if name_taken else ROUND_PAUSE_SECONDS
         await deferLater(self._clock, seconds, lambda: None)
 
@@ -141,7 +141,7 @@ class Joining:
 
     async def ask(self, url: str, machine_id: str, identity: Identity | None) -> JoinReply | NotAdmitted:
         """
-        Asks the leader of the cluster of the machine at C{url}, once.
+        Ask the leader of the cluster of the machine at C{url}, once.
 
         @raise EtcdError: the leader refuses.
         @raise UnreachableError: there is no leader, or it can't be asked.
@@ -169,7 +169,7 @@ class Joining:
         return JoinRequest(PROTOCOL_VERSION, machine_id, cluster_id, own.name, own.client_url, own.peer_url)
 
     async def announce(self) -> bool:
-        """Tells the leader this machine's addresses, through each known machine in turn. Returns whether it did."""
+        """Tell the leader this machine's addresses, through each known machine in turn. Returns whether it did."""
         identity = self._local.identity
         if identity is None:
             return True
@@ -188,7 +188,7 @@ class Joining:
 
     async def _announce_to(self, url: str, identity: Identity) -> None:
         """
-        Tells the leader this machine's addresses, through the machine at C{url}. Where no leader is known, that
+        Tell the leader this machine's addresses, through the machine at C{url}. Where no leader is known, that
         machine may lead all the same: it does not say so before it has committed an entry, for which it may need to
         send this machine a snapshot first.
 

@@ -26,7 +26,7 @@ class SeedSource(Protocol):
 
     async def find(self, name: str) -> list[str]:
         """
-        Finds machines for one that has never been in a cluster.
+        Find machines for one that has never been in a cluster.
 
         @param name: this machine's name.
         @return: their peer URLs; none for the first machine of a cluster.
@@ -35,7 +35,7 @@ class SeedSource(Protocol):
 
     async def find_again(self, name: str) -> list[str]:
         """
-        Finds machines for one that is in a cluster.
+        Find machines for one that is in a cluster.
 
         @return: their peer URLs, as many as can be found.
         """
@@ -61,11 +61,11 @@ class KnownMachines:
         self._next_search = -math.inf
 
     def note(self, urls: Iterable[str]) -> None:
-        """Puts these URLs before the ones that are known already."""
+        """Put these URLs before the ones that are known already."""
         self.urls = list(dict.fromkeys([*urls, *self.urls]))[:MAX_KNOWN_URLS]
 
     def note_members(self, recovered: Recovered) -> None:
-        """Notes where the members are that were found on the disk, for when this machine has to ask them."""
+        """Note where the members are that were found on the disk, for when this machine has to ask them."""
         own_id = "" if recovered.identity is None else recovered.identity.machine_id
         members = recovered.configuration.members
         self.note(member.peer_url for machine_id, member in members.items() if machine_id != own_id)
@@ -82,7 +82,7 @@ class KnownMachines:
 
     async def find(self, name: str) -> None:
         """
-        Looks for machines for one that has never been in a cluster.
+        Look for machines for one that has never been in a cluster.
 
         @param name: this machine's name.
         @raise StartError: what names them can't be used.
@@ -90,7 +90,7 @@ class KnownMachines:
         self.note(await self._source.find(name))
 
     async def search(self, name: str) -> None:
-        """Looks for more machines, for when none of the known ones answers, unless it did so a moment ago."""
+        """Look for more machines, for when none of the known ones answers, unless it did so a moment ago."""
         now = self._clock.seconds()
         if now >= self._next_search:
             self._next_search = now + MIN_SEARCH_INTERVAL_SECONDS

@@ -79,7 +79,7 @@ class Lifecycle:
         self._check_address()
 
     async def _come_back(self, recovered: Recovered) -> None:
-        """Takes part as a machine that has done so before."""
+        """Take part as a machine that has done so before."""
         local = self.local
         if recovered.identity is not None:
             local.name = recovered.identity.name
@@ -92,7 +92,7 @@ class Lifecycle:
 
     async def _begin_anew(self, storage: Storage, recovered: Recovered | None) -> NotAdmitted | None:
         """
-        Takes part as a machine that has not done so before, in the cluster of the seeds or in a new one.
+        Take part as a machine that has not done so before, in the cluster of the seeds or in a new one.
 
         @param recovered: what was found on the disk; C{None} if that is to be forgotten. It is forgotten once the
             machine is certain to start.
@@ -140,7 +140,7 @@ class Lifecycle:
 
     def _check_address(self) -> None:
         """
-        Asks whether others know where this machine is, if what is committed says that they do not. What its own log
+        Ask whether others know where this machine is, if what is committed says that they do not. What its own log
         held at the start may be older than that, or an entry that was never committed. Otherwise nobody could send it
         a snapshot.
 
@@ -175,7 +175,7 @@ class Lifecycle:
             self._log.failure("Looking after this machine's membership failed", failure)
 
     def stop(self) -> None:
-        """Asks nobody any more, and waits for nothing."""
+        """Ask nobody any more, and wait for nothing."""
         self._stopped = True
         self._membership_check.stop()
         self._standby.stop()

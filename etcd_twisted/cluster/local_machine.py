@@ -47,7 +47,7 @@ class LocalMachine:
         self._writer: DiskThread | None = None
 
     def open(self, storage: Storage, writer: DiskThread) -> None:
-        """Takes the files that this machine works with, and the thread that writes its log."""
+        """Take the files that this machine works with, and the thread that writes its log."""
         self.storage = storage
         self._writer = writer
 
@@ -67,11 +67,11 @@ class LocalMachine:
         return Member(self.name, self._config.client_url, self._config.peer_url)
 
     def choose_name(self) -> None:
-        """Takes the configured name, or makes one up."""
+        """Take the configured name, or make one up."""
         self.name = self._config.name or str(uuid.uuid4())
 
     def is_registered_otherwise(self, configuration: Configuration) -> bool:
-        """Whether others know another name or other addresses of this machine than it has now."""
+        """Returns whether others know another name or other addresses of this machine than it has now."""
         if self.identity is None:
             return False
         machine_id = self.identity.machine_id
@@ -80,7 +80,8 @@ class LocalMachine:
 
     def is_among(self, view: ClusterView) -> bool:
         """
-        Whether this machine is in the cluster, maybe at another address: it may have moved before it had the log.
+        Returns whether this machine is in the cluster, maybe at another address: it may have moved before it had the
+        log.
 
         Another machine may have the same name and address if it lost its data; a leader of an older version can't
         tell.
@@ -91,14 +92,14 @@ class LocalMachine:
         return any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines)
 
     def is_of_cluster(self, view: ClusterView) -> bool:
-        """Whether a view is of this machine's cluster, as far as it is in one."""
+        """Returns whether a view is of this machine's cluster, as far as it is in one."""
         return self.identity is None or view.cluster_id == self.identity.cluster_id
 
     # Files
 
     async def recover(self) -> Recovered:
         """
-        Reads what is on the disk, and changes nothing there.
+        Read what is on the disk, and change nothing there.
 
         @raise StartError: it can't be used.
         """
@@ -109,7 +110,7 @@ class LocalMachine:
         return recovered
 
     def _recall(self, identity: Identity, configuration: Configuration) -> None:
-        """Lets clients know of these machines before this one has a leader."""
+        """Let clients know of these machines before this one has a leader."""
         self._replica.name = identity.name
         cluster_id = identity.cluster_id
         self.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
@@ -119,21 +120,21 @@ class LocalMachine:
         self._participation.recall(cluster_id, members)
 
     def reopen_files(self) -> None:
-        """Opens the files of a standby again."""
+        """Open the files of a standby again."""
         storage, _ = self._files
         self.storage = Storage.within(storage.directory, storage.log.segment_bytes)
 
     # Taking part
 
     def found_cluster(self, recovered: Recovered) -> None:
-        """Makes this the first machine of a new cluster, and takes part."""
+        """Make this the first machine of a new cluster, and take part."""
         storage, _ = self._files
         identity = Identity(self.name, new_id(), new_id())
         found_cluster(storage, recovered, identity, self._member)
         self._start(recovered)
 
     def enter_cluster(self, recovered: Recovered, identity: Identity) -> None:
-        """Takes part in the cluster that has admitted this machine, under an identity that may be the one it had."""
+        """Take part in the cluster that has admitted this machine, under an identity that may be the one it had."""
         storage, _ = self._files
         if recovered.identity is None:
             enter_cluster(storage, recovered, identity)
@@ -142,7 +143,7 @@ class LocalMachine:
         self._start(recovered)
 
     def come_back(self, recovered: Recovered) -> None:
-        """Takes part again, as the machine that was recovered."""
+        """Take part again, as the machine that was recovered."""
         storage, _ = self._files
         come_back(storage, recovered)
         self._start(recovered)
@@ -153,7 +154,7 @@ class LocalMachine:
         self._participation.start(self.machine, storage, writer, recovered, self._transport)
 
     async def stand_by(self, view: ClusterView) -> None:
-        """Takes part no longer, and sends everyone to the leader."""
+        """Take part no longer, and send everyone to the leader."""
         self._replica.name = self.name
         await self._participation.stand_by(view)
         if self.storage is not None:
@@ -161,7 +162,7 @@ class LocalMachine:
         self._log.info("{name} is a standby: it sends everyone to the leader", name=self.name)
 
     async def follow(self, view: ClusterView) -> None:
-        """Goes by a newer view of the cluster, as a standby."""
+        """Go by a newer view of the cluster, as a standby."""
         await self._participation.stand_by(view)
 
     async def lose_leader(self) -> None:

@@ -70,7 +70,7 @@ class MembershipCheck:
         self._stopped = False
 
     def ask(self) -> None:
-        """Asks others: at once, or soon if they were asked just now."""
+        """Ask others: at once, or soon if they were asked just now."""
         self._wanted = True
         if self._task is None and not self._stopped:
             self._task = task = ensureDeferred(self._ask_while_wanted())
@@ -80,7 +80,7 @@ class MembershipCheck:
                 self._task = None
 
     def stop(self) -> None:
-        """Asks no more."""
+        """Ask no more."""
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
@@ -99,7 +99,7 @@ class MembershipCheck:
             await deferLater(self._clock, ROUND_INTERVAL_SECONDS, lambda: None)
 
     async def _ask_all(self) -> None:
-        """Asks the known machines, and those that they name if they know a newer configuration than this machine."""
+        """Ask the known machines, and those that they name if they know a newer configuration than this machine."""
         asked = {self._own_url: None}
         unasked = dict.fromkeys(each for each in self._known() if each not in asked)
         confirmed = False

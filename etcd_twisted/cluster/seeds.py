@@ -81,7 +81,7 @@ class ConfiguredSeeds:
         return [self._config.peer_url] if await self._has_cluster(self._config.peer_url) else []
 
     async def _has_cluster(self, peer_url: str) -> bool:
-        """Whether a member of a cluster answers at a peer URL."""
+        """Returns whether a member of a cluster answers at a peer URL."""
         try:
             return bool((await self._client.describe(peer_url)).cluster_id)
         except UnreachableError:
@@ -105,7 +105,7 @@ class ConfiguredSeeds:
         return others
 
     def _warn(self, error: StartError) -> None:
-        """Logs once what is wrong with the directory."""
+        """Log once what is wrong with the directory."""
         if str(error) != self._logged_problem:
             self._logged_problem = str(error)
             self._log.warn("{error}", error=error)

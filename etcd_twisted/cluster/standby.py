@@ -57,7 +57,7 @@ class Standby:
                 await self._try_to_join()
 
     async def _lose_leader(self) -> None:
-        """Forgets a leader that can't be found, and looks for machines that know one."""
+        """Forget a leader that can't be found, and look for machines that know one."""
         if self._replica.leader() is not None:
             name = self._local.name
             self._log.warn("{name} is a standby and finds no leader: it looks for one each second", name=name)
@@ -65,7 +65,7 @@ class Standby:
         await self._known.search(self._local.name)
 
     async def _try_to_join(self) -> None:
-        """Asks to be admitted, and only then reads again what is on the disk."""
+        """Ask to be admitted, and only then read again what is on the disk."""
         local = self._local
         try:
             reply = await self._joining.join(local.identity)
@@ -91,7 +91,7 @@ class Standby:
 
     def log_refusal(self, reason: str) -> None:
         """
-        Logs once why this standby is kept out of the cluster.
+        Log once why this standby is kept out of the cluster.
 
         @param reason: empty if it is not kept out.
         """
@@ -100,5 +100,5 @@ class Standby:
         self._logged_refusal = reason
 
     def stop(self) -> None:
-        """Has L{wait_for_room} ask no more."""
+        """Make L{wait_for_room} ask no more."""
         self._stopped = True

@@ -38,7 +38,7 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> "Address":
         """
-        Reads C{host:port} or C{[IPv6]:port}.
+        Returns the address in C{host:port} or C{[IPv6]:port}.
 
         @raise ValueError: the text is no such address; the error says what it should be.
         """
@@ -47,7 +47,7 @@ class Address:
     @classmethod
     def parse_reachable(cls, text: str, bind_option: str | None = None) -> "Address":
         """
-        Reads an address that others reach a machine at. C{0.0.0.0} and C{[::]} are addresses to listen on, which
+        Returns an address at which others reach a machine. C{0.0.0.0} and C{[::]} are addresses to listen on, which
         nobody can connect to.
 
         @param bind_option: the option that sets where to listen, if the address may have been meant for that.
@@ -59,7 +59,7 @@ class Address:
 
     def check_reachable(self, bind_option: str | None = None) -> None:
         """
-        Checks that others can be told this address, as far as its form goes.
+        Check that others can be told this address, as far as its form goes.
 
         @param bind_option: the option that sets where to listen, if the address may have been meant for that.
         @raise ValueError: it stands for all of this computer's addresses; the error says what to set.
@@ -82,8 +82,8 @@ class Address:
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
         """
-        Whether listening on both is impossible: they are the same, or one stands for all addresses of its kind. Port 0
-        stands for any that is free.
+        Returns whether listening on both is impossible: they are the same, or one stands for all addresses of its
+        kind. Port 0 stands for any that is free.
 
         Names are compared as they are written, since nothing is looked up here.
         """
@@ -113,7 +113,7 @@ class Endpoint:
         return self
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
-        """Whether listening on both is impossible, as far as their texts show."""
+        """Returns whether listening on both is impossible, as far as their texts show."""
         return self == other
 
     def __str__(self) -> str:
@@ -122,7 +122,7 @@ class Endpoint:
 
 def parse_listening(text: str) -> "BindAddress | Endpoint":
     """
-    Reads where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
+    Returns where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
 
     Only listening shows what an endpoint string's type and arguments mean.
 
@@ -148,7 +148,7 @@ class BindAddress:
     @classmethod
     def parse(cls, text: str) -> "BindAddress":
         """
-        Reads C{host}, C{host:port}, C{[IPv6]} or C{[IPv6]:port}.
+        Returns the address in C{host}, C{host:port}, C{[IPv6]} or C{[IPv6]:port}.
 
         @raise ValueError: the text is no such address; the error says what it should be.
         """

@@ -66,7 +66,7 @@ class MachineOptions(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Reads the command line, and checks everything that was set.
+        Read the command line, and check everything that was set.
 
         C{twistd} answers a L{usage.UsageError} with its whole help text on standard output. Here, somebody who
         mistyped a value gets one line on standard error, and the process ends with status 1.
@@ -99,7 +99,7 @@ class MachineOptions(usage.Options):
         return hint or ("" if refused.startswith("--") else _DASHES)
 
     def _is_of_twistd(self, flag: str) -> bool:
-        """Whether C{twistd} has this option."""
+        """Returns whether C{twistd} has this option."""
         if self.parent is None:
             return False
         if flag.startswith("--"):
@@ -107,18 +107,18 @@ class MachineOptions(usage.Options):
         return len(flag) == len("-x") and flag[1] in self.parent.shortOpt.replace(":", "")
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuses arguments that are not flags."""
+        """Refuse arguments that are not flags."""
         if arguments:
             switches = [option for option in OPTIONS if option.form is Form.SWITCH and option.name in self.given]
             hint = "".join(f"; {option.flag} takes no value: give {_pair(option)}" for option in switches)
             raise usage.UsageError(f"{arguments[0]!r} is not an option{_DASHES}{hint}")
 
     def collect(self, option: Option, value: str) -> None:
-        """Adds a value that was given for an option."""
+        """Add a value that was given for an option."""
         self.given[option.name] = (*self.given.get(option.name, ()), value)
 
     def count(self, option: Option) -> None:
-        """Counts an option's letter once more."""
+        """Count an option's letter once more."""
         times = self._counted[option.name] = self._counted.get(option.name, 0) + 1
         self.collect(option, str(times))
 
@@ -207,7 +207,7 @@ def _counting(option: Option) -> Callable[[MachineOptions], None]:
 
 def _add_handlers() -> None:
     """
-    Gives L{MachineOptions} the C{opt_} methods, in which C{usage.Options} looks for its flags.
+    Give L{MachineOptions} the C{opt_} methods, in which C{usage.Options} looks for its flags.
 
     C{optParameters} and C{optFlags} would keep only the last of several values, so that the others could not be
     checked; nor would they keep which flag of a pair came last.

@@ -297,7 +297,7 @@ class Config:
 
     def _complete_port(self, port: str) -> None:
         """
-        An address to listen on without a port takes the advertised one.
+        Give the address to listen on the port of the advertised address, if it has none itself.
 
         @param port: the beginning of the names of the port's options.
         """
@@ -312,7 +312,7 @@ class Config:
 
     def _check_files(self, port: str) -> None:
         """
-        Checks that the files of TLS that need each other are there.
+        Check that the files of TLS that need each other are there.
 
         @param port: as for L{_complete_port}.
         """
@@ -322,7 +322,7 @@ class Config:
                 raise ConfigError(f"{self.given(name)} needs --{needed} too")
 
     def _check_timing(self) -> None:
-        """Checks that a lost heartbeat is no reason for an election."""
+        """Check that a lost heartbeat is no reason for an election."""
         if self.peer_election_timeout < _MIN_HEARTBEATS_PER_ELECTION_TIMEOUT * self.peer_heartbeat_interval:
             election, heartbeat = self.given("peer-election-timeout"), self.given("peer-heartbeat-interval")
             raise ConfigError(

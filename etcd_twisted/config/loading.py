@@ -71,7 +71,7 @@ class _Setting:
 
 def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping[str, str]) -> Config:
     """
-    Makes a configuration of what was given: the flags over the environment over the TOML file over the defaults.
+    Returns the configuration that was given: the flags over the environment over the TOML file over the defaults.
 
     Every value that was given is checked, even if another one wins.
 
@@ -114,7 +114,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
 
 def _from_file(path: Path, source: str) -> Iterator[_Setting]:
     """
-    Reads the configuration file.
+    Read the configuration file.
 
     @param source: how the file was given.
     """
@@ -137,7 +137,10 @@ def _from_file(path: Path, source: str) -> Iterator[_Setting]:
 
 
 def _renamed_keys(table: str, content: Mapping[str, object]) -> str:
-    """Says what the keys of a table are called here: etcd 0.4 has the tables C{peer} and C{cluster}."""
+    """
+    Returns a remedy, which says what the keys of a table are called here: etcd 0.4 has the tables C{peer} and
+    C{cluster}.
+    """
     options = [option.key for option in OPTIONS if option.field]
     found = {key: nearest(f"{table}_{key}", options, LIKELY_TYPO) for key in content}
     renamed = [f"{new} for {key!r} in it" for key, new in found.items() if new]
@@ -172,7 +175,7 @@ def mistyped_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _from_toml(option: Option, source: str, value: object) -> _Setting:
-    """Checks the type of a value in the file. C{True} is an C{int} in Python, but not in TOML: hence C{type}."""
+    """Check the type of a value in the file. C{True} is an C{int} in Python, but not in TOML: hence C{type}."""
     items = value if isinstance(value, list) else [value]
     matches = type(value) in _TOML_TYPES[option.form]
     if not matches or (option.form is Form.LIST and not all(isinstance(item, str) for item in items)):

@@ -99,8 +99,9 @@ def _option_of(field: "attrs.Attribute[Any]", declared: Option) -> Option:
 
 def checked(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
     """
-    Has the fields that options set take what programs write: values, or texts as flags have them. What can't be used
-    is refused with a L{ConfigError} that has the name of the field. (A field transformer of attrs.)
+    Returns the fields of a class, with a converter for each field that an option sets: it takes a value, or the text
+    that a flag would have, and raises a L{ConfigError} with the name of the field if that can't be used. This is a
+    field transformer of attrs.
     """
     return [each.evolve(converter=_checking(each)) if Option in each.metadata else each for each in fields]
 

@@ -141,7 +141,7 @@ VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=HIGHEST_VERBO
 
 
 def _number(text: str) -> float:
-    """Returns the number that a text stands for; if it stands for none, one that is not between any two others."""
+    """Returns the number that a text stands for; if it stands for none, NaN, which is in no range."""
     return float(text) if _DECIMAL.fullmatch(text) else math.nan
 
 

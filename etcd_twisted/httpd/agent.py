@@ -59,7 +59,7 @@ class OwnAgent:
         return response
 
     def stop(self) -> "Deferred[None]":
-        """Closes the connections that are kept, after the ports. Returns a Deferred that fires when that is done."""
+        """Close the connections that are kept, after the ports. Returns a Deferred that fires when that is done."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 

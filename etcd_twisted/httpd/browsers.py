@@ -154,7 +154,7 @@ def _looks_like_a_browser(values: Values) -> bool:
 
 
 def _origin(text: bytes) -> _Origin | None:
-    """Parses an origin or a URL. Returns None unless its scheme is HTTP or HTTPS."""
+    """Returns the origin of a text that is one, or a URL; C{None} unless its scheme is HTTP or HTTPS."""
     match = _ORIGIN.fullmatch(text)
     return None if match is None else _parsed(match[1], match[2])
 

@@ -96,7 +96,8 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
     """
-    Reads a configuration from JSON. A number below the minimum of its field is raised to it, as the reference does.
+    Returns the configuration in a JSON text. A number below the minimum of its field is raised to it, as the reference
+    does.
 
     @param base: the configuration from which to take the fields that are not in the text.
     @raise EtcdError: 210 if this is not a JSON object, or far too long. Otherwise it names each bad field and what it

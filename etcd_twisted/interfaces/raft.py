@@ -30,7 +30,7 @@ class IRaftPeer(Interface):
 
     def learn_members(view: ClusterView) -> bool:
         """
-        Takes the messages of the members that another machine names. This machine should have reached the other one by
+        Take the messages of the members that another machine names. This machine should have reached the other one by
         itself, at an address where it knows a member of its cluster.
 
         @return: whether the other machine knows a newer configuration than this one does.
@@ -47,20 +47,20 @@ class IRaftPeer(Interface):
 
     def received(sender: str, payload: bytes) -> None:
         """
-        Takes the payload that the transport of C{sender} was given.
+        Take the payload that the transport of C{sender} was given.
 
         @raise ValueError: these are not messages; the error says why in one line.
         """
 
     def unreachable(machine_id: str) -> None:
-        """Notes that the last messages to a machine may be lost."""
+        """Note that the last messages to a machine may be lost."""
 
     def excluded() -> None:
-        """Notes that a member with a newer configuration refuses this machine, because it was removed."""
+        """Note that a member with a newer configuration refuses this machine, because it was removed."""
 
     def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """
-        Takes the leader's offer of a snapshot file.
+        Take the leader's offer of a snapshot file.
 
         @param head: the file's first bytes, which identify a file that has come in part.
         @param size: the size of the whole file in bytes.
@@ -69,7 +69,7 @@ class IRaftPeer(Interface):
 
     def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """
-        Takes a piece of the file that was offered last. Fires when the piece is written; for the last one, when the
+        Take a piece of the file that was offered last. Fires when the piece is written; for the last one, when the
         key space holds what the whole file does.
 
         Errbacks with L{ValueError} if the piece does not begin where the file ends so far, or with a failure of the
@@ -78,7 +78,7 @@ class IRaftPeer(Interface):
 
     def join(request: JoinRequest) -> "Deferred[JoinReply]":
         """
-        Admits a machine to the group, or notes its new addresses. Fires when a quorum knows.
+        Admit a machine to the group, or note its new addresses. Fires when a quorum knows.
 
         Errbacks with an L{EtcdError}: 103 if the cluster is full, 109 if another machine has the address, 105 if
         another machine that is alive has the name, 300 if this machine does not lead or can't do it now.
@@ -99,10 +99,10 @@ class ISnapshotFile(Interface):
     size: int = Attribute("The size in bytes.")
 
     def read(offset: int, length: int) -> "Deferred[bytes]":
-        """Fires with a part of the file."""
+        """Returns a Deferred that fires with a part of the file."""
 
     def close() -> None:
-        """Closes the file."""
+        """Close the file."""
 
 
 class ITransport(Interface):
@@ -114,33 +114,33 @@ class ITransport(Interface):
 
     def connect(peers: Mapping[str, str]) -> None:
         """
-        Keeps connections to these machines and to no others.
+        Keep connections to these machines and to no others.
 
         @param peers: their peer URLs, by machine id.
         """
 
     def send(machine_id: str, payload: bytes) -> bool:
         """
-        Sends a payload. If the machine can't be reached now, drops it and calls L{IRaftPeer.unreachable}.
+        Send a payload. If the machine can't be reached now, drop it and call L{IRaftPeer.unreachable}.
 
         @return: whether the payload is on its way.
         """
 
     def send_ahead(machine_id: str, payload: bytes) -> bool:
         """
-        Sends a short payload as L{send} does, but ahead of others: it does not wait behind a long one.
+        Send a short payload as L{send} does, but ahead of others: it does not wait behind a long one.
         """
 
     def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """
-        Sends a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
+        Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
 
         Errbacks if the connection is lost. The file is closed either way. Cancelling the Deferred stops sending.
         """
 
     def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":
         """
-        Asks a machine for its status. Fires with its answer, or with C{None} if it is connected but can't be asked: it
+        Ask a machine for its status. Fires with its answer, or with C{None} if it is connected but can't be asked: it
         does not know the request, or it has made the only connection.
 
         Errbacks with L{ConnectionError} if it can't be reached or the connection is lost before it answers. As long as

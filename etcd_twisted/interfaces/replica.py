@@ -51,19 +51,20 @@ class IReplica(Interface):
 
     def when_serving() -> "Deferred[None]":
         """
-        Fires when this copy can be read, or when this machine has become a standby; at once if either is true already.
-        Errbacks with an L{EtcdError} when the service stops before.
+        Returns a Deferred that fires when this copy can be read, or when this machine has become a standby; at once if
+        either is true already. It errbacks with an L{EtcdError} when the service stops before.
         """
 
     def when_led() -> "Deferred[None]":
         """
-        Fires when a leader is known, at once if one is. Errbacks with an L{EtcdError} when the service stops before.
+        Returns a Deferred that fires when a leader is known, at once if one is. It errbacks with an L{EtcdError} when
+        the service stops before.
         """
 
     def when_deposed() -> "Deferred[None]":
         """
-        Fires when this machine does not lead, at once if it does not. Errbacks with an L{EtcdError} when the service
-        stops before.
+        Returns a Deferred that fires when this machine does not lead, at once if it does not. It errbacks with an
+        L{EtcdError} when the service stops before.
         """
 
     def leader() -> Machine | None:
@@ -93,13 +94,13 @@ class IReplica(Interface):
 
     def confirm_reads() -> "Deferred[None]":
         """
-        Fires when this machine's copy holds every change that was acknowledged before the call. A L{get} from then on
-        is linearizable (Raft dissertation, section 6.4).
+        Returns a Deferred that fires when this machine's copy holds every change that was acknowledged before the
+        call. A L{get} from then on is linearizable (Raft dissertation, section 6.4).
         """
 
     def confirm_recent() -> "Deferred[None]":
         """
-        Does what L{confirm_reads} does, but at once while this machine leads and holds a lease: while a quorum has
+        Do what L{confirm_reads} does, but at once while this machine leads and holds a lease: while a quorum has
         answered it within an election timeout.
         """
 
@@ -112,14 +113,14 @@ class IReplica(Interface):
         end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
-        Waits for changes; see L{etcd_twisted.keyspace.space.KeySpace.watch}.
+        Wait for changes; see L{etcd_twisted.keyspace.space.KeySpace.watch}.
 
         @raise EtcdError: 401.
         """
 
     def propose(command: Change) -> "Deferred[Event]":
         """
-        Changes the key space. Fires with the event once a quorum has the command on disk and it is applied here.
+        Change the key space. Fires with the event once a quorum has the command on disk and it is applied here.
 
         Errbacks with the L{EtcdError} of the command. It is 300 when the outcome is unknown, when the command has
         waited too long behind others and was not made, or when it would make the key space larger than the quota.
@@ -133,7 +134,7 @@ class IReplica(Interface):
 
     def submit(command: Change, on_outcome: OutcomeCallback) -> bool:
         """
-        Does what L{propose} does, for less than a Deferred costs, unless the command would have to wait first.
+        Do what L{propose} does, for less than a Deferred costs, unless the command would have to wait first.
 
         @param on_outcome: called once with what L{propose} fires or errbacks with, even if nobody wants to know any
             more. It has to be quick: others wait in the same turn of the reactor.
@@ -161,11 +162,11 @@ class IReplica(Interface):
         """Returns the configuration of the whole cluster, or this machine's defaults while none is set."""
 
     def configure(config: ClusterConfig) -> "Deferred[None]":
-        """Sets the configuration of the whole cluster; only on the leader. Errbacks as L{propose} does."""
+        """Set the configuration of the whole cluster; only on the leader. Errbacks as L{propose} does."""
 
     def remove(name: str, forbidden_by: str | None = None) -> "Deferred[None]":
         """
-        Takes a machine out of the cluster; only on the leader. Fires when a quorum knows.
+        Take a machine out of the cluster; only on the leader. Fires when a quorum knows.
 
         Errbacks with an L{EtcdError}: 100 if there is no such machine, 300 if it can't be done now or the outcome is
         unknown.
@@ -179,13 +180,13 @@ class IReplica(Interface):
 
     def allow(name: str) -> "Deferred[None]":
         """
-        Allows a machine that is kept out to join again; only on the leader. Errbacks as L{propose} does: with 100 if
+        Allow a machine that is kept out to join again; only on the leader. Errbacks as L{propose} does: with 100 if
         the machine is not kept out.
         """
 
     def move(machine_id: str, peer_url: str) -> "Deferred[None]":
         """
-        Changes the address at which the others look for a machine, until the machine itself says where it is; only on
+        Change the address at which the others look for a machine, until the machine itself says where it is; only on
         the leader. Fires when a quorum knows.
 
         Errbacks with an L{EtcdError}: 100 if there is no such machine, 109 if another machine has the address, 209 if

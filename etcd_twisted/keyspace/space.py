@@ -378,7 +378,7 @@ class KeySpace:
             remaining -= 1
 
     def _expiring(self, key: str, expires: int) -> tree.Lookup | None:
-        """Looks up the node whose TTL ends at that time. Returns C{None} when it went with a removed directory."""
+        """Returns the node whose TTL ends at that time, or C{None} if it went with a removed directory."""
         try:
             lookup = tree.look_up(self.root, key)
         except EtcdError:  # a file stands where the key's directory was

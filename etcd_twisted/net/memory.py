@@ -48,7 +48,7 @@ class Carry(Protocol):
 
 
 def at_once(call: Callable[..., object], *args: object) -> None:
-    """Brings something to the other end without a delay. See L{Carry}."""
+    """Bring something to the other end without a delay. See L{Carry}."""
     call(*args)
 
 
@@ -99,11 +99,11 @@ class MemoryTransport:
         self._taken = 0  # what the other end does not know to be taken yet
 
     def join(self, other: "MemoryTransport") -> None:
-        """Makes this and C{other} the two ends of one connection."""
+        """Make this and C{other} the two ends of one connection."""
         self._other, other._other = other, self
 
     def begin(self, protocol: IProtocol) -> None:
-        """Connects a protocol."""
+        """Connect a protocol."""
         self._protocol = protocol
         self.connected = True
         try:
@@ -259,7 +259,7 @@ class MemoryTransport:
         self.loseConnection()
 
     def _arrived(self, data: bytes) -> None:
-        """Bytes have arrived."""
+        """Some bytes have arrived."""
         if not self.connected:
             self._carry(self._other.reset)
         elif self._paused or self._received or self.disconnecting:
@@ -356,7 +356,7 @@ class MemoryTransport:
 
 
 def serve(transport: MemoryTransport, factory: IProtocolFactory) -> None:
-    """Has a factory serve the server's end of a connection, which ends at once if the factory does not want it."""
+    """Have a factory serve the server's end of a connection, which ends at once if the factory does not want it."""
     protocol: IProtocol | None = None
     try:
         protocol = factory.buildProtocol(transport.getPeer())
@@ -422,7 +422,7 @@ class MemoryEndpoint:
 
 def begin_client(transport: MemoryTransport, factory: IProtocolFactory, connecting: "Deferred[IProtocol]") -> bool:
     """
-    Connects the client's end of a connection.
+    Connect the client's end of a connection.
 
     @param connecting: fires with the protocol, or fails if the factory makes none.
     @return: whether it makes one.

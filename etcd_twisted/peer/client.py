@@ -52,7 +52,7 @@ class PeerClient:
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """
-        Asks the leader at C{peer_url} to admit a machine, or to note its new addresses.
+        Ask the leader at C{peer_url} to admit a machine, or to note its new addresses.
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
         @raise UnreachableError: nobody answers there. The leader may do it all the same.
@@ -63,7 +63,7 @@ class PeerClient:
 
     async def leave(self, peer_url: str, name: str) -> None:
         """
-        Asks the leader at C{peer_url} to remove a machine.
+        Ask the leader at C{peer_url} to remove a machine.
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.remove}.
         @raise UnreachableError: nobody answers there. The leader may do it all the same.

@@ -32,7 +32,7 @@ class LongBytes(amp.Argument):
     def toBox(
         self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
     ) -> None:
-        """Splits the bytes."""
+        """Split the bytes."""
         value = self.toString(self.retrieve(objects, name.decode(), proto))
         strings[name] = value[: amp.MAX_VALUE_LENGTH]
         for number, start in enumerate(range(amp.MAX_VALUE_LENGTH, len(value), amp.MAX_VALUE_LENGTH), 1):
@@ -41,7 +41,7 @@ class LongBytes(amp.Argument):
     def fromBox(
         self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
     ) -> None:
-        """Puts the bytes together."""
+        """Put the bytes together."""
         pieces = [self.retrieve(strings, name, proto)]
         while (piece := strings.pop(b"%s.%d" % (name, len(pieces)), None)) is not None:
             pieces.append(piece)

@@ -27,7 +27,7 @@ class ConnectedMachines:
         return len(self._connections)
 
     def add(self, machine_id: str, connection: MessageConnection) -> None:
-        """Notes the connection of a machine, and ends an older one."""
+        """Note the connection of a machine, and end an older one."""
         older = self._connections.get(machine_id, connection)
         self._connections[machine_id] = connection
         if older is not connection:
@@ -35,7 +35,7 @@ class ConnectedMachines:
         self.on_connect(machine_id)
 
     def remove(self, machine_id: str, connection: MessageConnection) -> None:
-        """Forgets a connection that has ended."""
+        """Forget a connection that has ended."""
         if self._connections.get(machine_id) is connection:
             del self._connections[machine_id]
 

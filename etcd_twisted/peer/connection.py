@@ -64,14 +64,14 @@ class BoxConnection(Protocol, ABC):
         self._when_lost: list[Deferred[str]] = []
 
     def connectionMade(self) -> None:
-        """Sets the options of the socket."""
+        """Set the options of the socket."""
         self.peer = address_of(self.transport.getPeer())
         tune(self.transport, self._ack_timeout_seconds)
         self._has_socket = isinstance(self.transport, Connection)  # below TLS there is none to write to
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Takes bytes."""
+        """Take bytes."""
         if self.closing:
             return
         try:
@@ -84,15 +84,15 @@ class BoxConnection(Protocol, ABC):
 
     @abstractmethod
     def box_received(self, box: Box) -> None:
-        """Takes a box."""
+        """Take a box."""
 
     def send_box(self, box: AmpBox) -> None:
-        """Sends a box, if the connection is still there."""
+        """Send a box, if the connection is still there."""
         if not self._lost:
             self.send_bytes(box.serialize())
 
     def send_bytes(self, data: bytes) -> None:
-        """Sends whole boxes, in this turn of the reactor if there is room: other machines wait for them."""
+        """Send whole boxes, in this turn of the reactor if there is room: other machines wait for them."""
         if self._has_socket:
             write_now(self.transport, data)
         else:
@@ -100,7 +100,7 @@ class BoxConnection(Protocol, ABC):
 
     def refuse(self, reason: str) -> None:
         """
-        Ends the connection because of what came.
+        End the connection because of what came.
 
         @param reason: what is wrong with it.
         """
@@ -110,18 +110,18 @@ class BoxConnection(Protocol, ABC):
     # Back-pressure: whether the other side reads
 
     def pauseProducing(self) -> None:
-        """Stops writing until the other side reads."""
+        """Stop writing until the other side reads."""
 
     def resumeProducing(self) -> None:
-        """Goes on to write."""
+        """Go on to write."""
 
     def stopProducing(self) -> None:
-        """Stops writing for good."""
+        """Stop writing for good."""
 
     # The end
 
     def close(self) -> None:
-        """Closes once what was written is sent, but soon."""
+        """Close once what was written is sent, but soon."""
         self.closing = True
         if self._lost or self._close_timeout is not None:
             return
@@ -134,13 +134,13 @@ class BoxConnection(Protocol, ABC):
         self.abort()
 
     def abort(self) -> None:
-        """Closes at once."""
+        """Close at once."""
         self.closing = True
         if not self._lost:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tells those who wait for the end."""
+        """Tell those who wait for the end."""
         self.closing = self._lost = True
         if self._close_timeout is not None:
             self._close_timeout.cancel()
@@ -190,7 +190,7 @@ class MessageConnection(BoxConnection):
         return self.reader.has_part or self._assembler.has_part
 
     def box_received(self, box: Box) -> None:
-        """Takes a box: a payload, a part of one, or something else."""
+        """Take a box: a payload, a part of one, or something else."""
         if box.get(COMMAND) != _DELIVER:
             self.other_box_received(box)
             return
@@ -206,16 +206,16 @@ class MessageConnection(BoxConnection):
 
     @abstractmethod
     def other_box_received(self, box: Box) -> None:
-        """Takes a box that is not a payload."""
+        """Take a box that is not a payload."""
 
     # Going out
 
     def deliver(self, payload: bytes) -> bool:
-        """Sends a payload behind the others; returns whether there was room for it."""
+        """Send a payload behind the others. Returns whether there was room for it."""
         return not self.closing and self._write_if(self._outbox.add(payload))
 
     def deliver_ahead(self, payload: bytes) -> bool:
-        """Sends a payload ahead of the others; returns whether there was room for it."""
+        """Send a payload ahead of the others. Returns whether there was room for it."""
         return not self.closing and self._write_if(self._outbox.add_ahead(payload))
 
     def _write_if(self, taken: bool) -> bool:
@@ -225,34 +225,34 @@ class MessageConnection(BoxConnection):
         return taken
 
     def _write(self) -> None:
-        """Writes what there is room for."""
+        """Write what there is room for."""
         while not self._paused and (box := self._outbox.take()) is not None:
             self.send_bytes(box)
 
     def pauseProducing(self) -> None:
-        """Stops writing until the other side reads."""
+        """Stop writing until the other side reads."""
         if not self._paused:
             self._paused = True
             self._paused_since = self.clock.seconds()
 
     def resumeProducing(self) -> None:
-        """Goes on to write."""
+        """Go on to write."""
         self._paused = False
         self._write()
 
     def check_progress(self, now: float) -> None:
-        """Gives the connection up if the other side reads nothing of what waits for it."""
+        """Give the connection up if the other side reads nothing of what waits for it."""
         if self._paused and not self.closing and now - self._paused_since >= STALL_TIMEOUT_SECONDS:
             self.refuse(f"it has read nothing for {STALL_TIMEOUT_SECONDS:g} seconds")
 
     def close(self) -> None:
-        """Closes once what waits is sent, but soon."""
+        """Close once what waits is sent, but soon."""
         if not self.closing:
             for box in iter(self._outbox.take, None):
                 self.send_bytes(box)
         super().close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Drops what waits."""
+        """Drop what waits."""
         self._outbox.clear()
         super().connectionLost(reason)

@@ -64,7 +64,7 @@ class _SingleProtocolFactory(Factory):
 
 
 def _as_cancelled(failure: Failure) -> NoReturn:
-    """Makes a cancelled connection fail as any other Deferred does that is cancelled."""
+    """Make a cancelled connection fail as any other Deferred does that is cancelled."""
     if failure.check(ConnectingCancelledError):
         raise CancelledError from failure.value
     failure.raiseException()

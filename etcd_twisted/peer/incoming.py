@@ -84,13 +84,13 @@ class IncomingConnection(MessageConnection):
     # The connection
 
     def dataReceived(self, data: bytes) -> None:
-        """Takes bytes."""
+        """Take bytes."""
         self._has_read = True
         super().dataReceived(data)
 
     def sweep(self, now: float) -> None:
         """
-        Closes the connection if the other side does not go on. Called about once a second.
+        Close the connection if the other side does not go on. Called about once a second.
 
         A member may be silent for any time, but not within a box; a stranger only while it waits for an answer.
         """
@@ -105,18 +105,18 @@ class IncomingConnection(MessageConnection):
                 self.close()
 
     def pauseProducing(self) -> None:
-        """Stops writing until the other side reads; a stranger can't send more requests until then."""
+        """Stop writing until the other side reads; a stranger can't send more requests until then."""
         super().pauseProducing()
         if not self.sender:
             self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Goes on to write, and to read."""
+        """Go on to write, and to read."""
         super().resumeProducing()
         self.transport.resumeProducing()
 
     def refuse(self, reason: str) -> None:
-        """Ends the connection because of what came, and says so in the log."""
+        """End the connection because of what came, and say so in the log."""
         if not self.closing:
             self._log_closed("garbage", reason)
             super().refuse(reason)
@@ -125,7 +125,7 @@ class IncomingConnection(MessageConnection):
         self._context.rate_limited_log.warn(cause, f"Closed the connection from {self}: {reason}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forgets the machine, which may not have got the last messages."""
+        """Forget the machine, which may not have got the last messages."""
         if self.has_part and not self.sender and not self.closing:
             self._log_closed("garbage", "half a box, and the end")
         super().connectionLost(reason)
@@ -145,7 +145,7 @@ class IncomingConnection(MessageConnection):
         self._context.connected.add(sender, self)
 
     def other_box_received(self, box: Box) -> None:
-        """Takes a request, or what should be one."""
+        """Take a request, or what should be one."""
         name = box.get(amp.COMMAND, b"")
         command = commands.COMMANDS.get(name)
         if command is None:
@@ -184,7 +184,7 @@ class IncomingConnection(MessageConnection):
             self.send_box(box)
 
     def _failed(self, failure: Failure, command: type[amp.Command], request: Box) -> Failure | None:
-        """Answers with an error, if it is one of the command's. Some of these end the connection."""
+        """Answer with an error, if it is one of the command's. Some of these end the connection."""
         kinds: dict[Any, bytes] = {**command.errors, **command.fatalErrors}
         code = kinds.get(failure.type)
         if amp.ASK in request:

@@ -91,8 +91,8 @@ class Link:
 
     def send(self, payload: bytes) -> bool:
         """
-        Sends a payload, or drops it and reports that the machine is unreachable, once for all that are dropped in a
-        row.
+        Send a payload, or drop it and report that the machine is unreachable. Payloads that are dropped in a row are
+        reported once.
 
         While there is no connection, the one that the other machine has made serves.
 
@@ -102,7 +102,7 @@ class Link:
         return self._note_sent(connection is not None and connection.deliver(payload))
 
     def send_ahead(self, payload: bytes) -> bool:
-        """Sends a payload as L{send} does, but ahead of those that wait."""
+        """Send a payload as L{send} does, but ahead of those that wait."""
         connection = self._usable_connection
         return self._note_sent(connection is not None and connection.deliver_ahead(payload))
 
@@ -134,14 +134,14 @@ class Link:
         return connection.request(Status).addCallbacks(_report_of, _not_answered)
 
     def sweep(self, now: float) -> None:
-        """Gives up a connection that makes no progress. Called about once a second."""
+        """Give up a connection that makes no progress. Called about once a second."""
         if self.connection is not None:
             self.connection.check_progress(now)
 
     # Connecting
 
     def start(self) -> None:
-        """Connects, and stays connected."""
+        """Connect, and stay connected."""
         ensureDeferred(self._keep_connected()).addCallback(self._end)
 
     def _end(self, _: None) -> None:
@@ -151,7 +151,7 @@ class Link:
             each.callback(None)
 
     def stop(self) -> "Deferred[None]":
-        """Closes. What was written may still be sent; returns a Deferred that fires when nothing is left."""
+        """Close. What was written may still be sent. Returns a Deferred that fires when nothing is left."""
         ended: Deferred[None] = Deferred()
         self._when_ended.append(ended)
         self._stopped = True
@@ -164,7 +164,7 @@ class Link:
         return ended
 
     def redial(self) -> None:
-        """Ends the pause before the next attempt, because the machine is there."""
+        """End the pause before the next attempt, because the machine is there."""
         self._backoff.reset()
         if self._pausing and self._awaited is not None:
             self._awaited.cancel()
@@ -181,7 +181,7 @@ class Link:
             await self._pause(pause_seconds)
 
     async def _use_one_connection(self) -> float:
-        """Connects, and returns once the connection is lost: with the number of seconds to wait after that."""
+        """Connect, and return once the connection is lost: with the number of seconds to wait after that."""
         try:
             connection = await self._connect()
         except IdleError:  # it is starting, or this machine does not know yet that the other one is a standby
@@ -199,7 +199,7 @@ class Link:
 
     async def _connect(self) -> OutgoingConnection:
         """
-        Connects, and exchanges L{Hello}.
+        Connect, and exchange L{Hello}.
 
         @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{CONNECTION_ERRORS}, or L{CancelledError}.
         """
@@ -232,7 +232,7 @@ class Link:
         )
 
     async def _use(self, connection: OutgoingConnection) -> str:
-        """Uses a connection until it is lost; returns why it was."""
+        """Use a connection until it is lost. Returns why it was."""
         clock = self._context.clock
         since = clock.seconds()
         self.connection = connection
@@ -261,13 +261,13 @@ class Link:
         return self._context.raft.label(self.machine_id)
 
     def _log_problem(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
-        """Logs what is wrong, unless the last line said the same."""
+        """Log what is wrong, unless the last line said the same."""
         if not self._stopped and problem != self._logged_problem:
             self._logged_problem = problem
             self._log.warn(line, machine=self._label, problem=problem)
 
     async def _pause(self, seconds: float) -> None:
-        """Waits, unless L{stop} was called."""
+        """Wait, unless L{stop} was called."""
         if self._stopped:
             return
         self._pausing = True
@@ -279,7 +279,7 @@ class Link:
             self._pausing = False
 
     async def _cancellable(self, step: "Deferred[_T]") -> _T:
-        """Waits for a step that L{stop} may cancel."""
+        """Wait for a step that L{stop} may cancel."""
         self._awaited = step
         try:
             return await step

@@ -34,11 +34,11 @@ class Outbox:
         return sum(self._bytes.values())
 
     def add(self, payload: bytes) -> bool:
-        """Adds a payload behind the others; returns whether there was room for it."""
+        """Add a payload behind the others. Returns whether there was room for it."""
         return self._add(self._behind, payload)
 
     def add_ahead(self, payload: bytes) -> bool:
-        """Adds an urgent payload, which may go between the boxes of another; returns whether there was room for it."""
+        """Add an urgent payload, which may go between the boxes of another. Returns whether there was room for it."""
         return self._add(self._ahead if len(payload) <= MAX_SHORT_PAYLOAD_BYTES else self._behind, payload)
 
     def _add(self, queue: deque[bytes], payload: bytes) -> bool:
@@ -65,7 +65,7 @@ class Outbox:
         return payload
 
     def clear(self) -> None:
-        """Drops all payloads."""
+        """Drop all payloads."""
         self._started = iter(())
         self._ahead.clear()
         self._behind.clear()

@@ -48,7 +48,7 @@ class OutgoingConnection(MessageConnection):
 
     def request(self, command: type[amp.Command], **arguments: object) -> "Deferred[dict[str, Any]]":
         """
-        Sends a request. Returns a Deferred that fires with the results; it errbacks with one of the command's errors,
+        Send a request. Returns a Deferred that fires with the results; it errbacks with one of the command's errors,
         with L{DisconnectedError} or with L{AnswerError}.
         """
         if self.closing:
@@ -64,7 +64,7 @@ class OutgoingConnection(MessageConnection):
         return answer
 
     def other_box_received(self, box: Box) -> None:
-        """Takes an answer."""
+        """Take an answer."""
         request = self._pending.pop(box.get(amp.ANSWER) or box.get(amp.ERROR) or b"", None)
         if request is None:
             self.refuse("it sent an answer without a request")
@@ -86,7 +86,7 @@ class OutgoingConnection(MessageConnection):
             answer.callback(values)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fails the requests that have no answer."""
+        """Fail the requests that have no answer."""
         super().connectionLost(reason)
         pending, self._pending = self._pending, {}
         for _, answer in pending.values():

@@ -43,7 +43,7 @@ class HttpSite(TypingProtocol):
         """See L{IServedFactory}."""
 
     def startFactory(self) -> None:
-        """Starts when the port listens."""
+        """Start when the port listens."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Returns what speaks HTTP on one connection."""
@@ -85,16 +85,16 @@ class PeerConnection(Protocol):
         return self.incoming is not None and self.incoming.sender != ""
 
     def connectionMade(self) -> None:
-        """Notes whether a TLS handshake comes first."""
+        """Note whether a TLS handshake comes first."""
         self._shaking_hands = ISSLTransport.providedBy(self.transport)
 
     def handshakeCompleted(self) -> None:
-        """Starts the time limit for the first byte again."""
+        """Start the time limit for the first byte again."""
         self._shaking_hands = False
         self._since = self._port.context.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
-        """Takes bytes."""
+        """Take bytes."""
         if self._inner is None:
             self._choose(data[0])
         if self._inner is not None:
@@ -126,7 +126,7 @@ class PeerConnection(Protocol):
         self._port.context.rate_limited_log.warn(cause, text)
 
     def sweep(self, now: float) -> None:
-        """Closes a connection that does not go on. Called about once a second."""
+        """Close a connection that does not go on. Called about once a second."""
         if self.incoming is not None:
             self.incoming.sweep(now)
         elif now - self._since >= self._port.context.timeout_seconds:
@@ -136,7 +136,7 @@ class PeerConnection(Protocol):
             self.transport.abortConnection()
 
     def close(self) -> "Deferred[None]":
-        """Closes; returns a Deferred that fires when nothing is left."""
+        """Close. Returns a Deferred that fires when nothing is left."""
         closed: Deferred[None] = Deferred()
         if self._lost:
             closed.callback(None)
@@ -149,7 +149,7 @@ class PeerConnection(Protocol):
         return closed
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tells those who wait for the end."""
+        """Tell those who wait for the end."""
         self._lost = True
         if self._inner is not None:
             self._inner.connectionLost(reason)
@@ -193,7 +193,7 @@ class PeerPort(ServerFactory):
         return self.site.acceptableProtocols()
 
     def startFactory(self) -> None:
-        """Starts to look for connections that do not go on."""
+        """Start to look for connections that do not go on."""
         self.site.startFactory()
         self._sweeping.start(_SWEEP_INTERVAL_SECONDS).addErrback(self._sweep_failed)
 
@@ -227,7 +227,7 @@ class PeerPort(ServerFactory):
         return first is not None
 
     def forget(self, connection: PeerConnection) -> None:
-        """Forgets a connection that is gone, or that the site limits."""
+        """Forget a connection that is gone, or that the site limits."""
         self.connections.pop(connection, None)
 
     def stop(self, grace_seconds: float) -> "Deferred[None]":

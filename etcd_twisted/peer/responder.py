@@ -33,7 +33,7 @@ class Requester(Protocol):
 
     def admit(self, sender: str, name: str, received: Callable[[bytes], None]) -> None:
         """
-        Takes this for the connection of a member from here on.
+        Take this for the connection of a member from here on.
 
         @param received: takes the payloads that the member sends.
         """
@@ -136,7 +136,7 @@ class Responder:
 
 def check_join(request: JoinRequest) -> None:
     """
-    Checks that a machine with this name and these addresses can be registered.
+    Check that a machine with this name and these addresses can be registered.
 
     @raise EtcdError: it can't; the error says what is wrong.
     """

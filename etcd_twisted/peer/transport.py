@@ -98,7 +98,7 @@ class AmpTransport:
             link.sweep(now)
 
     def _machine_connected(self, machine_id: str) -> None:
-        """Tries again at once to connect to a machine that has connected to this one: it is there."""
+        """Try again at once to connect to a machine that has connected to this one: it is there."""
         link = self._links.get(machine_id)
         if link is not None:
             link.redial()
@@ -140,13 +140,13 @@ class AmpTransport:
         return fail(ConnectionError("there is no connection")) if link is None else link.ask_status()
 
     async def stop(self) -> None:
-        """Closes all connections; returns when nothing is left of them."""
+        """Close all connections. Returns when nothing is left of them."""
         self.connect({})
         await DeferredList(self._closing)
 
 
 async def _send(connection: OutgoingConnection, file: ISnapshotFile) -> None:
-    """Offers a snapshot, then sends what the other machine lacks, piece by piece."""
+    """Offer a snapshot, then send what the other machine lacks, piece by piece."""
     try:
         offer = await connection.request(OfferSnapshot, metadata=file.metadata, head=file.head, size=file.size)
         offset = offer["offset"]

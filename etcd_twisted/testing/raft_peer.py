@@ -54,14 +54,14 @@ class FakeRaftPeer:
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def when(self, condition: Callable[[], bool]) -> "Deferred[None]":
-        """Fires when C{condition} is met. The test's own timeout bounds the wait."""
+        """Returns a Deferred that fires when C{condition} is met. The test's own timeout bounds the wait."""
         met: Deferred[None] = Deferred()
         self._waiting.append((condition, met))
         self.look()
         return met
 
     def look(self) -> None:
-        """Checks the conditions that are waited for."""
+        """Check the conditions that are waited for."""
         for entry in list(self._waiting):
             condition, met = entry
             if condition():

@@ -199,7 +199,7 @@ class FakeReplica:
         self.apply(Delete(key, self.now(), recursive=True))
 
     def when_proposed(self, count: int) -> "Deferred[None]":
-        """Fires when this many commands have been proposed in all."""
+        """Returns a Deferred that fires when this many commands have been proposed in all."""
         if len(self.proposed) >= count:
             return succeed(None)
         met: Deferred[None] = Deferred()
@@ -325,7 +325,7 @@ class FakeReplica:
         return True
 
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
-        """Does what only a leader can: at once, or when it is released."""
+        """Do what only a leader can: at once, or when it is released."""
         if not self.is_leader:
             return fail(RequestDroppedError("another machine leads"))
         if not self.holding:

@@ -214,7 +214,7 @@ class KeyEndpoint:
         return self._without_events_for_head(request, answer(_key(request.path), form))
 
     def _without_events_for_head(self, request: ParsedRequest, response: Response) -> Response:
-        """Stops waiting for events if the request is a C{HEAD}, whose response has no body."""
+        """Stop waiting for events if the request is a C{HEAD}, whose response has no body."""
         if request.method == b"HEAD" and isinstance(response.body, Events):
             response.body.cancel()
             response.body = iter(())

@@ -152,7 +152,7 @@ class _MachineCollector(Collector):
         yield from (sent, received, failures)
 
     def _machines(self, measured: Measurements) -> Iterator[Metric]:
-        """What this machine knows of each member, itself included."""
+        """Returns what this machine knows of each member, itself included."""
         up = GaugeMetricFamily("etcd_twisted_machine_up", "Whether a machine answers this one.", labels=["machine"])
         lag = GaugeMetricFamily(
             "etcd_twisted_machine_lag_entries",

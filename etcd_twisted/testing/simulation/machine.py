@@ -391,7 +391,7 @@ class SimulatedMachine:
 
     @staticmethod
     async def _end_in_order(running: MachineRun) -> None:
-        """Ends a process as L{etcd_twisted.service.EtcdService} does."""
+        """End a process as L{etcd_twisted.service.EtcdService} does."""
         running.lifecycle.stop()
         await running.participation.hand_over()
         await running.http_ports.close()

@@ -118,7 +118,7 @@ class ModulePages:
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["GET"])
     async def holder(self, request: IRequest, name: str) -> bytes:
-        """The answer is the value or the index of the entry that holds a lock; empty if nobody holds it."""
+        """Answer with the value or the index of the entry that holds a lock; empty if nobody holds it."""
         directory, form = _directory(name), _form(request)
         return await self._holder(request, directory, lambda: parameters.holder_field(form))
 
@@ -138,7 +138,7 @@ class ModulePages:
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["GET"])
     async def leader(self, request: IRequest, name: str) -> bytes:
-        """The answer is the name of the candidate that leads; empty if none does."""
+        """Answer with the name of the candidate that leads; empty if none does."""
         return await self._holder(request, _directory(name), lambda: "value")
 
     # Both

@@ -22,7 +22,7 @@ _SET = "Set"
 
 def lock_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
-    Reads the request of a client that wants a lock.
+    Returns the request of a client that wants a lock.
 
     @param directory: the key of the directory that holds the queue.
     @param now: microseconds since the epoch.
@@ -33,7 +33,7 @@ def lock_request(form: Parameters, directory: str, now: int) -> LockRequest:
 
 def candidate_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
-    Reads the request of a client that wants to lead; its name is the value of the entry.
+    Returns the request of a client that wants to lead; its name is the value of the entry.
 
     @raise EtcdError: 206, and those of L{lock_request}.
     """
@@ -51,7 +51,7 @@ def _lock_request(form: Parameters, directory: str, now: int, value: str) -> Loc
 
 def renewal(form: Parameters, directory: str, now: int) -> tuple[EntryReference, int]:
     """
-    Reads which entry to renew, and its new TTL in seconds.
+    Returns which entry to renew, and its new TTL in seconds.
 
     @raise EtcdError: 207, 202, or 100 for something that is not an index.
     """
@@ -62,7 +62,7 @@ def renewal(form: Parameters, directory: str, now: int) -> tuple[EntryReference,
 
 def released_entry(form: Parameters, directory: str) -> EntryReference:
     """
-    Reads which entry to release.
+    Returns which entry to release.
 
     @raise EtcdError: 207, 208, or 100 for something that is not an index.
     """
@@ -74,7 +74,7 @@ def released_entry(form: Parameters, directory: str) -> EntryReference:
 
 def resigning_candidate(form: Parameters, directory: str) -> EntryReference:
     """
-    Reads which candidate no longer wants to lead.
+    Returns which candidate no longer wants to lead.
 
     @raise EtcdError: 206.
     """
@@ -83,7 +83,7 @@ def resigning_candidate(form: Parameters, directory: str) -> EntryReference:
 
 def holder_field(form: Parameters) -> str:
     """
-    Reads what the client wants to know about the holder of a lock: C{index} or C{value}.
+    Returns what the client wants to know about the holder of a lock: C{index} or C{value}.
 
     @raise EtcdError: 209.
     """
