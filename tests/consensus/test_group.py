@@ -482,7 +482,8 @@ class AdmissionTests(ClusterTestCase):
 
 class MembershipTests(ClusterTestCase):
     """
-    Tests of the group as frontends see it; what a leader does about it is tested in L{tests.consensus.test_members}.
+    Tests of the group as frontends see it; what a leader does about it is tested in
+    L{tests.consensus.reconfiguration.test_changes}.
     """
 
     def test_registrations_follow_the_group(self) -> None:

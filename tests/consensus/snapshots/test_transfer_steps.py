@@ -17,7 +17,7 @@ from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.testing.simulation.writer import ManualWriter
-from tests.consensus.test_transfers import TransferTestCase
+from tests.consensus.snapshots.test_transfers import TransferTestCase
 
 
 class OfferTests(TransferTestCase):
