@@ -43,15 +43,15 @@ class Standby:
     async def wait_for_room(self) -> None:
         """Returns when this machine is a member, or L{stop} was called."""
         replica = self._replica
-        pause_seconds = replica.cluster_config().sync_interval
+        pause_seconds = replica.cluster_config().sync_interval_seconds
         while replica.standby and not self._stopped:
             await deferLater(self._clock, pause_seconds, lambda: None)
             view = await self._joining.leaders_view()
             if view is None:
                 await self._lose_leader()
-                pause_seconds = min(ROUND_PAUSE_SECONDS, replica.cluster_config().sync_interval)
+                pause_seconds = min(ROUND_PAUSE_SECONDS, replica.cluster_config().sync_interval_seconds)
                 continue
-            pause_seconds = view.config.sync_interval
+            pause_seconds = view.config.sync_interval_seconds
             await self._local.follow(view)
             if len(view.machines) < view.config.active_size:
                 await self._try_to_join()

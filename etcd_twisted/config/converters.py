@@ -1,7 +1,8 @@
 """
 What a L{etcd_twisted.config.Config} is made of, as programs write it: values, or texts as flags have them.
 
-These functions say to type checkers what each field takes. This module must never know an option: which values can be
+These functions say to type checkers what each field takes, although texts have become values before they are called
+(see L{etcd_twisted.config.option}). This module must never know an option: which values can be
 used is a matter of L{etcd_twisted.config.value_types}.
 """
 
@@ -9,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from etcd_twisted.config.addresses import Address, BindAddress, Endpoint, parse_listening
+from etcd_twisted.config.addresses import Address, BindAddress, Endpoint
 from etcd_twisted.config.value_types import SWITCH
 
 
@@ -40,22 +41,18 @@ def texts(value: Iterable[str] | str) -> tuple[str, ...]:
 
 def address(value: Address | str) -> Address:
     """Returns an address."""
-    if isinstance(value, str):
-        return Address.parse(value)
     if not isinstance(value, Address):
         raise TypeError("should be an Address, or its text")
     return value
 
 
 def addresses(value: Iterable[Address | str] | str) -> tuple[Address, ...]:
-    """Returns addresses that others reach. A text has commas between them."""
-    items = value.split(",") if isinstance(value, str) else value
-    return tuple(Address.parse_reachable(each) if isinstance(each, str) else address(each) for each in items)
+    """Returns addresses that others reach. Each may be a text."""
+    return tuple(Address.parse_reachable(each) if isinstance(each, str) else address(each) for each in value)
 
 
 def listening(value: Address | BindAddress | Endpoint | str) -> Address | BindAddress | Endpoint:
     """Returns where to listen: a L{BindAddress} if the port is still to be added."""
-    found = parse_listening(value) if isinstance(value, str) else value
-    if not isinstance(found, Address | BindAddress | Endpoint):
+    if not isinstance(value, Address | BindAddress | Endpoint):
         raise TypeError("should be an Address or an Endpoint, or its text")
-    return found if not isinstance(found, BindAddress) or found.port is None else found.complete()
+    return value if not isinstance(value, BindAddress) or value.port is None else value.complete()

@@ -139,30 +139,38 @@ class ClusterView(msgspec.Struct, frozen=True):
         return {self.ids[each.name]: each for each in self.machines if each.name in self.ids}
 
 
-class StatusReport(msgspec.Struct, frozen=True):
+_NAMES_ON_THE_WIRE = {
+    "wall_time_microseconds": "wall_time",
+    "cluster_time_microseconds": "cluster_time",
+    "cluster_time_error_microseconds": "cluster_time_error",
+    "uptime_microseconds": "uptime",
+}
+
+
+class StatusReport(msgspec.Struct, frozen=True, rename=_NAMES_ON_THE_WIRE):
     """
-    What a machine reports of itself when another member asks, about once a second. Times are in microseconds.
+    What a machine reports of itself when another member asks, about once a second.
 
     Fields are only ever added, with defaults for machines that do not send them.
 
-    @ivar wall_time: the time of its own clock, since the epoch.
-    @ivar cluster_time: the time by which keys expire, as far as the machine knows it, since the epoch.
-    @ivar cluster_time_error: how wrong C{cluster_time} may be: 0 on the leader; C{None} on a machine that only has its
-        own clock to go by.
+    @ivar wall_time_microseconds: the time of its own clock, since the epoch.
+    @ivar cluster_time_microseconds: the time by which keys expire, as far as the machine knows it, since the epoch.
+    @ivar cluster_time_error_microseconds: how wrong C{cluster_time_microseconds} may be: 0 on the leader; C{None} on a
+        machine that only has its own clock to go by.
     @ivar cluster_term: the term of the leader from which the machine has the cluster time.
     @ivar role: C{leader}, C{candidate}, C{follower} or C{learner}.
     @ivar applied: the index of the last log entry that it has applied.
-    @ivar uptime: how long it has taken part in the cluster without a restart.
+    @ivar uptime_microseconds: how long it has taken part in the cluster without a restart.
     """
 
-    wall_time: int
-    cluster_time: int
-    cluster_time_error: int | None
+    wall_time_microseconds: int
+    cluster_time_microseconds: int
+    cluster_time_error_microseconds: int | None
     role: str
     term: int
     applied: int
     version: str
-    uptime: int
+    uptime_microseconds: int
     cluster_term: int = -1
 
 

@@ -29,18 +29,22 @@ of more than a day.
 _MAX_SHOWN_CHARACTERS = 40
 
 
-class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
+_NAMES = {"active_size": "activeSize", "remove_delay_seconds": "removeDelay", "sync_interval_seconds": "syncInterval"}
+"""The names of the fields for clients, in the log and on the wire."""
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, rename=_NAMES):
     """
     What is configured for a whole cluster (api, "Cluster Config").
 
     @ivar active_size: how many machines take part in consensus; all others are standbys.
-    @ivar remove_delay: after how many seconds a machine that does not answer is removed.
-    @ivar sync_interval: how many seconds pass until a standby looks again whether there is a place for it.
+    @ivar remove_delay_seconds: after how many seconds a machine that does not answer is removed.
+    @ivar sync_interval_seconds: how many seconds pass until a standby looks again whether there is a place for it.
     """
 
     active_size: int = 9
-    remove_delay: float = 1800.0
-    sync_interval: float = 5.0
+    remove_delay_seconds: float = 1800.0
+    sync_interval_seconds: float = 5.0
 
 
 @attrs.frozen
@@ -80,10 +84,14 @@ class _Field:
 _FIELDS = {
     "activeSize": _Field("active_size", True, MIN_ACTIVE_SIZE, MAX_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE),
     "removeDelay": _Field(
-        "remove_delay", False, MIN_REMOVE_DELAY_SECONDS, MAX_REMOVE_DELAY_SECONDS, ErrorCode.STANDBY_REMOVE_DELAY
+        "remove_delay_seconds",
+        False,
+        MIN_REMOVE_DELAY_SECONDS,
+        MAX_REMOVE_DELAY_SECONDS,
+        ErrorCode.STANDBY_REMOVE_DELAY,
     ),
     "syncInterval": _Field(
-        "sync_interval", False, MIN_SYNC_INTERVAL_SECONDS, MAX_SYNC_INTERVAL_SECONDS, ErrorCode.INVALID_FIELD
+        "sync_interval_seconds", False, MIN_SYNC_INTERVAL_SECONDS, MAX_SYNC_INTERVAL_SECONDS, ErrorCode.INVALID_FIELD
     ),
 }
 

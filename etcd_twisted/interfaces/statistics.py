@@ -154,7 +154,7 @@ class Flow:
 @attrs.define
 class FollowerTraffic:
     """
-    How a follower answers its leader. Latencies are in milliseconds.
+    How a follower answers its leader, and how soon.
 
     @ivar success: how many requests the follower answered.
     @ivar fail: how many times the follower could not be reached.
@@ -162,33 +162,33 @@ class FollowerTraffic:
 
     success: int = 0
     fail: int = 0
-    current: float = 0.0
-    average: float = 0.0
-    minimum: float = 0.0
-    maximum: float = 0.0
+    current_ms: float = 0.0
+    average_ms: float = 0.0
+    minimum_ms: float = 0.0
+    maximum_ms: float = 0.0
     _squares: float = 0.0
     """The sum of the squared distances from the average (Welford)."""
 
-    def succeeded(self, latency_milliseconds: float) -> None:
+    def succeeded(self, latency_ms: float) -> None:
         """
         Count a request that was answered.
 
-        @param latency_milliseconds: how long that took, in milliseconds.
+        @param latency_ms: how long that took, in milliseconds.
         """
         self.success += 1
-        self.current = latency_milliseconds
-        self.minimum = latency_milliseconds if self.success == 1 else min(self.minimum, latency_milliseconds)
-        self.maximum = max(self.maximum, latency_milliseconds)
-        distance = latency_milliseconds - self.average
-        self.average += distance / self.success
-        self._squares += distance * (latency_milliseconds - self.average)
+        self.current_ms = latency_ms
+        self.minimum_ms = latency_ms if self.success == 1 else min(self.minimum_ms, latency_ms)
+        self.maximum_ms = max(self.maximum_ms, latency_ms)
+        distance = latency_ms - self.average_ms
+        self.average_ms += distance / self.success
+        self._squares += distance * (latency_ms - self.average_ms)
 
     def failed(self) -> None:
         """Count that the follower could not be reached."""
         self.fail += 1
 
     @property
-    def standard_deviation(self) -> float:
+    def standard_deviation_ms(self) -> float:
         """The standard deviation of the latencies."""
         return math.sqrt(self._squares / self.success) if self.success else 0.0
 

@@ -102,7 +102,9 @@ def leader_statistics(replica: IReplica) -> LeaderStatistics:
 
 
 def _follower(traffic: FollowerTraffic) -> FollowerStatistics:
-    latency = Latency(traffic.current, traffic.average, traffic.standard_deviation, traffic.minimum, traffic.maximum)
+    latency = Latency(
+        traffic.current_ms, traffic.average_ms, traffic.standard_deviation_ms, traffic.minimum_ms, traffic.maximum_ms
+    )
     return FollowerStatistics(latency, Counts(traffic.fail, traffic.success))
 
 

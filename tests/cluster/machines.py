@@ -62,7 +62,7 @@ class LifecycleMachine(ClusterMachine):
 
 class LifecycleTestCase(ClusterTestCase):
     def setUp(self) -> None:
-        self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
+        self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
 
     def add(self, *seeds: LifecycleMachine, **settings: Any) -> LifecycleMachine:
         """Returns a machine that is not started yet."""

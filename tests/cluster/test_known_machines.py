@@ -84,7 +84,7 @@ class RestartedTests(KnownMachinesTest):
         """The machine lists those that the leader knew, and itself."""
         first, second, _ = self.three()
         self.group.result_of(
-            self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS))
+            self.group.leader.replica.configure(ClusterConfig(4, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
         )
         joining = self.add(first, second)
         self.assertEqual(joining.replica.machines(), [])
@@ -123,7 +123,7 @@ class StandbyTests(KnownMachinesTest):
 
     def test_removed_machine_that_comes_back_alone_knows_others(self) -> None:
         """As far as it knows, it may still be a member of the cluster."""
-        self.group.change(defaults=ClusterConfig(active_size=3, sync_interval=60.0))
+        self.group.change(defaults=ClusterConfig(active_size=3, sync_interval_seconds=60.0))
         three = self.three()
         gone = self.group.followers[0]
         self.group.result_of(self.group.leader.replica.remove(gone.machine.name))

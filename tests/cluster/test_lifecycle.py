@@ -233,7 +233,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.result_of(alone.launch())
         self.assertTrue(alone.replica.standby)
         self.assertFalse((alone.path / "identity.json").exists())
-        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(9, sync_interval=1.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(9, sync_interval_seconds=1.0)))
         self.group.advance_until(lambda: alone.is_member, 20.0)
 
     def test_machine_stops_after_it_was_admitted_and_before_it_has_a_log(self) -> None:
@@ -457,7 +457,7 @@ class AwayTests(LifecycleTestCase):
     """
 
     def setUp(self) -> None:
-        self.group = self.cluster(defaults=ClusterConfig(active_size=9, sync_interval=1_000.0))
+        self.group = self.cluster(defaults=ClusterConfig(active_size=9, sync_interval_seconds=1_000.0))
 
     def exchange(self) -> tuple[LifecycleMachine, list[LifecycleMachine], list[LifecycleMachine]]:
         """

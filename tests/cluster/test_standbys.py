@@ -52,7 +52,7 @@ class StandbyTests(LifecycleTestCase):
         standby = self.full()
         self.group.result_of(self.group.leader.set("/a", "1"))
         self.group.result_of(
-            self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS))
+            self.group.leader.replica.configure(ClusterConfig(4, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
         )
         self.group.advance_until(lambda: standby.is_member)
         self.assertEqual(standby.get("/a"), "1")
@@ -66,7 +66,7 @@ class StandbyTests(LifecycleTestCase):
 
     def test_standby_replaces_a_silent_machine(self) -> None:
         standby = self.full()
-        config = ClusterConfig(3, remove_delay=4.0, sync_interval=2.0)
+        config = ClusterConfig(3, remove_delay_seconds=4.0, sync_interval_seconds=2.0)
         self.group.result_of(self.group.leader.replica.configure(config))
         self.third.crash()
         self.group.advance_until(lambda: standby.is_member, 20.0)
@@ -77,7 +77,7 @@ class StandbyTests(LifecycleTestCase):
     def test_one_of_two_standbys_joins(self) -> None:
         one = self.full()
         two = self.start(self.second)
-        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval_seconds=1.0)))
         self.group.advance(2 * SYNC_INTERVAL_SECONDS)
         self.assertEqual(sorted([one.replica.standby, two.replica.standby]), [False, True])
 
@@ -88,7 +88,7 @@ class StandbyTests(LifecycleTestCase):
         self.group.advance(3 * SYNC_INTERVAL_SECONDS)
         for machine in (self.first, self.second, self.third):
             machine.launch()
-        config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
+        config = ClusterConfig(4, sync_interval_seconds=SYNC_INTERVAL_SECONDS)
         self.group.result_of(self.group.await_leader().replica.configure(config))
         self.group.advance_until(lambda: standby.is_member, 30.0)
 
@@ -107,7 +107,7 @@ class StandbyTests(LifecycleTestCase):
         self.patch(standby.lifecycle.local, "recover", recover_and_note)
         other = self.add(self.first, name="machine4", port=6)
         self.group.result_of(
-            self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC_INTERVAL_SECONDS))
+            self.group.leader.replica.configure(ClusterConfig(5, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
         )
         self.group.result_of(other.launch())
         self.group.advance(3 * SYNC_INTERVAL_SECONDS)
@@ -126,9 +126,9 @@ class StandbyTests(LifecycleTestCase):
 
     def test_standby_is_stopped_while_it_joins(self) -> None:
         for moment in range(1, 12):
-            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
+            self.group = self.cluster(defaults=ClusterConfig(3, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
             standby = self.full()
-            config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
+            config = ClusterConfig(4, sync_interval_seconds=SYNC_INTERVAL_SECONDS)
             self.group.result_of(self.group.leader.replica.configure(config))
             asked = len(standby.peers.asked)
             self.group.advance_until(lambda standby=standby, asked=asked: len(standby.peers.asked) > asked)
@@ -232,7 +232,7 @@ class ExcludedTests(LifecycleTestCase):
 
     def test_machine_that_was_removed_while_down_stands_by(self) -> None:
         _, second, third = self.three()
-        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval_seconds=1000.0)))
         gone = next(machine for machine in (second, third) if not machine.leads)
         gone.stop()
         self.group.advance(ALIVE_SECONDS + 0.1)
@@ -255,7 +255,7 @@ class ExcludedTests(LifecycleTestCase):
         gone = third if not third.leads else second
         gone.stop()
         gone.configure(9, gone.config.name)
-        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(3, sync_interval_seconds=1000.0)))
         starting = gone.launch()
         self.group.advance_until(lambda: gone.lifecycle._task is not None)
         gone.lifecycle.excluded()
@@ -270,7 +270,7 @@ class ExcludedTests(LifecycleTestCase):
         self.three()
         gone = self.group.leader
         assert isinstance(gone, LifecycleMachine)
-        self.group.result_of(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(gone.replica.configure(ClusterConfig(3, sync_interval_seconds=1000.0)))
         done: Deferred[None] = Deferred()
 
         async def something_else() -> None:
@@ -287,7 +287,7 @@ class ExcludedTests(LifecycleTestCase):
         self.three()
         gone, leader = self.group.followers[0], self.group.leader
         assert isinstance(gone, LifecycleMachine)
-        self.group.result_of(leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.result_of(leader.replica.configure(ClusterConfig(3, sync_interval_seconds=1000.0)))
         self.group.result_of(leader.replica.remove(gone.machine.name))
         leader.crash()
         self.group.advance(3.0)
@@ -297,7 +297,7 @@ class ExcludedTests(LifecycleTestCase):
 
     def test_machine_is_stopped_while_it_leaves(self) -> None:
         for moment in range(1, 8):
-            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
+            self.group = self.cluster(defaults=ClusterConfig(3, sync_interval_seconds=SYNC_INTERVAL_SECONDS))
             self.three()
             gone = self.group.leader
             gone.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
@@ -330,14 +330,14 @@ class FilesTests(LifecycleTestCase):
 
     def test_standby_and_promoted_machine_unlock_their_directories(self) -> None:
         first = self.start()
-        self.group.result_of(first.replica.configure(ClusterConfig(3, sync_interval=1.0)))
+        self.group.result_of(first.replica.configure(ClusterConfig(3, sync_interval_seconds=1.0)))
         machines = [self.start(first) for _ in range(3)]
         standby = machines[-1]
         self.assertTrue(standby.replica.standby)
         standby.stop()
         Storage.open(standby.path, "--data-dir").close()
         self.group.result_of(standby.launch())
-        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.result_of(self.group.leader.replica.configure(ClusterConfig(4, sync_interval_seconds=1.0)))
         self.group.advance_until(lambda: standby.is_member)
         standby.stop()
         Storage.open(standby.path, "--data-dir").close()

@@ -590,7 +590,7 @@ class MembershipTests(ClusterTestCase):
         self.assertEqual(set(leader.replica.traffic.followers), {each.machine.name for each in cluster.followers})
         for name, followed in leader.replica.traffic.followers.items():
             self.assertGreater(followed.success, 10, name)
-            self.assertLess(abs(followed.current - 2.0), 0.1)
+            self.assertLess(abs(followed.current_ms - 2.0), 0.1)
         self.assertIsNotNone(leader.replica.traffic.sent.rates(cluster.clock.seconds()))
         for follower in cluster.followers:
             self.assertEqual(follower.replica.traffic.followers, {})

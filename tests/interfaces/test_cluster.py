@@ -62,7 +62,7 @@ class ReadTests(SynchronousTestCase):
         """Each field gets the value that it was set to."""
         read = self.read(activeSize=3, removeDelay=1800, syncInterval=5)
         self.assertEqual(read, ClusterConfig(3, 1800.0, 5.0))
-        self.assertEqual([type(each) for each in (read.active_size, read.remove_delay)], [int, float])
+        self.assertEqual([type(each) for each in (read.active_size, read.remove_delay_seconds)], [int, float])
 
     def test_fields_that_are_not_set_stay(self) -> None:
         """The fields that were not set keep their values."""
@@ -161,8 +161,8 @@ class ReadTests(SynchronousTestCase):
         except EtcdError:
             return
         self.assertGreaterEqual(read.active_size, 3)
-        self.assertGreaterEqual(read.remove_delay, 2.0)
-        self.assertGreaterEqual(read.sync_interval, 1.0)
+        self.assertGreaterEqual(read.remove_delay_seconds, 2.0)
+        self.assertGreaterEqual(read.sync_interval_seconds, 1.0)
         self.assertEqual(read_config(config_json(read), ClusterConfig()), read)
 
 

@@ -87,7 +87,7 @@ class FollowerTrafficTests(SynchronousTestCase):
     def test_no_requests(self) -> None:
         """At first everything is zero."""
         traffic = FollowerTraffic()
-        self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation), (0, 0, 0.0))
+        self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation_ms), (0, 0, 0.0))
 
     def test_failures_have_no_latency(self) -> None:
         """Failures have no latency."""
@@ -96,7 +96,8 @@ class FollowerTrafficTests(SynchronousTestCase):
         traffic.failed()
         traffic.failed()
         self.assertEqual((traffic.success, traffic.fail), (1, 2))
-        self.assertEqual((traffic.current, traffic.average, traffic.minimum, traffic.maximum), (3.0, 3.0, 3.0, 3.0))
+        seen = (traffic.current_ms, traffic.average_ms, traffic.minimum_ms, traffic.maximum_ms)
+        self.assertEqual(seen, (3.0, 3.0, 3.0, 3.0))
 
     @given(LATENCIES)
     def test_latencies_are_summarized(self, latencies: list[float]) -> None:
@@ -104,8 +105,8 @@ class FollowerTrafficTests(SynchronousTestCase):
         traffic = FollowerTraffic()
         for latency in latencies:
             traffic.succeeded(latency)
-        self.assertEqual((traffic.success, traffic.current), (len(latencies), latencies[-1]))
-        self.assertEqual((traffic.minimum, traffic.maximum), (min(latencies), max(latencies)))
-        self.assertTrue(math.isclose(traffic.average, statistics.fmean(latencies), rel_tol=1e-9, abs_tol=1e-9))
+        self.assertEqual((traffic.success, traffic.current_ms), (len(latencies), latencies[-1]))
+        self.assertEqual((traffic.minimum_ms, traffic.maximum_ms), (min(latencies), max(latencies)))
+        self.assertTrue(math.isclose(traffic.average_ms, statistics.fmean(latencies), rel_tol=1e-9, abs_tol=1e-9))
         deviation = statistics.pstdev(latencies)
-        self.assertTrue(math.isclose(traffic.standard_deviation, deviation, rel_tol=1e-6, abs_tol=1e-3))
+        self.assertTrue(math.isclose(traffic.standard_deviation_ms, deviation, rel_tol=1e-6, abs_tol=1e-3))

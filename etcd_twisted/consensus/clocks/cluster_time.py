@@ -132,7 +132,7 @@ class ClusterTime:
         @param asked: when the machine was asked, in seconds of the monotonic clock.
         @param answered: when the answer came, in seconds of the same clock.
         """
-        error = report.cluster_time_error
+        error = report.cluster_time_error_microseconds
         if self._leads or error is None or report.cluster_term < self.term:
             return
         if report.cluster_term > self.term:
@@ -140,7 +140,7 @@ class ClusterTime:
             self._readings.clear()
         elif error > 0:
             return
-        self._readings.add(report.cluster_time / 1e6, asked, answered, error / 1e6)
+        self._readings.add(report.cluster_time_microseconds / 1e6, asked, answered, error / 1e6)
         best = self._readings.best(answered)
         if best is not None:
             self._set(best[0])

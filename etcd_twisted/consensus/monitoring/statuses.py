@@ -167,7 +167,7 @@ class Statuses:
             other.wall.clear()
             return
         other.round_trip_seconds = now - asked
-        other.wall.add(report.wall_time / 1e6, asked, now)
+        other.wall.add(report.wall_time_microseconds / 1e6, asked, now)
         self._time.heard(report, asked, now)
 
     def _failed(self, failure: Failure, other: _Other) -> None:

@@ -130,7 +130,7 @@ class MembershipUpkeep:
             return None
         config, liveness = self._changes.config(), self._liveness
         silent = sorted((each for each in others if not liveness.alive(each)), key=liveness.heard)
-        if silent and liveness.silent_for(silent[0], config.remove_delay):
+        if silent and liveness.silent_for(silent[0], config.remove_delay_seconds):
             return partial(self._remove_for, silent[0], "it was silent for too long")
         if self._changes.count() > config.active_size:
             return partial(self._remove_for, (silent or others)[0], "there are too many machines")

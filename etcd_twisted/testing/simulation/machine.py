@@ -62,7 +62,7 @@ class Settings:
     """
 
     timing: Timing = attrs.field(factory=Timing)
-    defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval=1.0))
+    defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval_seconds=1.0))
     history: int = 1_000
     snapshot_count: int | None = 10_000
     limits: Mapping[str, Any] = attrs.field(factory=dict)

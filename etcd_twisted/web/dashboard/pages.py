@@ -81,7 +81,7 @@ def _view(status: MachineStatus) -> MemberView:
     report = status.report
     if report is not None:
         view.role, view.term, view.applied = report.role, report.term, report.applied
-        view.version, view.uptime = report.version, report.uptime / 1e6
+        view.version, view.uptime = report.version, report.uptime_microseconds / 1e6
     if status.round_trip_seconds is not None:
         view.round_trip = status.round_trip_seconds * 1e3
     view.clock_ahead = status.clock_ahead_seconds

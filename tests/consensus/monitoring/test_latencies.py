@@ -24,7 +24,7 @@ class LatenciesTests(SynchronousTestCase):
     def counted(self, name: str = "two") -> tuple[int, float]:
         """Returns how many answers were counted, and how long the last one took."""
         follower = self.traffic.followers[name]
-        return follower.success, round(follower.current, 6)
+        return follower.success, round(follower.current_ms, 6)
 
     def test_one_answer(self) -> None:
         self.latencies.sent("two", append(1, 5), 10.0)

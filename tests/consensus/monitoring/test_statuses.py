@@ -98,7 +98,7 @@ class StatusesTests(SynchronousTestCase):
         self.know("b")
         self.pass_time(0.1)
         wall = WALL + 0.3 + 3600
-        self.transport.answer(msgspec.structs.replace(REPORT, wall_time=int(wall * 1e6)))
+        self.transport.answer(msgspec.structs.replace(REPORT, wall_time_microseconds=int(wall * 1e6)))
         status = self.of("b")
         self.assertEqual((status.name, status.reachable, status.problem), ("machine b", True, ""))
         assert status.report is not None
@@ -110,7 +110,7 @@ class StatusesTests(SynchronousTestCase):
     def test_own_clock_that_is_set_changes_the_difference(self) -> None:
         """The difference between the clocks is corrected, and nothing else has changed."""
         self.know("b")
-        self.transport.answer(msgspec.structs.replace(REPORT, wall_time=int((WALL + 0.25) * 1e6)))
+        self.transport.answer(msgspec.structs.replace(REPORT, wall_time_microseconds=int((WALL + 0.25) * 1e6)))
         self.wall_ahead += 100
         status = self.of("b")
         self.assertAlmostEqual(status.clock_ahead_seconds or 0, -100, places=3)

@@ -479,7 +479,7 @@ class OfItselfTests(MembersTestCase):
         A machine that is silent for longer than C{removeDelay} is removed (api, "Set Cluster Config"; spec,
         "Standby").
         """
-        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay_seconds=5.0))
         cluster.start(3)
         silent = cluster.followers[0]
         silent.crash()
@@ -490,7 +490,7 @@ class OfItselfTests(MembersTestCase):
         self.assertEqual(len(self.voters(cluster)), 2)
 
     def test_new_leader_gives_every_machine_the_whole_delay(self) -> None:
-        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay_seconds=5.0))
         cluster.start(5)
         silent = cluster.followers[0]
         silent.crash()
@@ -503,7 +503,7 @@ class OfItselfTests(MembersTestCase):
         self.assertNotIn(silent.id, self.voters(cluster))
 
     def test_machine_without_which_there_is_no_quorum_stays(self) -> None:
-        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay_seconds=5.0))
         cluster.start(3)
         leader, (one, two) = cluster.leader, cluster.followers
         one.crash()
@@ -514,14 +514,14 @@ class OfItselfTests(MembersTestCase):
         cluster.result_of(cluster.await_leader().set("/a"))
 
     def test_learner_that_never_comes_is_removed(self) -> None:
-        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay_seconds=5.0))
         cluster.start(2)
         cluster.result_of(self.join(cluster, cluster.add()))
         cluster.advance(5.5)
         self.assertEqual(self.names(cluster), ["machine1", "machine2"])
 
     def test_only_the_leader_removes_machines(self) -> None:
-        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay_seconds=5.0))
         cluster.start(3)
         leader = cluster.leader
         cluster.network.isolate(leader.name)
