@@ -5,6 +5,7 @@ A program that embeds a machine uses the client library with it, without a socke
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.web.client import readBody
 
 from etcd_twisted.client import (
@@ -69,6 +70,19 @@ class EmbeddedClientTests(InProcessTest):
         self.assertNoResult(waiting)
         await hold.release()
         await (await waiting).release()
+
+    async def test_connections_are_not_logged(self) -> None:
+        """Twisted would log the beginning and the end of each, here and on the network."""
+        (port,) = free_ports(1)
+        service = await self.start(addr=Address("127.0.0.1", port), bind_addr=Address("127.0.0.1", port))
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        on_the_network = Client(f"http://127.0.0.1:{port}")
+        for client in (on_the_network, service.client()):
+            await client.set("/a", "1")
+            await client.close()
+        self.assertEqual([event for event in logged if event["log_level"] >= LogLevel.info], [])
 
     async def test_options(self) -> None:
         """Credentials and timeouts are those of the client, and certificates are for other machines."""

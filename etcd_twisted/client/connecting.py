@@ -35,7 +35,12 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.internet.task import deferLater
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.client import (
+    URI,
+    Agent,
+    HTTPConnectionPool,
+    _HTTP11ClientFactory,
+)
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -189,6 +194,12 @@ class _Endpoint:
         return protocol
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    """Makes the protocols of connections."""
+
+    noisy = False  # or the log would have the beginning and the end of each connection
+
+
 class Connections:
     """
     The connections of one client.
@@ -205,6 +216,7 @@ class Connections:
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS_PER_MACHINE
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
         self._pool.retryAutomatically = False
+        self._pool._factory = _QuietFactory
         self._endpoints = _Endpoints(reactor, _TlsPolicy(Tls() if tls is None else tls), connect_timeout_seconds)
         self.agent: IAgent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
 
