@@ -26,14 +26,14 @@ from tests.processes.child import SOURCE, ChildEndedError, ChildProcess, spawn
 from tests.processes.cluster import OFTEN, PATIENCE
 from tests.processes.machine import SERVES, STANDS_BY
 
-TYPED = {"curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd", "ulimit", "wait", "dig"}
+TYPED = {"cat", "curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd", "ulimit", "wait", "dig"}
 """
 Commands that are harmless as long as they stay in the test's directory. Every program below C{.venv/bin} is one too.
 """
 
 _ADDRESS = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=localhost:)\d+|(?<=\[::1\]:)\d+")
 _OUTSIDE = re.compile(r"(?<![\w./:}])(/(?!dev/|CN=)|~|\.\./)")
-_READ = re.compile(r"curl\b(?!.*(-X ?(PUT|POST|DELETE)|-d |--data|wait=true))")
+_READ = re.compile(r"cat\b|curl\b(?!.*(-X ?(PUT|POST|DELETE)|-d |--data|wait=true))")
 _TOOL = re.compile(r"(?<![\w/.-])\.venv/bin/")
 _ELECTION_TIMEOUT = "2000"
 """A timeout that lets the leader of a page keep its leadership on a busy computer."""
@@ -55,12 +55,17 @@ class Terminal:
     """
 
     def __init__(
-        self, test: TestCase, steps: Iterable[Step | File], environment: Mapping[str, str] | None = None
+        self,
+        test: TestCase,
+        steps: Iterable[Step | File],
+        environment: Mapping[str, str] | None = None,
+        started: tuple[str, ...] = (SERVES, STANDS_BY),
     ) -> None:
         """
         @param test: its cleanup ends whatever was started.
         @param steps: all that will be typed.
         @param environment: variables beside those that every command has.
+        @param started: what a program that goes on running prints when it has started, one of these.
         """
         self._test = test
         self.directory = Path(test.mktemp()).resolve()
@@ -69,13 +74,14 @@ class Terminal:
         shown = {"4001", "7001"}.union(*map(_ADDRESS.findall, commands))
         self._ports = dict(zip(sorted(shown), map(str, free_ports(len(shown))), strict=True))
         self._environment = dict(environment or {})
+        self._started = started
         self._machines: dict[int, ChildProcess] = {}
         self._background: list[ChildProcess] = []
 
     async def take(self, step: Step | File) -> None:
         """Writes a file or types a command; the test fails if the outcome is not what the page says."""
         if isinstance(step, File):
-            (self.directory / step.name).write_text(self._translated(step.content))
+            (self.directory / step.name).write_text(self.translated(step.content))
         else:
             await self._type(step)
 
@@ -109,7 +115,7 @@ class Terminal:
 
     def _shell(self, command: str) -> ChildProcess:
         """Starts a command as typed, except for the ports and for where the tools are installed."""
-        command = self._translated(command)
+        command = self.translated(command)
         tools = shlex.quote(sysconfig.get_path("scripts"))
         command = _TOOL.sub(lambda _: f"{tools}/", command)
         settings = {
@@ -119,7 +125,7 @@ class Terminal:
         } | self._environment
         return spawn(self._test, ["/bin/sh", "-c", command], self.directory, settings)
 
-    def _translated(self, text: str) -> str:
+    def translated(self, text: str) -> str:
         """Returns a text with the ports of this test."""
         for shown, port in self._ports.items():
             text = re.sub(rf"(?<=:){shown}\b", port, text)
@@ -140,7 +146,7 @@ class Terminal:
         """Starts a machine that the page leaves alone, and waits until it serves or knows that it is a standby."""
         child = self._shell(f"exec {command.removesuffix('&')}")
         with contextlib.suppress(ChildEndedError):
-            await child.when_printed(SERVES, STANDS_BY)
+            await child.when_printed(*self._started)
         self._test.assertIsNone(child.status, f"{command}\n{child.output}\n{child.errors}")
         self._machines[child.pid] = child
 
