@@ -24,7 +24,7 @@ class PageTests(TestCase):
     async def test_page_is_right(self) -> None:
         """Every command of the page has the output that the page shows."""
         steps = steps_of(PAGE)
-        terminal = Terminal(self, steps, started=(SERVES, "haproxy.cfg is written"))
+        terminal = Terminal(self, steps, started=(SERVES, "haproxy.cfg is written and loaded"))
         copied = terminal.directory / "docs" / "examples"
         shutil.copytree(EXAMPLES, copied, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
         for program in [*copied.rglob("*.py"), *copied.rglob("*.tac")]:

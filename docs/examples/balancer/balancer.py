@@ -7,7 +7,7 @@ servers come or go, the file is replaced as a whole, and a command has the load 
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -18,7 +18,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.client import Client, ConnectionFailed, Event, HistoryLost, KeyNotFound, Node
+from etcd_twisted.client import Client, ClientClosed, ConnectionFailed, Event, HistoryLost, KeyNotFound, Node
 
 SETTLE_SECONDS = 0.2
 """For how long changes are collected, so that many of them are one reload."""
@@ -89,21 +89,30 @@ def write_whole(path: Path, text: str) -> None:
     new.replace(path)
 
 
+async def run(reactor: IReactorProcess, command: Sequence[str]) -> None:
+    """
+    Run a command to its end.
+
+    @raise RuntimeError: it has failed.
+    """
+    executable, *arguments = command
+    _, errors, status = await getProcessOutputAndValue(executable, arguments, os.environ, reactor=reactor)
+    if status != 0:
+        raise RuntimeError(f"{executable} ended with status {status}: {errors.decode(errors='replace')}")
+
+
 class Balancer(Service):
     """Watches the servers, and keeps the file current."""
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: IReactorProcess, client: Client, directory: str, path: Path, reload: Sequence[str]
-    ) -> None:
+    def __init__(self, client: Client, directory: str, path: Path, reload: Callable[[], Awaitable[object]]) -> None:
         """
         @param client: is closed when this stops.
         @param directory: the key of the directory with the services.
         @param path: the file.
-        @param reload: a command that has the load balancer read it.
+        @param reload: has the load balancer read it, and fails if that fails.
         """
-        self._reactor = reactor
         self._client = client
         self._directory = directory
         self._path = path
@@ -144,6 +153,8 @@ class Balancer(Service):
                 reading = await self._client.list(self._directory, recursive=True, quorum=True)
             except KeyNotFound as error:
                 return None, error.index
+            except ClientClosed:
+                raise
             except ConnectionFailed as error:
                 self._log.warn("The cluster can't be reached: {error}", error=error)
                 await deferLater(self._client.reactor, RETRY_SECONDS)
@@ -162,18 +173,12 @@ class Balancer(Service):
         text = self._servers.configuration()
         if text != self._written:
             write_whole(self._path, text)
-            await self._run_reload()
+            await self._reload()
             self._written = text
-            self._log.info("{path} is written, and {command} is done", path=self._path, command=self._reload[0])
+            self._log.info("{path} is written and loaded", path=self._path)
         self._is_due = False
         if text != self._servers.configuration():  # there were changes while the command ran
             self._update_soon()
-
-    async def _run_reload(self) -> None:
-        executable, *arguments = self._reload
-        _, errors, status = await getProcessOutputAndValue(executable, arguments, os.environ, reactor=self._reactor)
-        if status != 0:
-            raise RuntimeError(f"{executable} ended with status {status}: {errors.decode(errors='replace')}")
 
     def _failed(self, failure: Failure) -> None:
         self._is_due = False

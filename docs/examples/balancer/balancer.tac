@@ -4,7 +4,7 @@ The observer as a program: C{twistd -y balancer.tac}.
 
 from pathlib import Path
 
-from balancer import Balancer
+from balancer import Balancer, run
 from twisted.application.service import Application
 from twisted.internet import reactor
 
@@ -16,4 +16,4 @@ FILE = Path("haproxy.cfg")
 RELOAD = ["/bin/cp", "haproxy.cfg", "loaded.cfg"]  # for HAProxy: ["/bin/systemctl", "reload", "haproxy"]
 
 application = Application("balancer")
-Balancer(reactor, Client(CLUSTER), DIRECTORY, FILE, RELOAD).setServiceParent(application)
+Balancer(Client(CLUSTER), DIRECTORY, FILE, lambda: run(reactor, RELOAD)).setServiceParent(application)
