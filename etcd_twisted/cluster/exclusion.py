@@ -1,8 +1,9 @@
 """
 Whether this machine is still in its cluster: it asks the leader, and stands by if it was removed.
 
-Nobody can tell a machine that it was removed before it had the log, since neither knows of the other: so it asks. Must
-never stand by because of what anybody but the leader of its own cluster says.
+A machine may be removed before it has the log. The members do not know it then, nor does it know them, so nobody can
+tell it: it has to ask. This module must never make it stand by because of what anybody but the leader of its own
+cluster says.
 """
 
 from collections.abc import Awaitable, Callable

@@ -7,7 +7,6 @@ form.
 
 import ipaddress
 import re
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -181,7 +180,7 @@ class BindAddress:
         return Address(self.host, chosen)
 
 
-def address_of(address: Any) -> str:
+def address_of(address: object) -> str:
     """Returns the address of the other side of a connection for people, whatever kind of address its transport has."""
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     return str(address) if host is None or port is None else str(Address(host, port))

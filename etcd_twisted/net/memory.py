@@ -13,7 +13,7 @@ This module must never lose, double or reorder bytes, nor call a protocol again 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
     IHalfCloseableProtocol,
+    IProducer,
     IProtocol,
     IProtocolFactory,
     IPushProducer,
@@ -89,7 +90,7 @@ class MemoryTransport:
         self._waiting_bytes = 0  # unsent, or not taken yet
         self._write_disconnecting = False
         self._write_ended = False
-        self._producer: Any = None
+        self._producer: IPushProducer | None = None  # a pull producer is never paused
         self._streaming = False
         self._producer_paused = False
         # Receiving
@@ -138,16 +139,17 @@ class MemoryTransport:
         """See L{ITransport}."""
         self.write(b"".join(data))
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See L{IConsumer}."""
         if self._producer is not None:
             raise RuntimeError(f"{self._producer!r} is registered, and has not been unregistered")
         if not self.connected:
             producer.stopProducing()
             return
-        self._producer, self._streaming, self._producer_paused = producer, streaming, False
+        self._producer = cast(IPushProducer, producer)
+        self._streaming, self._producer_paused = streaming, False
         if not streaming:
-            producer.resumeProducing()
+            self._producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         """See L{IConsumer}."""

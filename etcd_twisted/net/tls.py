@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import attrs
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
@@ -381,7 +382,7 @@ def _certificates(config: Config, option: str, wanted: str) -> list[x509.Certifi
         raise ConfigError(f"{given}: has no certificate in PEM in it; name a file with {wanted}") from error
 
 
-def _key(config: Config, option: str, wanted: str) -> Any:
+def _key(config: Config, option: str, wanted: str) -> PrivateKeyTypes:
     content = _content(config, option, wanted)
     given = config.given(option)
     try:

@@ -11,7 +11,13 @@ from typing import Protocol as TypingProtocol
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IProtocolNegotiationFactory, ISSLTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IProtocol,
+    IProtocolNegotiationFactory,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -45,7 +51,7 @@ class HttpSite(TypingProtocol):
     def startFactory(self) -> None:
         """Start when the port listens."""
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
         """Returns what speaks HTTP on one connection."""
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -68,7 +74,7 @@ class PeerConnection(Protocol):
     def __init__(self, port: "PeerPort") -> None:
         self.incoming: IncomingConnection | None = None
         self._port = port
-        self._inner: Any = None
+        self._inner: IProtocol | None = None
         self._lost = False
         self._shaking_hands = False
         self._since = port.context.clock.seconds()

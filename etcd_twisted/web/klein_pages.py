@@ -6,7 +6,6 @@ pages.
 """
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from klein import Klein
@@ -26,7 +25,7 @@ def new_app() -> Klein:
     return app
 
 
-def tidy(request: Any, names: Sequence[bytes] = ()) -> None:
+def tidy(request: IRequest, names: Sequence[bytes] = ()) -> None:
     """
     Clean the path of a request before its route is looked up, so that it may be spelled in many ways.
 

@@ -74,6 +74,7 @@ class _MachineCollector(Collector):
         yield from _contents(measured.contents)
         yield from self._peers()
         yield from self._machines(measured)
+        yield from _clocks(measured)
         yield from self._http()
 
     def _server(self, measured: Measurements) -> Iterator[Metric]:
@@ -180,23 +181,6 @@ class _MachineCollector(Collector):
             if status.clock_error_seconds is not None:
                 error.add_metric([status.name], status.clock_error_seconds)
         yield from (up, lag, ahead, error)
-        yield CounterMetricFamily(
-            "etcd_twisted_clock_jumps_total", "How often this machine's clock was set.", measured.clock_jumps
-        )
-        yield GaugeMetricFamily(
-            "etcd_twisted_clock_jump_seconds", "By how much its clock was set last.", measured.clock_jump_seconds
-        )
-        yield GaugeMetricFamily(
-            "etcd_twisted_cluster_time_ahead_seconds",
-            "How far the time by which keys expire is ahead of this machine's clock.",
-            measured.cluster_time_ahead_seconds,
-        )
-        if measured.cluster_time_error_seconds is not None:
-            yield GaugeMetricFamily(
-                "etcd_twisted_cluster_time_error_seconds",
-                "By how much the cluster time may differ from what the leader knows.",
-                measured.cluster_time_error_seconds,
-            )
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -231,6 +215,26 @@ class _MachineCollector(Collector):
         yield took
         yield GaugeMetricFamily(
             "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
+        )
+
+
+def _clocks(measured: Measurements) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "etcd_twisted_clock_jumps_total", "How often this machine's clock was set.", measured.clock_jumps
+    )
+    yield GaugeMetricFamily(
+        "etcd_twisted_clock_jump_seconds", "By how much its clock was set last.", measured.clock_jump_seconds
+    )
+    yield GaugeMetricFamily(
+        "etcd_twisted_cluster_time_ahead_seconds",
+        "How far the time by which keys expire is ahead of this machine's clock.",
+        measured.cluster_time_ahead_seconds,
+    )
+    if measured.cluster_time_error_seconds is not None:
+        yield GaugeMetricFamily(
+            "etcd_twisted_cluster_time_error_seconds",
+            "By how much the cluster time may differ from what the leader knows.",
+            measured.cluster_time_error_seconds,
         )
 
 

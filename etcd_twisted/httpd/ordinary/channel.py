@@ -82,11 +82,13 @@ class Channel(http.HTTPChannel):
     site: ChannelSite
     transport: Any
     MAX_LENGTH = LONGEST_HEAD_BYTES
-    totalHeadersSize = 4 * LONGEST_HEAD_BYTES  # noqa: N815  # not reached: lineReceived counts too, and answers 431
+    totalHeadersSize = 4 * LONGEST_HEAD_BYTES  # noqa: N815  # never reached: lineReceived answers 431 before
 
-    _head_bytes = 0  # of the request that is being received, like the next two
+    # These three are about the request that is being received.
+    _head_bytes = 0
     _headers = 0
-    _target = b""  # as far as it is known
+    _target = b""  # as far as it has come
+
     _refused = False  # what comes is thrown away
     _stopping = False  # the service has stopped
     _shaking_hands = False  # the TLS handshake is not complete
