@@ -66,6 +66,10 @@ class NotSent(Exception):
     """The request did not reach the machine. The text says why."""
 
 
+class NotTrusted(NotSent):
+    """The two ends do not trust each other's certificates, or have no version of TLS in common. That will not pass."""
+
+
 class NoAnswer(Exception):
     """The request may have reached the machine, but the answer did not come back. The text says why."""
 
@@ -172,7 +176,7 @@ class Exchanges:
             raise NotSent(_reason(error)) from error
         except _BROKEN as error:
             if _is_handshake(error):
-                raise NotSent(_reason(error)) from error
+                raise NotTrusted(_reason(error)) from error
             raise NoAnswer(_reason(error)) from error
 
 

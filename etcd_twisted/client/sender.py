@@ -29,7 +29,17 @@ from etcd_twisted.client.errors import (
     RedirectRefused,
     RequestTimedOut,
 )
-from etcd_twisted.client.exchange import Answer, Exchanges, NoAnswer, NotSent, Request, discard, header_of, whole
+from etcd_twisted.client.exchange import (
+    Answer,
+    Exchanges,
+    NoAnswer,
+    NotSent,
+    NotTrusted,
+    Request,
+    discard,
+    header_of,
+    whole,
+)
 from etcd_twisted.client.machines import Machines, read_endpoint
 
 _T = TypeVar("_T")
@@ -38,6 +48,9 @@ FIRST_PAUSE_SECONDS = 0.02
 """How long to wait after every machine was asked once, at the most. The pause doubles after each further round."""
 
 LONGEST_PAUSE_SECONDS = 0.5
+
+LEAST_WRITE_SECONDS = 0.05
+"""A write is not sent to a further machine when less time than this is left."""
 
 MACHINES_TARGET = "/v2/machines"
 
@@ -78,6 +91,7 @@ class _Attempts:
     @ivar deadline: the time by which it must be answered.
     @ivar read_seconds: how long one machine may take over it, if it is a read.
     @ivar reasons: why machines have not answered, by machine.
+    @ivar may_pass: whether a machine that has not answered since the last pause may answer later.
     @ivar silent: whether a machine took the request, and did not answer.
     @ivar redirects: how many redirects were followed since the last pause.
     @ivar pause_seconds: how long the next pause is, at the most.
@@ -89,6 +103,7 @@ class _Attempts:
     deadline: float
     read_seconds: float
     reasons: dict[str, str] = attrs.field(factory=dict)
+    may_pass: bool = False
     silent: bool = False
     redirects: int = 0
     pause_seconds: float = FIRST_PAUSE_SECONDS
@@ -239,6 +254,7 @@ class Sender:
                     raise CancelledError from error
                 machines.failed(machine)
                 attempts.reasons[machine] = str(error)
+                attempts.may_pass = attempts.may_pass or not isinstance(error, NotTrusted)
             except NoAnswer as error:
                 if attempts.cancelled:
                     raise self._given_up(request) from error
@@ -246,6 +262,7 @@ class Sender:
                 if request.changes:
                     raise OutcomeUnknown(f"{machine} has not answered: {error}") from error
                 attempts.reasons[machine] = str(error)
+                attempts.may_pass = True
                 attempts.silent = attempts.silent or isinstance(error, _Silent)
             else:
                 if not isinstance(answer, _Redirect):
@@ -260,10 +277,11 @@ class Sender:
         return CancelledError()
 
     async def _pause(self, attempts: _Attempts) -> None:
-        """Wait before all machines are asked again, or fail if there is no time left for that."""
+        """Wait before all machines are asked again, or fail if there is no time left for that, or no use in it."""
         seconds = attempts.pause_seconds * (0.5 + 0.5 * self._chance())
-        if self._clock.seconds() + seconds >= attempts.deadline:
+        if self._clock.seconds() + seconds >= attempts.deadline or not attempts.may_pass:
             raise attempts.failure()
+        attempts.may_pass = False
         attempts.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * attempts.pause_seconds)
         attempts.redirects = 0
         await deferLater(self._clock, seconds)
@@ -273,7 +291,8 @@ class Sender:
     ) -> "_T | _Redirect":
         request = attempts.request
         remaining = attempts.deadline - self._clock.seconds()
-        if remaining <= 0:
+        # A write that is sent with no time left for its answer would end with an unknown outcome without need.
+        if remaining < (LEAST_WRITE_SECONDS if request.changes and attempts.reasons else 0.0) or remaining <= 0:
             raise attempts.failure()
 
         async def look(machine: str, response: IResponse) -> "_T | _Redirect":
@@ -304,7 +323,9 @@ class Sender:
         try:
             return await running
         except NotSent as error:
-            raise NotSent(f"no connection within {seconds:.3g} seconds" if over else str(error)) from error
+            if not over:
+                raise
+            raise NotSent(f"no connection within {seconds:.3g} seconds") from error
         except NoAnswer as error:
             if not over:
                 raise
@@ -362,6 +383,7 @@ class Sender:
         attempts.redirects += 1
         if attempts.redirects > MAX_REDIRECTS:
             attempts.reasons[machine] = "the machines redirect to each other"
+            attempts.may_pass = True
             await self._pause(attempts)
         try:
             parts = urllib.parse.urlsplit(redirect.location)

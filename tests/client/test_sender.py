@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.task import Clock
@@ -589,3 +590,35 @@ class OnceProperties(SynchronousTestCase):
             return
         self.assertTrue(result.check(ClientError, CancelledError), result)
         self.assertFalse(result.check(OutcomeUnknown), result)
+
+
+class HopelessTests(SenderTestCase):
+    """What can't get better is not waited for."""
+
+    def test_certificates_that_are_not_trusted_fail_at_once(self) -> None:
+        untrusted = ResponseFailed([Failure(TlsError([("SSL routines", "", "certificate verify failed")]))])
+        agent = StubAgent(a=untrusted, b=untrusted)
+        failed = self.failureResultOf(sender_of(agent, self.clock, f"{A},{B}").send(WRITE), ConnectionFailed)
+        self.assertIn("certificate verify failed", str(failed.value))
+        self.assertEqual(agent.asked(), [A, B])
+
+    def test_a_machine_that_may_come_back_is_waited_for(self) -> None:
+        """One machine is not trusted, and the other one does not run just now."""
+        untrusted = ResponseFailed([Failure(TlsError([("SSL routines", "", "certificate verify failed")]))])
+        agent = StubAgent(a=untrusted, b=[REFUSED, Reply()])
+        sent = sender_of(agent, self.clock, f"{A},{B}").send(WRITE)
+        self.assertNoResult(sent)
+        self.clock.advance(1)
+        self.successResultOf(sent)
+
+    def test_a_write_is_not_begun_when_there_is_no_time_for_an_answer(self) -> None:
+        """Its outcome would be unknown without need."""
+
+        def refuse_late(_: Sent) -> Outcome:
+            self.clock.advance(0.97)
+            return REFUSED
+
+        agent = StubAgent(a=refuse_late, b=Hang())
+        sent = sender_of(agent, self.clock, f"{A},{B}").send(WRITE, timeout_seconds=1.0)
+        self.failureResultOf(sent, ConnectionFailed)
+        self.assertEqual(agent.asked(), [A])
