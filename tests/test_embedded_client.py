@@ -28,7 +28,7 @@ from tests.test_in_process import InProcessTest
 class EmbeddedClientTests(InProcessTest):
     """The machine listens on other ports than its URLs say, so no request gets there by a socket."""
 
-    async def test_requests(self) -> None:
+    async def test_embedded_client_makes_requests(self) -> None:
         service = await self.start()
         client = service.client()
         self.assertIsInstance(client, Client)
@@ -39,7 +39,7 @@ class EmbeddedClientTests(InProcessTest):
         self.assertEqual(await client.machines(), ("http://127.0.0.1:4001",))
         self.assertEqual((await client.admin.config()).active_size, 9)
 
-    async def test_ipv6(self) -> None:
+    async def test_url_may_have_an_ipv6_address(self) -> None:
         """A URL may have the address of an IPv6 host."""
         service = await self.start(addr=Address("::1", 4001))
         client = service.client()
@@ -47,7 +47,7 @@ class EmbeddedClientTests(InProcessTest):
         self.assertEqual((await client.get("/ü")).value, "1")
         self.assertEqual(await client.machines(), ("http://[::1]:4001",))
 
-    async def test_watch(self) -> None:
+    async def test_embedded_client_watches(self) -> None:
         service = await self.start()
         client = service.client()
         watch = client.watch("/a", recursive=True, after_index=(await client.get("/")).index.etcd_index)
@@ -58,7 +58,7 @@ class EmbeddedClientTests(InProcessTest):
             assert isinstance(item, Event)
             self.assertEqual(item.node.value, str(number))
 
-    async def test_recipe(self) -> None:
+    async def test_embedded_lock_excludes_clients_on_the_network(self) -> None:
         """A lock of this client excludes those of clients on the network."""
         (port,) = free_ports(1)
         service = await self.start(addr=Address("127.0.0.1", port), bind_addr=Address("127.0.0.1", port))
@@ -84,7 +84,7 @@ class EmbeddedClientTests(InProcessTest):
             await client.close()
         self.assertEqual([event for event in logged if event["log_level"] >= LogLevel.info], [])
 
-    async def test_options(self) -> None:
+    async def test_embedded_client_takes_options(self) -> None:
         """Credentials and timeouts are those of the client, and certificates are for other machines."""
         service = self.machine()
         with self.assertRaises(ValueError):
@@ -100,7 +100,7 @@ class EmbeddedClientTests(InProcessTest):
         await client.set("/a", "1")
         await service.stopService()
 
-    async def test_a_follower(self) -> None:
+    async def test_writes_to_a_follower_reach_the_leader(self) -> None:
         """Writes reach the leader over the network, and so do reads while this machine does not answer."""
         ports = free_ports(4)
         addresses = [Address("127.0.0.1", port) for port in ports]

@@ -41,12 +41,12 @@ TABLE = {
 
 
 class TableTests(SynchronousTestCase):
-    def test_messages(self) -> None:
+    def test_every_code_has_its_message(self) -> None:
         """Every code has its message, and there are no other codes (spec, "Errors")."""
         self.assertEqual({int(code): message for code, message in MESSAGES.items()}, TABLE)
         self.assertEqual({int(code) for code in ErrorCode}, set(TABLE))
 
-    def test_statuses(self) -> None:
+    def test_every_code_has_its_status(self) -> None:
         """100 is 404; 102 and 108 are 403; 101 and 105 are 412; 3xx codes are 500; all others 400 (spec, "Errors")."""
         statuses = {100: 404, 102: 403, 108: 403, 101: 412, 105: 412, 300: 500, 301: 500}
         for code in ErrorCode:

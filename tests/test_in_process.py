@@ -124,11 +124,11 @@ class InProcessTest(TestCase):
 class OwnPortTests(InProcessTest):
     """Requests to the machine itself."""
 
-    async def test_interface(self) -> None:
+    async def test_own_agent_is_an_agent(self) -> None:
         """It is an agent as any other."""
         verifyObject(IAgent, self.machine().agent())
 
-    async def test_keys(self) -> None:
+    async def test_client_port_is_served_in_the_process(self) -> None:
         """The keys are served, and the other pages of the client port."""
         await self.start()
         response = await self.put("/a", "1")
@@ -140,7 +140,7 @@ class OwnPortTests(InProcessTest):
         self.assertIn("etcd_twisted", version)
         self.assertEqual((await self.http.get("http://127.0.0.1:4001/v2/nothing")).code, 404)
 
-    async def test_administrators(self) -> None:
+    async def test_peer_port_is_served_in_the_process(self) -> None:
         """The peer port serves administrators."""
         await self.start()
         response = await self.http.get("http://127.0.0.1:7001/v2/admin/config")
@@ -148,7 +148,7 @@ class OwnPortTests(InProcessTest):
         response = await self.http.put("http://127.0.0.1:7001/v2/admin/config", data=b'{"activeSize": 5}')
         self.assertEqual((await response.json())["activeSize"], 5)
 
-    async def test_other_names(self) -> None:
+    async def test_machine_is_known_by_its_addresses_in_any_form(self) -> None:
         """The machine is known by the addresses that it advertises, however these are written."""
         await self.start(addr=Address("machine0.example.com", 4001))
         self.assertEqual((await self.put("/a", "1", "HTTP://Machine0.Example.COM:4001")).code, 201)
@@ -168,21 +168,21 @@ class OwnPortTests(InProcessTest):
         responses = await gatherResults([ensureDeferred(self.put(f"/{number}", "x")) for number in range(50)])
         self.assertEqual({each.code for each in responses}, {201})
 
-    async def test_limits(self) -> None:
+    async def test_body_that_is_too_long_is_refused_in_the_process(self) -> None:
         """A body that is too long is refused, as it is on the network."""
         await self.start(max_request_bytes=1000)
         response = await self.put("/a", "x" * 1001)
         self.assertEqual(response.code, 413)
         self.assertEqual((await self.put("/a", "x" * 900)).code, 201)
 
-    async def test_long_poll(self) -> None:
+    async def test_long_poll_ends_in_the_process(self) -> None:
         await self.start()
         waiting = ensureDeferred(self.http.get("http://127.0.0.1:4001/v2/keys/a?wait=true"))
         response = await waiting
         await self.put("/a", "1")
         self.assertEqual((await response.json())["node"]["value"], "1")
 
-    async def test_stream(self) -> None:
+    async def test_stream_has_each_event_when_it_happens(self) -> None:
         """A stream has each event when it happens."""
         await self.start()
         url = "http://127.0.0.1:4001/v2/keys/a?wait=true&stream=true&recursive=true"
@@ -207,7 +207,7 @@ class OwnPortTests(InProcessTest):
         body = json.loads(await treq.content(response))
         self.assertEqual(len(body["node"]["nodes"]), 40)
 
-    async def test_tls(self) -> None:
+    async def test_tls_port_is_reached_by_its_url(self) -> None:
         """A port that speaks TLS is reached by its URL too, though there is nobody to keep a secret from."""
         authority = Authority(self.mktemp())
         certificate, key = authority.certificate("machine0")

@@ -46,7 +46,7 @@ class ViewTests(SynchronousTestCase):
         found = clusters.read_view(ETCD, LISTING, MACHINES)
         self.assertEqual(found, View(leads=True, leader="b5eff649824935d4", term=2, index=7, machines=3))
 
-    def test_etcd_twisted(self) -> None:
+    def test_view_of_etcd_twisted_is_read(self) -> None:
         self.assertEqual(clusters.read_view(OURS, LISTING, MACHINES), FOLLOWER)
 
     def test_refused_answers_are_no_view(self) -> None:
@@ -56,17 +56,17 @@ class ViewTests(SynchronousTestCase):
             failure = self.assertRaises(BenchmarkError, clusters.read_view, *answers)
             self.assertIn("300", str(failure))
 
-    def test_no_term(self) -> None:
+    def test_answer_without_a_term_is_refused(self) -> None:
         self.assertRaises(BenchmarkError, clusters.term_of, Answer(307, {}, b""))
 
 
 class LeadingTests(SynchronousTestCase):
     """These tests show when machines agree on a leader."""
 
-    def test_machines_agree(self) -> None:
+    def test_machines_that_agree_have_a_leader(self) -> None:
         self.assertEqual(clusters.leading([FOLLOWER, LEADER, FOLLOWER]), 1)
 
-    def test_machines_differ(self) -> None:
+    def test_machines_that_differ_have_no_leader(self) -> None:
         """They may differ in the leader, the term, the index and the number of machines."""
         behind = View(leads=False, leader="m1", term=2, index=6, machines=3)
         older = View(leads=False, leader="m1", term=1, index=7, machines=3)
@@ -251,7 +251,7 @@ class SilenceTests(SynchronousTestCase):
         self.assertLessEqual(silence, 10.0)
         self.assertGreaterEqual(silence, 10.0 / (len(moments) + 1) - 1e-9)
 
-    def test_silence_table(self) -> None:
+    def test_table_shows_the_median_and_longest_silence(self) -> None:
         """It has the median and the worst of each way to end."""
         ours = {what: [0.1, 0.3, 0.2] for what in failover.ENDS}
         theirs = {what: [2.0, 1.0, 3.0] for what in failover.ENDS}
@@ -436,7 +436,7 @@ class ElectionsTests(SynchronousTestCase):
     def fail_load(self, *_options: object) -> load.Throughput:
         raise BenchmarkError("Non-2xx or 3xx responses: 1")
 
-    def test_elections_table(self) -> None:
+    def test_table_shows_elections(self) -> None:
         results = [elections.Result(0, 0, 5000.0), elections.Result(1, 2, None)]
         _caption, _head, _rule, *lines = elections.table(results, ["a", "b"], 60, 30).splitlines()
         shown = [line.split()[-3:] for line in lines]

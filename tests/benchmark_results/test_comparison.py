@@ -23,7 +23,7 @@ NAMES = ["etcd_twisted", "etcd"]
 class OrderTests(SynchronousTestCase):
     """These tests are about the order of measurements."""
 
-    def test_servers_alternate(self) -> None:
+    def test_servers_take_turns_at_being_first(self) -> None:
         """In the next round the other server is first."""
         self.assertEqual(
             list(order(["PUT", "GET"], ["a", "b"], 2)),

@@ -154,12 +154,12 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(tables.ratio(23_000.0, 15_500.0), "1.48")
         self.assertEqual(tables.ratio(0.0, 15_500.0), "0.00")
 
-    def test_no_ratio(self) -> None:
+    def test_missing_figure_has_no_ratio(self) -> None:
         """There is none for a figure that is missing, or for one divided by zero."""
         for ours, theirs in ((None, 1.0), (1.0, None), (1.0, 0.0)):
             self.assertEqual(tables.ratio(ours, theirs), "-")
 
-    def test_two_servers(self) -> None:
+    def test_table_compares_two_servers(self) -> None:
         lines = [tables.Line("memory, MB", (120.4, 226.0)), tables.Line("listing, s", (0.2, None), decimals=2)]
         self.assertEqual(
             tables.compared(lines, ["ours", "etcd"]),
@@ -169,7 +169,7 @@ class TableTests(SynchronousTestCase):
             "listing, s  0.20     -      -",
         )
 
-    def test_one_server(self) -> None:
+    def test_table_of_one_server_has_no_ratios(self) -> None:
         lines = [tables.Line("memory, MB", (1234.0,))]
         self.assertEqual(tables.compared(lines, ["ours"]), "             ours\n----------  -----\nmemory, MB  1,234")
 
@@ -209,7 +209,7 @@ class TurnTests(SynchronousTestCase):
             self.assertAlmostEqual(turn.ended - turn.gap, before.ended)
             self.assertGreaterEqual(turn.cpu, 0.0)
 
-    def test_not_saved(self) -> None:
+    def test_missing_file_of_turns_is_an_error(self) -> None:
         self.assertRaises(OSError, turns.read, Path(self.mktemp()))
 
     def test_longest_turn_in_a_window(self) -> None:
@@ -252,7 +252,7 @@ class GrowthTests(SynchronousTestCase):
         sizes = [sum(path.startswith(b"/v2/keys/grow/d%d/" % each) for path in paths) for each in range(3)]
         self.assertEqual(sizes, [10, 10, 5])
 
-    def test_growth_table(self) -> None:
+    def test_growth_table_has_a_row_for_each_series(self) -> None:
         """A shape of two series has a row for each, and the ratios are of the same method."""
         shape = growth.Shape()
         varied = {"keys": [shape], "value": [shape]}
@@ -360,7 +360,7 @@ class RequestTests(SynchronousTestCase):
 class CommandLineTests(SynchronousTestCase):
     """These tests are about the command line."""
 
-    def test_default_options(self) -> None:
+    def test_options_have_defaults(self) -> None:
         options = command_line.parser().parse_args([])
         self.assertEqual((options.work, options.rounds, options.seconds), ("comparison", 5, 5))
         self.assertEqual(tuple(options.connections), (1, 64, 256))
@@ -383,7 +383,7 @@ class MissingTests(SynchronousTestCase):
             status = command_line.main(["--directory", self.mktemp(), *arguments])
         return status, output.getvalue(), errors.getvalue()
 
-    def test_no_wrk(self) -> None:
+    def test_missing_wrk_is_named_with_its_remedy(self) -> None:
         self.patch(servers.GoEtcd, "version", lambda: "etcd 3.4")
         for work in ("comparison", "throughput", "cluster", "growth"):
             status, _output, errors = self.run_without("wrk", work)
@@ -391,7 +391,7 @@ class MissingTests(SynchronousTestCase):
             self.assertEqual(errors.count("\n"), 1)
             self.assertIn("apt-get install wrk", errors)
 
-    def test_no_etcd(self) -> None:
+    def test_missing_etcd_is_left_out(self) -> None:
         """This server is measured alone. A run that asked only for etcd fails with the reason."""
         self.patch(command_line.comparison, "run", lambda names, *_options: f"measured: {names}")
         status, output, errors = self.run_without("etcd")

@@ -34,7 +34,7 @@ class ServerTests(SynchronousTestCase):
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
 
-    def test_answers(self) -> None:
+    def test_answers_benchmark_runs(self) -> None:
         """The run has a few keys, a second for each probe, and enough snapshots for a slow machine to take one."""
         self.patch(answers, "PROBE_SECONDS", 1)
         table = answers.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
@@ -42,7 +42,7 @@ class ServerTests(SynchronousTestCase):
         (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
         self.assertGreater(int(snapshots.split()[-1]), 0)
 
-    def test_growth(self) -> None:
+    def test_growth_benchmark_runs(self) -> None:
         """
         The run has few keys in small directories. The script asks for the keys that were written, and for no others.
         """
@@ -53,7 +53,7 @@ class ServerTests(SynchronousTestCase):
         _head, _rule, line = table.splitlines()
         self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
 
-    def test_scraping(self) -> None:
+    def test_scraping_benchmark_runs(self) -> None:
         """Both ways are measured, and the scraped text is checked."""
         table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
         cost, _, head, _rule, *lines = table.splitlines()
@@ -71,7 +71,7 @@ class ServerTests(SynchronousTestCase):
                 server.stop()
         self.assertIn("the metrics could not be scraped", str(caught.exception))
 
-    def test_stall(self) -> None:
+    def test_stall_benchmark_runs(self) -> None:
         """Each window has turns in it."""
         self.patch(stall, "PROBE_SECONDS", 1)
         table = stall.run(Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
@@ -102,12 +102,12 @@ class ClusterTests(SynchronousTestCase):
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
 
-    def test_elections(self) -> None:
+    def test_elections_benchmark_runs(self) -> None:
         table = elections.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1, 1)
         _caption, _head, _rule, *lines = table.splitlines()
         self.assertEqual(len(lines), 3)
 
-    def test_failover(self) -> None:
+    def test_failover_benchmark_runs(self) -> None:
         """The leader ends in each way and comes back, and the writes go on each time."""
         self.patch(failover, "SETTLE_SECONDS", 0.1)
         table = failover.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1)

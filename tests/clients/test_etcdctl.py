@@ -92,7 +92,7 @@ class KeysTests(EtcdctlTest):
             self.assertEqual(await self.run_command("mk", "--in-order", "/queue", value), f"{value}\n")
         self.assertEqual(await self.run_command("ls", "--sort", "/queue"), "/queue/2\n/queue/3\n")
 
-    async def test_conditions(self) -> None:
+    async def test_etcdctl_takes_conditions(self) -> None:
         """C{set} and C{rm} take conditions."""
         await self.run_command("set", "/key", "one")
         self.assertEqual(await self.run_command("set", "--swap-with-value", "one", "/key", "two"), "two\n")
@@ -103,7 +103,7 @@ class KeysTests(EtcdctlTest):
         await self.run_command("rm", "--with-index", "4", "/key")
         self.assertEqual(await self.run_command("ls"), "")
 
-    async def test_directories(self) -> None:
+    async def test_etcdctl_handles_directories(self) -> None:
         """The commands are C{mkdir}, C{setdir}, C{updatedir}, C{ls}, C{rmdir}, and C{rm} of a directory."""
         await self.run_command("mkdir", "/dir")
         await self.assertRefused("105: Key already exists (/dir) [2]", "mkdir", "/dir")
@@ -122,13 +122,13 @@ class KeysTests(EtcdctlTest):
         await self.run_command("rm", "--recursive", "/dir")
         self.assertEqual(await self.run_command("ls"), "/key\n")
 
-    async def test_ttl(self) -> None:
+    async def test_etcdctl_sets_a_ttl(self) -> None:
         """The command is C{set --ttl}, and the key goes when its time is over."""
         await self.run_command("set", "--ttl", "1", "/key", "x")
         expired = await self.run_command("-o", "json", "watch", "--after-index", "2", "/key")
         self.assertEqual(msgspec.json.decode(expired)["action"], "expire")
 
-    async def test_watch(self) -> None:
+    async def test_etcdctl_watches_a_key(self) -> None:
         """C{watch} ends with the first event, a future or a past one, or goes on for ever."""
         watching = self.start("watch", "--recursive", "/dir")
         await self.machine.when_watched(1)
@@ -140,7 +140,7 @@ class KeysTests(EtcdctlTest):
         await self.run_command("set", "/dir/key", "Hello etcd")
         await forever.when_printed("Hello world\nHello etcd\n")
 
-    async def test_exec_watch(self) -> None:
+    async def test_etcdctl_runs_a_command_for_every_event(self) -> None:
         """C{exec-watch} runs a command for every event."""
         watching = self.start(
             *("exec-watch", "--recursive", "/dir", "--"),
@@ -183,7 +183,7 @@ class MembersTests(EtcdctlTest):
         child = self.start("member", *arguments)
         self.assertEqual((await child.when_ended(), child.errors), (1, error + "\n"), arguments)
 
-    async def test_member_commands(self) -> None:
+    async def test_etcdctl_changes_members(self) -> None:
         """The commands are C{member list}, C{add}, C{update} and C{remove}."""
         ids = await self.members()
         self.assertEqual(set(ids), {machine.name for machine in self.cluster.machines})
@@ -209,7 +209,7 @@ class MembersTests(EtcdctlTest):
 
         await until(without, "the machine that was asked knows of that")
 
-    async def test_member_moves(self) -> None:
+    async def test_member_that_is_moved_registers_its_own_addresses(self) -> None:
         """The other machines look for it elsewhere, and it registers its own addresses when it is back."""
         await self.other.kill()
         old = self.other.peer_url
@@ -228,7 +228,7 @@ class MembersTests(EtcdctlTest):
         await self.cluster.agree(self.cluster.machines)
         await self.members()
 
-    async def test_cluster_health(self) -> None:
+    async def test_etcdctl_reports_the_health_of_a_cluster(self) -> None:
         """C{cluster-health} reports all machines, too few, and none."""
         ids = await self.members()
         healthy = "".join(

@@ -121,7 +121,7 @@ class PythonEtcdTests(TestCase):
             {"errorCode": 100, "message": "Key not found", "cause": "/none", "index": 3, "status": 404},
         )
 
-    async def test_ttl(self) -> None:
+    async def test_ttl_is_set_and_refreshed_by_python_etcd(self) -> None:
         """A TTL is set, shown and refreshed, and runs out."""
         written = await self.call(self.etcd.set, "/key", "x", ttl=100)
         self.assertIn(written.ttl, range(1, 101))

@@ -142,7 +142,7 @@ class RedirectTests(ServersTest):
 class PauseTests(SynchronousTestCase):
     """Tests of the pauses between attempts."""
 
-    def test_pauses_double(self) -> None:
+    def test_pauses_between_attempts_double(self) -> None:
         clock = Clock()
         http = Scripted(lambda *_: fail(RefusedError()))
         asking = ensureDeferred(RetryingHttpClient(clock, http, attempts=4).request("GET", "http://x/"))

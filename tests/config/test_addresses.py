@@ -48,7 +48,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(address.url(), url)
             self.assertEqual(address.url("https"), url.replace("http:", "https:"))
 
-    def test_reachable_addresses(self) -> None:
+    def test_address_for_all_interfaces_is_not_reachable(self) -> None:
         """An address that stands for all of a computer's addresses can't be reached by others; any other may be."""
         for text, host in [
             ("0.0.0.0:1", "0.0.0.0"),
@@ -77,7 +77,7 @@ class AddressTests(SynchronousTestCase):
         ]:
             self.assertIn(remedy, str(self.assertRaises(ValueError, Address.parse, text)))
 
-    def test_overlaps(self) -> None:
+    def test_addresses_of_one_port_overlap(self) -> None:
         """
         Two addresses overlap if they have the same port, and the same host or one that stands for every host of its
         kind.
@@ -138,7 +138,7 @@ class ListeningTests(SynchronousTestCase):
         ]:
             self.assertIn(remedy, str(self.assertRaises(ValueError, parse_listening, text)))
 
-    def test_overlaps(self) -> None:
+    def test_endpoints_of_one_socket_overlap(self) -> None:
         """Two ports can't share one socket; what other types of endpoint occupy is unknown."""
         one, other, address = Endpoint("systemd:domain=INET:index=0"), Endpoint("unix:/x"), Address("127.0.0.1", 1)
         self.assertTrue(one.overlaps(Endpoint(one.text)))

@@ -35,7 +35,7 @@ def configured(*arguments: str, **environment: str) -> Config:
 class ParseTests(SynchronousTestCase):
     """Tests of parsing arguments into a L{Config}."""
 
-    def test_no_arguments(self) -> None:
+    def test_no_arguments_mean_the_defaults(self) -> None:
         self.assertEqual(configured(), Config())
 
     def test_flags_and_environment(self) -> None:

@@ -21,7 +21,7 @@ from tests.values import CLIENTS, HOSTS, PEERS, SETTABLE, TOGETHER, VALUES, Sour
 class DefaultTests(SynchronousTestCase):
     """Tests of what holds when little or nothing is set."""
 
-    def test_defaults(self) -> None:
+    def test_defaults_are_those_of_the_reference(self) -> None:
         """The defaults are those of the reference (api, "Running a Single Machine Cluster")."""
         config = load_config({}, {})
         self.assertEqual(config, Config())
@@ -84,7 +84,7 @@ class TextTests(SynchronousTestCase):
         self.assertTrue(text.isprintable(), text)
         return text
 
-    def test_an_example(self) -> None:
+    def test_fields_take_values_and_texts(self) -> None:
         config = Config(
             addr="machine0.example.com:4001",
             bind_addr="0.0.0.0",
@@ -107,7 +107,7 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(config.allowed_hosts, ("a.example.com", "b.example.com"))
 
     @given(data=st.data())
-    def test_every_option(self, data: st.DataObject) -> None:
+    def test_text_means_what_its_flag_means(self, data: st.DataObject) -> None:
         """A text means what the flag of the same text means, and the value that it stands for means the same."""
         option = data.draw(st.sampled_from(list(SETTABLE.values())))
         names = next((group for group in TOGETHER if option.name in group), [option.name])
@@ -120,13 +120,13 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(Config(**cast(Any, texts)), config)
         self.assertEqual(attrs.evolve(config), config)
 
-    def test_bad_texts(self) -> None:
+    def test_bad_texts_name_the_field(self) -> None:
         """The error names the field, has the text and says what it should be."""
         for name, option in SETTABLE.items():
             for text in BAD_VALUES[name]:
                 self.assertIn(f"{option.field} {text!r}: should ", self.refused(**{str(option.field): text}))
 
-    def test_bad_values(self) -> None:
+    def test_bad_values_name_the_field(self) -> None:
         for fields, error in [
             ({"watch_history": 0}, "watch_history 0: should be a whole number from 1"),
             ({"watch_history": 1.5}, "watch_history 1.5: should be a whole number from 1"),
@@ -156,7 +156,7 @@ class TextTests(SynchronousTestCase):
         ]:
             self.assertTrue(self.refused(**fields).startswith(error), self.refused(**fields))
 
-    def test_any_port(self) -> None:
+    def test_both_ports_may_be_any_that_is_free(self) -> None:
         """Both ports may be any that is free."""
         anywhere = Address("127.0.0.1", 0)
         config = Config(bind_addr=anywhere, peer_bind_addr=anywhere)

@@ -35,7 +35,7 @@ class PrecedenceTests(SynchronousTestCase):
     """
 
     @given(data=st.data())
-    def test_precedence(self, data: st.DataObject) -> None:
+    def test_sources_have_their_order(self, data: st.DataObject) -> None:
         """Each source takes precedence over those below it (spec, "Flags")."""
         sources = Sources(self)
         flags: dict[str, str | tuple[str, ...]] = {}

@@ -129,7 +129,7 @@ class StopTests(ClusterTestCase):
         self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
-    def test_stop_twice(self) -> None:
+    def test_stopping_twice_does_no_harm(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader

@@ -51,7 +51,7 @@ class MachineTests(TestCase):
         await self.machine.start()
         self.client = connect(self, self.machine)
 
-    async def test_the_cluster(self) -> None:
+    async def test_client_describes_a_cluster_of_etcd(self) -> None:
         self.assertEqual(await self.client.machines(), (self.machine.url,))
         (member,) = await self.client.members()
         self.assertEqual((member.name, member.client_urls), ("machine0", (self.machine.url,)))
@@ -62,7 +62,7 @@ class MachineTests(TestCase):
         self.assertRegex(version.cluster, r"^3\.[0-5]\.0$")
         self.assertIs(await self.client.health(), True)
 
-    async def test_statistics(self) -> None:
+    async def test_client_reads_statistics_of_etcd(self) -> None:
         (member,) = await self.client.members()
         await self.client.set("/key", "1")
         statistics = await self.client.statistics.machine()
@@ -97,7 +97,7 @@ class MachineTests(TestCase):
         self.addCleanup(client.close)
         self.assertEqual((await client.set("/key", "1")).node.value, "1")
 
-    async def test_users(self) -> None:
+    async def test_wrong_credentials_are_refused_by_etcd(self) -> None:
         """Once authentication is enabled, a request without the right credentials is refused."""
         await self.enable_authentication()
         for credentials in (None, ("root", "wrong"), ("nobody", "secret")):
@@ -147,7 +147,7 @@ class ClusterTests(TestCase):
         statistics = await client.statistics.leader()
         self.assertEqual(len(statistics.followers), 2)
 
-    async def test_certificates(self) -> None:
+    async def test_client_shows_its_certificate_to_etcd(self) -> None:
         authority = Authority(Path(self.mktemp()).resolve())
         machines = await start_cluster(self, 3, authority)
         certificate, key = authority.certificate("client", ())

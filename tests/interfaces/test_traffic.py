@@ -18,7 +18,7 @@ REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))
 class FlowTests(SynchronousTestCase):
     """Tests of requests in one direction."""
 
-    def test_no_requests(self) -> None:
+    def test_flow_without_requests_has_no_rate(self) -> None:
         """Without requests there is no rate."""
         self.assertEqual((Flow().count, Flow().rates(5.0)), (0, None))
 
@@ -84,7 +84,7 @@ class FlowTests(SynchronousTestCase):
 class FollowerTrafficTests(SynchronousTestCase):
     """Tests of a follower's answers."""
 
-    def test_no_requests(self) -> None:
+    def test_traffic_begins_at_zero(self) -> None:
         """At first everything is zero."""
         traffic = FollowerTraffic()
         self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation_ms), (0, 0, 0.0))

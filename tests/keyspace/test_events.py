@@ -34,7 +34,7 @@ class TimeTests(SynchronousTestCase):
         epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
         self.assertEqual((read - epoch) // datetime.timedelta(microseconds=1), moment)
 
-    def test_remaining_ttl(self) -> None:
+    def test_remaining_ttl_is_rounded_up(self) -> None:
         """Remaining seconds are rounded up, and nothing remains when the time has come (spec, "TTL")."""
         for left, ttl in ((0, 0), (1, 1), (SECOND - 1, 1), (SECOND, 1), (SECOND + 1, 2), (-1, 0), (-5 * SECOND, 0)):
             self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)

@@ -135,7 +135,7 @@ class RelationTests(SynchronousTestCase):
         self.assertEqual(is_below(key, directory), wanted)
 
     @given(cleaned, st.lists(st.sampled_from(["a", "_h", "b_", "__"])))
-    def test_hidden_keys(self, directory: str, names: list[str]) -> None:
+    def test_keys_below_an_underscore_are_hidden(self, directory: str, names: list[str]) -> None:
         """A key is hidden from a directory if a segment below the directory begins with an underscore."""
         key = directory
         for name in names:

@@ -169,7 +169,7 @@ class TcpTests(TestCase):
         self.addCleanup(port.stopListening)
         return TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
 
-    async def test_both_directions(self) -> None:
+    async def test_bytes_go_in_both_directions(self) -> None:
         """What is written arrives whole and in order, and an orderly close closes both ends."""
         client, server = await self.connect()
         client.transport.write(b"one ")
@@ -183,7 +183,7 @@ class TcpTests(TestCase):
         self.assertEqual(client.seen, ["made", "data", "lost"])
         self.assertEqual(server.seen, ["made", "data", "lost"])
 
-    async def test_addresses(self) -> None:
+    async def test_each_end_has_the_other_as_its_peer(self) -> None:
         """Each end is the other's peer."""
         client, server = await self.connect()
         self.assertEqual(client.transport.getPeer(), server.transport.getHost())
@@ -210,7 +210,7 @@ class TcpTests(TestCase):
         await server.when_lost()
         self.assertEqual(client.data, b"")
 
-    async def test_abort(self) -> None:
+    async def test_abort_loses_what_is_buffered(self) -> None:
         """An abort loses what is buffered, and the other end sees that the close was not orderly."""
         client, server = await self.connect()
         server.transport.pauseProducing()
@@ -227,7 +227,7 @@ class TcpTests(TestCase):
         server.transport.abortConnection()
         self.assertEqual(server.seen.count("lost"), 1)
 
-    async def test_both_abort(self) -> None:
+    async def test_both_ends_may_abort(self) -> None:
         client, server = await self.connect()
         client.transport.abortConnection()
         server.transport.abortConnection()
@@ -243,7 +243,7 @@ class TcpTests(TestCase):
         await client.when_lost()
         await server.when_lost()
 
-    async def test_half_close(self) -> None:
+    async def test_end_that_sends_no_more_still_reads(self) -> None:
         """An end that has closed its writing half can still read if the other end goes on."""
         client, server = await self.connect(HalfCloseableEnd, HalfCloseableEnd)
         client.transport.write(b"question")
@@ -299,7 +299,7 @@ class TcpTests(TestCase):
             client.transport.write(b"?")
         self.assertEqual(await client.when_lost(), ConnectionLost)
 
-    async def test_pause(self) -> None:
+    async def test_paused_protocol_receives_nothing(self) -> None:
         """A protocol that is paused receives nothing until it is resumed, and then everything."""
         client, server = await self.connect()
         server.transport.pauseProducing()
@@ -448,7 +448,7 @@ class MemoryTests(TcpTests):
     def listen(self, factory: ServerFactory) -> IStreamClientEndpoint:
         return MemoryEndpoint(reactor, lambda: factory, 4001, "It")
 
-    async def test_interfaces(self) -> None:
+    async def test_ends_provide_their_interfaces(self) -> None:
         client, server = await self.connect()
         for interface in (ITransport, IConsumer, IPushProducer):
             verifyObject(interface, client.transport)
@@ -456,7 +456,7 @@ class MemoryTests(TcpTests):
         client.transport.loseConnection()
         await server.when_lost()
 
-    async def test_no_socket(self) -> None:
+    async def test_connection_has_no_socket_but_its_state(self) -> None:
         """There is no socket, but how much the other end has read, and whether it is gone, is known all the same."""
         client, server = await self.connect()
         self.assertIsNone(tcp_socket(client.transport))

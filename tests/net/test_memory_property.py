@@ -140,7 +140,7 @@ class PropertyTests(SynchronousTestCase):
 
     @given(steps=STEPS)
     @example(steps=[(0, "half", 1), (1, "write", 1), (1, "end", 1)])
-    def test_in_memory(self, steps: list[tuple[int, str, int]]) -> None:
+    def test_any_steps_keep_the_promises_in_memory(self, steps: list[tuple[int, str, int]]) -> None:
         clock: Any = Clock()
 
         def connect(factory: ServerFactory) -> MemoryEndpoint:

@@ -31,7 +31,7 @@ class SimulationTests(SynchronousTestCase):
         """Disks fail here, and machines log that; L{Cluster} has checked all of these log events."""
         self.flushLoggedErrors()
 
-    def test_seeds_pass(self) -> None:
+    def test_seeds_keep_all_promises(self) -> None:
         """Whatever the faults are, nothing is lost and every answer is correct."""
         for seed in range(_SEEDS):
             report = Cluster(seed).run()

@@ -29,7 +29,7 @@ def swap(old: str | None, new: str, called: float, answered: float, optional: bo
 class LinearizabilityTests(SynchronousTestCase):
     """Tests of L{linearizable}."""
 
-    def test_empty_history(self) -> None:
+    def test_empty_history_is_linearizable(self) -> None:
         """A history in which nothing happened is linearizable."""
         self.assertTrue(linearizable([], None))
 
@@ -37,7 +37,7 @@ class LinearizabilityTests(SynchronousTestCase):
         """A read that begins after a write has ended sees it."""
         self.assertTrue(linearizable([write("a", 0, 1), read("a", 2, 3)], None))
 
-    def test_stale_read(self) -> None:
+    def test_stale_read_is_found(self) -> None:
         """A read that begins after a write has ended can't see the value before."""
         self.assertFalse(linearizable([write("a", 0, 1), read(None, 2, 3)], None))
 
@@ -56,7 +56,7 @@ class LinearizabilityTests(SynchronousTestCase):
         """A read can't return a value that was never written."""
         self.assertFalse(linearizable([write("a", 0, 1), read("b", 0, 3)], None))
 
-    def test_unknown_outcome(self) -> None:
+    def test_unknown_outcome_may_be_either(self) -> None:
         """A write without an answer was done at any time after it was called, or never."""
         unknown = write("a", 0, NEVER, optional=True)
         for seen in ([None, None], [None, "a"], ["a", "a"]):
@@ -72,7 +72,7 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertFalse(linearizable([swap(None, "a", 0, 5), swap(None, "b", 0, 5)], None))
         self.assertTrue(linearizable([swap(None, "a", 0, 5), swap("a", "b", 0, 5)], None))
 
-    def test_lost_update(self) -> None:
+    def test_lost_update_is_found(self) -> None:
         """An operation can only replace a value that was there."""
         self.assertFalse(linearizable([write("a", 0, 1), swap(None, "b", 2, 3)], None))
 

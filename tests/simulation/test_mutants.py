@@ -68,7 +68,7 @@ class BrokenClusterTests(SynchronousTestCase):
         expected = "|".join(consequences)
         self._find(acknowledges_before_the_sync(), expected, kinds=kinds, fault_pause=0.2)
 
-    def test_lapsed_lease(self) -> None:
+    def test_lapsed_lease_is_found(self) -> None:
         """A leader that believes in its lease for too long is found when another leader has a lease too."""
         kinds = ("isolate", "hold_up_leader")
         self._find(reads_under_a_lapsed_lease(), "hold a lease", kinds=kinds, spread=1.0, fault_pause=0.5)

@@ -94,7 +94,7 @@ class ClusterTest(SynchronousTestCase):
 class RequestTests(ClusterTest):
     """Requests while nothing is wrong."""
 
-    def test_keys(self) -> None:
+    def test_each_machine_serves_its_client_url(self) -> None:
         """Each machine serves its client URL."""
         leader = self.start()
         self.assertEqual(self.put(leader, "1"), 201)
@@ -104,10 +104,10 @@ class RequestTests(ClusterTest):
             self.assertEqual((status, body["node"]["value"]), (200, "1"))
             self.assertEqual(self.answer("GET", machine, "/health")[1], {"health": "true"})
 
-    def test_interface(self) -> None:
+    def test_cluster_has_an_agent(self) -> None:
         verifyObject(IAgent, self.cluster.agent())
 
-    def test_administrators(self) -> None:
+    def test_each_machine_serves_administrators(self) -> None:
         """Each machine serves administrators at its peer URL."""
         leader = self.start()
         url = f"{leader.config.peer_url}/v2/admin/machines"
@@ -124,7 +124,7 @@ class RequestTests(ClusterTest):
         self.assertEqual(response.code, 307)
         self.assertEqual(response.headers.getRawHeaders("Location"), [f"{leader.config.client_url}/v2/keys/a"])
 
-    def test_a_watch(self) -> None:
+    def test_stream_has_each_event_after_it_happened(self) -> None:
         """A stream has each event, some time after it happened."""
         leader = self.start()
         body = self.watch(leader)
@@ -144,7 +144,7 @@ class RequestTests(ClusterTest):
         self.answer("GET", leader, "/v2/keys/")
         self.assertAlmostEqual(self.cluster.clock.seconds() - began, 2.0, places=2)
 
-    def test_bad_weather(self) -> None:
+    def test_lost_packets_are_sent_again(self) -> None:
         """What is lost is sent again: all of it comes once, in order, and later."""
         leader = self.start()
         body = self.watch(leader)
@@ -155,7 +155,7 @@ class RequestTests(ClusterTest):
         self.cluster.advance(10)
         self.assertEqual(body.values, values)
 
-    def test_much(self) -> None:
+    def test_large_bodies_come_whole(self) -> None:
         """Large bodies come whole in both directions."""
         leader = self.start(1)
         for number in range(10):
@@ -175,7 +175,7 @@ class RequestTests(ClusterTest):
         self.assertEqual(len(site.channels), 0)
         self.assertEqual(self.put(leader, "2"), 200)
 
-    def test_client(self) -> None:
+    def test_client_library_works_over_the_simulated_network(self) -> None:
         """The client library works over the simulated network, also when the leader is gone."""
         leader = self.start()
         urls = [machine.config.client_url for machine in self.cluster.machines.values()]
@@ -196,7 +196,7 @@ class FaultTests(ClusterTest):
         """Returns what a Deferred fails with."""
         return self.assertRaises(kinds, self.cluster.result_of, deferred, seconds)  # type: ignore[call-overload,no-any-return]
 
-    def test_refused(self) -> None:
+    def test_connection_to_no_process_is_refused(self) -> None:
         """Nobody listens where no process runs, or no machine ever was."""
         leader = self.start()
         leader.crash()
@@ -206,7 +206,7 @@ class FaultTests(ClusterTest):
         unsafe = ensureDeferred(self.http.get("https://127.0.0.1:10001/"))
         self.failure(unsafe, SchemeNotSupported)
 
-    def test_a_crash(self) -> None:
+    def test_crash_resets_connections(self) -> None:
         """The connections of a process that crashes are reset, and those of the next one work."""
         leader = self.start(1)
         body = self.watch(leader)
@@ -221,7 +221,7 @@ class FaultTests(ClusterTest):
         self.assertEqual(self.put(leader, "1"), 201)
         self.assertEqual(body.values, [])
 
-    def test_a_stop(self) -> None:
+    def test_machine_that_stops_ends_its_watches(self) -> None:
         """A machine that stops in order ends its watches in order."""
         leader = self.start()
         body = self.watch(leader)
@@ -240,7 +240,7 @@ class FaultTests(ClusterTest):
         self.cluster.advance_until(lambda: not leader.process)
         self.failure(self.request("GET", leader, "/v2/keys/"), error.ConnectionRefusedError)
 
-    def test_cut_off(self) -> None:
+    def test_nothing_arrives_while_the_way_is_cut(self) -> None:
         """While the way is cut nothing arrives, and then all of it does."""
         leader = self.start()
         body = self.watch(leader)
@@ -281,7 +281,7 @@ class FaultTests(ClusterTest):
         self.cluster.advance(1)
         self.assertEqual(self.answer("GET", leader, "/v2/keys/")[0], 200)
 
-    def test_a_pause(self) -> None:
+    def test_paused_machine_answers_when_it_goes_on(self) -> None:
         """A paused machine answers when it goes on."""
         leader = self.start(1)
         self.put(leader, "1")
@@ -378,7 +378,7 @@ class SeedTests(SynchronousTestCase):
             digests.add(done.stdout)
         self.assertEqual(len(digests), 1, digests)
 
-    def test_another_seed(self) -> None:
+    def test_another_seed_gives_another_run(self) -> None:
         self.assertNotEqual(run(7), run(8))
 
 
@@ -439,17 +439,17 @@ class StreamTests(SynchronousTestCase):
         assert isinstance(client, Plain)
         return client, self.servers[-1]
 
-    def test_interface(self) -> None:
+    def test_endpoint_provides_its_interface(self) -> None:
         verifyObject(IStreamClientEndpoint, self.endpoint)
 
-    def test_both_directions(self) -> None:
+    def test_streams_go_in_both_directions(self) -> None:
         client, server = self.connect()
         client.transport.write(b"question")
         server.transport.write(b"answer")
         self._pass()
         self.assertEqual((client.data, server.data), (b"answer", b"question"))
 
-    def test_half_close(self) -> None:
+    def test_end_that_sends_no_more_still_reads(self) -> None:
         """An end that sends no more still reads."""
         client, server = self.connect()
         client.transport.loseWriteConnection()
@@ -470,7 +470,7 @@ class StreamTests(SynchronousTestCase):
         self._pass(0.2)
         self.assertEqual(server.data, b"x")
 
-    def test_in_order(self) -> None:
+    def test_bytes_never_overtake(self) -> None:
         """What is sent later never overtakes, whatever the weather."""
         client, server = self.connect()
         self.network.weather = Weather(late=0.5, loss=0.2)
@@ -517,7 +517,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.process.connections, {})
         self.assertEqual(self.schedule.pending(), [])
 
-    def test_refused(self) -> None:
+    def test_connection_to_a_closed_port_is_refused(self) -> None:
         """Where nothing listens any more, connections are refused."""
         self.serving = None
         connecting = self.endpoint.connect(Factory.forProtocol(Plain))
@@ -528,7 +528,7 @@ class StreamTests(SynchronousTestCase):
         self._pass()
         self.failureResultOf(connecting, error.ConnectionRefusedError)
 
-    def test_timeout(self) -> None:
+    def test_connection_that_times_out_finds_nobody_later(self) -> None:
         """Who connects waits for an answer for as long as it likes, and one that comes later finds nobody."""
         endpoint = StreamEndpoint(self.streams, ("client", self.client), self.address, 2.0)
         self.network.cut = {("server", "client")}
@@ -542,7 +542,7 @@ class StreamTests(SynchronousTestCase):
         self._pass(2)
         self.assertIsNotNone(self.servers[0].lost)
 
-    def test_cancelled(self) -> None:
+    def test_cancelled_connection_leaves_nothing(self) -> None:
         connecting = self.endpoint.connect(Factory.forProtocol(Plain))
         connecting.cancel()
         self.failureResultOf(connecting, error.ConnectingCancelledError)
@@ -563,7 +563,7 @@ class StreamTests(SynchronousTestCase):
 class PortTests(ClusterTest):
     """L{HttpPorts}"""
 
-    def test_interfaces(self) -> None:
+    def test_ports_provide_their_interfaces(self) -> None:
         """They are a reactor as far as ports need one, and what listens is a port."""
         leader = self.start(1)
         ports = self.cluster.streams.listener(leader.config.addr)

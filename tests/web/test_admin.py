@@ -191,7 +191,7 @@ class RemovalTests(AdminTest):
 class ConfigTests(AdminTest):
     """These tests are about the settings of the whole cluster."""
 
-    def test_default_configuration(self) -> None:
+    def test_default_configuration_is_shown_until_one_is_set(self) -> None:
         """The defaults hold until something is set, and are not in the key space (api, "Get Cluster Config")."""
         self.assertEqual(self.ask(CONFIG).body, b'{"activeSize":9,"removeDelay":1800,"syncInterval":5}')
         self.assertEqual(self.replica.index, 1)
@@ -202,7 +202,7 @@ class ConfigTests(AdminTest):
         cause = "this machine does not know the configuration of the cluster yet; try again"
         self.assert_error(self.ask(CONFIG), 500, 300, cause)
 
-    def test_set_configuration(self) -> None:
+    def test_configuration_that_is_set_is_kept(self) -> None:
         """The answer is the new configuration, which is kept in the key space (api, "Set Cluster Config")."""
         body = '{"activeSize":3, "removeDelay":60.5,"syncInterval":2}'
         expected = {"activeSize": 3, "removeDelay": 60.5, "syncInterval": 2}

@@ -49,7 +49,7 @@ class AppTests(SynchronousTestCase):
         decoded: dict[str, Any] = json.loads(answer.body)
         return decoded
 
-    def test_version(self) -> None:
+    def test_version_is_text_or_json(self) -> None:
         """
         The page is text, or JSON for a client that asks for JSON or for no type in particular (api, "Getting the etcd
         version"; spec, "Later additions").
@@ -86,7 +86,7 @@ class AppTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["X-Etcd-Index"]), (500, "1"))
         self.assertEqual(json.loads(answer.body)["errorCode"], 301)
 
-    def test_health(self) -> None:
+    def test_machine_without_a_leader_is_not_healthy(self) -> None:
         """
         The body has exactly this space. A machine is not healthy without a leader or before it has a copy to read
         (spec, "Later additions").

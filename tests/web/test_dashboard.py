@@ -154,7 +154,7 @@ class StatusTests(SynchronousTestCase):
             ],
         )  # fmt: skip
 
-    def test_no_problems(self) -> None:
+    def test_machine_that_is_alone_has_no_problem(self) -> None:
         """A machine has no problem while it is alone, or while the others answer."""
         self.assertEqual(self.problems(), [])
         self.know(MachineStatus("1", "machine1", True, 0, 20.0))

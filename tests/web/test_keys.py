@@ -179,7 +179,7 @@ class CommandTests(EndpointTest):
         self.assertIn("node", self.json(self.ask("DELETE", "/k", noValueOnSuccess="true")))
         self.assert_error(self.ask("PUT", "/", noValueOnSuccess="true"), 107, "/")
 
-    def test_refused_parameters(self) -> None:
+    def test_refused_parameters_propose_nothing(self) -> None:
         """Each refusal has its own code and cause, and nothing is proposed (spec, "Later additions")."""
         cases = [
             ("PUT", "prevExist=true", 204, "Update"),

@@ -140,7 +140,7 @@ class MoveTests(MembersTest):
 
     path = f"{MEMBERS}/{SECOND}"
 
-    def test_member_moves(self) -> None:
+    def test_member_is_moved_by_its_peer_url(self) -> None:
         """
         Fields that change nothing are ignored, as are the parameters of the content type and a final slash (spec,
         "Later additions").

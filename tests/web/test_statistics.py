@@ -142,7 +142,7 @@ class StoreTests(StatisticsTest):
         for method, key, parameters in requests:
             ask(self.wire.site, f"/v2/keys/{key}?{parameters}", method)
 
-    def test_every_counter(self) -> None:
+    def test_each_kind_of_request_has_its_counters(self) -> None:
         """
         Each kind of request has a counter of its successes and one of its failures (api, "Store Statistics"; spec,
         "Other client endpoints").

@@ -26,7 +26,7 @@ class LatenciesTests(SynchronousTestCase):
         follower = self.traffic.followers[name]
         return follower.success, round(follower.current_ms, 6)
 
-    def test_one_answer(self) -> None:
+    def test_answer_counts_with_its_latency(self) -> None:
         self.latencies.sent("two", append(1, 5), 10.0)
         self.latencies.answered("two", AppendReply(1, 1, 5, 5), 10.002)
         self.assertEqual(self.counted(), (1, 2.0))

@@ -35,7 +35,7 @@ class DifferencesTests(SynchronousTestCase):
         after = Configuration(tuple(voters), tuple(learners), {**self.BEFORE.members, **members})
         return list(differences(self.BEFORE, after))
 
-    def test_no_difference(self) -> None:
+    def test_equal_configurations_have_no_difference(self) -> None:
         self.assertEqual(self.told("ab", "c"), [])
 
     def test_machine_that_is_added(self) -> None:

@@ -20,7 +20,7 @@ def entries(start: int, stop: int, term: int = 1) -> list[Entry]:
 
 
 class RaftLogTests(SynchronousTestCase):
-    def test_empty_log(self) -> None:
+    def test_empty_log_begins_at_index_one(self) -> None:
         log = RaftLog()
         self.assertEqual((log.first_index, log.last_index, log.term(0)), (1, 0, 0))
         self.assertEqual(log.between(1, 1), ())

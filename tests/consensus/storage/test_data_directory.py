@@ -468,7 +468,7 @@ class IdentityTests(DirectoryTestCase):
         self.addCleanup(self.directory.close)
         self.file = self.path / "identity.json"
 
-    def test_missing_identity(self) -> None:
+    def test_new_directory_has_no_identity(self) -> None:
         self.assertIsNone(self.directory.load_identity())
 
     @settings(max_examples=examples(30))

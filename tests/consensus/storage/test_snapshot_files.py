@@ -50,7 +50,7 @@ class SnapshotTestCase(SynchronousTestCase):
 
 
 class RoundTripTests(SnapshotTestCase):
-    def test_no_snapshot(self) -> None:
+    def test_new_directory_has_no_snapshot(self) -> None:
         self.assertIsNone(self.store.latest())
 
     @settings(max_examples=examples(30))

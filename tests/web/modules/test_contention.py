@@ -220,7 +220,7 @@ class ContentionTests(ClusterTestCase):
         for machine in cluster.running:
             self.assertEqual(machine.replica.keyspace.hub.count, 0)
 
-    def test_clients_vanish(self) -> None:
+    def test_lock_goes_on_when_clients_vanish(self) -> None:
         """A third of the clients vanish, and nothing else happens."""
         contest = self.contest(1)
         self.vanish(contest)

@@ -158,7 +158,7 @@ class LockTests(PagesTest):
         self.wire.pass_time(2)
         self.assertEqual(self.text("GET"), "me")
 
-    def test_renew_errors(self) -> None:
+    def test_renewal_errors_have_their_codes(self) -> None:
         """Every error of api, "Renewing a Lock", has its own code."""
         self.text("POST", ttl=20, value="me")
         for form in ({}, {"index": "", "value": ""}):
@@ -178,7 +178,7 @@ class LockTests(PagesTest):
             self.assertEqual(self.text("DELETE", LOCK, query.format(index), **form), "")
             self.assertEqual(self.names(), [])
 
-    def test_release_errors(self) -> None:
+    def test_release_errors_have_their_codes(self) -> None:
         """Every error of api, "Releasing a Lock", has its own code."""
         self.text("POST", ttl=20, value="me")
         for query in ("", "index=&value="):
@@ -199,7 +199,7 @@ class LockTests(PagesTest):
         for query in ("", "field=index"):
             self.assertEqual(self.text("GET", query=query), "")
 
-    def test_retrieve_errors(self) -> None:
+    def test_unknown_lock_can_not_be_retrieved(self) -> None:
         """A lock that nobody ever asked for is unknown (api, "Retrieving a Lock"; spec, "Other client endpoints")."""
         for query in ("", "field=index"):
             self.assert_refused(UNKNOWN, "/mylock", "GET", query=query)
@@ -270,7 +270,7 @@ class LockTests(PagesTest):
 class LeaderTests(PagesTest):
     """These tests are about api, "Leader Module"."""
 
-    def test_set_leader(self) -> None:
+    def test_candidate_is_elected_and_renews(self) -> None:
         """
         The answer is 200 once the candidate is elected, and again when it renews. No other candidate is elected
         meanwhile (api, "Setting the Leader").
@@ -296,7 +296,7 @@ class LeaderTests(PagesTest):
         why = "/myclustername was not acquired: others hold it or wait for it"
         self.assert_refused(NOT_GOT, why, "PUT", LEADER, name="other", ttl=20, timeout=0)
 
-    def test_retrieve_leader(self) -> None:
+    def test_leader_is_shown_by_its_name(self) -> None:
         """
         The answer is the leader's name. It is empty when there is no leader, and an error when there never was one
         (api, "Retrieving the Current Leader").
@@ -307,7 +307,7 @@ class LeaderTests(PagesTest):
         self.wire.pass_time(3)
         self.assertEqual(self.text("GET", LEADER), "")
 
-    def test_relinquish_leadership(self) -> None:
+    def test_leader_may_resign_by_its_name(self) -> None:
         """The leader may go by its name (api, "Relinquishing Leadership")."""
         self.text("PUT", LEADER, name="me", ttl=20)
         for query in ("", "name=", "index=2"):
