@@ -19,9 +19,10 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
 from etcd_twisted.client import Client, ClientError, Timeouts
-from etcd_twisted.client.recipes import Hold, Lock, NotHeld
+from etcd_twisted.client.recipes import Hold, Lock, NotHeld, Queue
 
 LOCK = "/campaign/lock"
+QUEUE = "/campaign/queue"
 TTL_SECONDS = 2
 
 
@@ -107,7 +108,25 @@ async def use(hold: Hold, journal: Journal, resource: Resource) -> None:
         await task.deferLater(reactor, random.uniform(0.0, 0.02))
 
 
-WORK: dict[str, Callable[[Client, Journal, Path], Coroutine[Any, Any, None]]] = {"locks": hold_locks}
+async def take_items(client: Client, journal: Journal, _: Path) -> None:
+    """Takes one item after the other, and acknowledges it."""
+    queue = Queue(client, QUEUE, ttl_seconds=TTL_SECONDS)
+    while True:
+        try:
+            item = await queue.take()
+            journal.note("taken", item.value)
+            await task.deferLater(reactor, random.uniform(0.0, 0.02))
+            journal.note("acknowledging", item.value)
+            await item.ack()
+            journal.note("acknowledged", item.value)
+        except (ClientError, NotHeld) as error:
+            journal.note("failed", repr(error))
+
+
+WORK: dict[str, Callable[[Client, Journal, Path], Coroutine[Any, Any, None]]] = {
+    "locks": hold_locks,
+    "items": take_items,
+}
 
 
 def main(_: object, kind: str, endpoints: str, directory: str) -> "Deferred[None]":

@@ -8,14 +8,19 @@ of real processes can be repeated.
 
 import random
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from etcd_twisted.client import Client, ConnectionFailed, OutcomeUnknown
+from etcd_twisted.client.recipes import Queue
 from tests.processes.child import SOURCE, ChildProcess, spawn
 from tests.processes.cluster import Cluster, Member, together, until
-from tests.processes.recipe_worker import Journal, Note
+from tests.processes.recipe_worker import QUEUE, Journal, Note
 from tests.processes.test_cluster_kills import HASTY, ROUNDS, SEED
 
 WORKERS = 4
@@ -47,6 +52,7 @@ class RecipeKillTests(TestCase):
             await self.progressed(self.chance.randint(*PROGRESSES))
             await self.chance.choice([self.kill_holder, self.kill_worker, self.kill_machine])()
         await self.progressed(2 * WORKERS)
+        await self.drain()
         for worker in self.workers:
             self.assertEqual((worker.status, worker.errors), (None, ""))
         await together(self.end(worker) for worker in list(self.workers))
@@ -54,6 +60,9 @@ class RecipeKillTests(TestCase):
 
     async def prepare(self) -> None:
         """Does what must be done before the workers start."""
+
+    async def drain(self) -> None:
+        """Does what must be done before the workers end."""
 
     def spawn_worker(self) -> ChildProcess:
         endpoints = ",".join(machine.url for machine in self.cluster.machines)
@@ -101,6 +110,65 @@ class RecipeKillTests(TestCase):
         await self.cluster.kill(machine)
         await self.progressed(self.chance.randint(*PROGRESSES))
         await machine.start()
+
+
+class QueueKillTests(RecipeKillTests):
+    progress = "acknowledged"
+
+    async def prepare(self) -> None:
+        self.client = Client([machine.url for machine in self.cluster.machines])
+        self.addCleanup(self.client.close)
+        self.put: list[str] = []
+        self.producing = Deferred.fromCoroutine(self.produce())
+        self.producing.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self.addCleanup(self.producing.cancel)
+
+    async def produce(self) -> None:
+        """Puts items into the queue, a little faster than they are taken; each is put once."""
+        queue = Queue(self.client, QUEUE)
+        for number in count():
+            try:
+                await queue.put(str(number))
+                self.put.append(str(number))
+            except (ConnectionFailed, OutcomeUnknown) as error:
+                self.journal.note("failed", repr(error))
+            await deferLater(reactor, 0.02)
+
+    async def drain(self) -> None:
+        """Waits until nothing is in the queue any more."""
+        self.producing.cancel()
+
+        async def is_empty() -> bool | None:
+            try:
+                items = (await self.client.list(f"{QUEUE}/items", quorum=True)).nodes
+            except ConnectionFailed:
+                return None
+            return None if items else True
+
+        await until(is_empty, "the queue is empty")
+
+    def perhaps_acknowledged(self, notes: list[Note]) -> set[str]:
+        """
+        Returns the items whose takers were killed between the answer to their acknowledgement and the note of it, or
+        got no answer.
+        """
+        found = set()
+        trying: dict[int, str] = {}
+        for note in notes:
+            tried = trying.pop(note.pid, None)
+            if note.action == "acknowledging":
+                trying[note.pid] = note.subject
+            elif tried is not None and (note.action == "killed" or note.subject.startswith("OutcomeUnknown")):
+                found.add(tried)
+        return found
+
+    async def test_items_are_acknowledged_once_and_never_lost(self) -> None:
+        notes = await self.campaign("items")
+        acknowledged = [note.subject for note in notes if note.action == "acknowledged"]
+        self.assertEqual(sorted(acknowledged), sorted(set(acknowledged)), f"KILL_SEED={SEED}")
+        lost = set(self.put) - set(acknowledged) - self.perhaps_acknowledged(notes)
+        self.assertEqual(lost, set(), f"KILL_SEED={SEED}")
+        self.assertGreater(len(acknowledged), ROUNDS)
 
 
 class LockKillTests(RecipeKillTests):
