@@ -12,6 +12,9 @@ from etcd_twisted.keyspace.space import KeySpace
 from tests.keyspace.model import Json
 from tests.keyspace.running import key_space, outcome
 
+A_FILE = c.Set("/f", 0, "x")
+A_DIRECTORY = c.Set("/d", 0, directory=True)
+
 
 class SpaceTestCase(SynchronousTestCase):
     """Carries commands out, one after another, in C{self.space}."""

@@ -2,14 +2,10 @@
 Tests of connections in memory, which behave as those over TCP do, except that there are no sockets.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-from twisted.internet import error, reactor
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import (
-    ConnectingCancelledError,
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
@@ -17,129 +13,18 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import (
     IConsumer,
-    IHalfCloseableProtocol,
     IPushProducer,
     IStreamClientEndpoint,
     ITransport,
 )
-from twisted.internet.protocol import Factory, Protocol, ServerFactory, connectionDone
-from twisted.internet.task import Clock, deferLater
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface import implementer
+from twisted.internet.protocol import Factory, ServerFactory
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.net.memory import MemoryEndpoint
 from etcd_twisted.net.sockets import bytes_taken, has_gone, tcp_socket
-
-MUCH = 4 << 20
-"""More than a connection's buffers hold."""
-
-
-class End(Protocol):
-    """One end of a connection, which records what happens to it."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.lost: Failure | None = None
-        self.seen: list[str] = []
-        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
-
-    def connectionMade(self) -> None:
-        self._note("made")
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-        self._note("data")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost = reason
-        self._note("lost")
-
-    def _note(self, event: str) -> None:
-        if not self.seen or self.seen[-1] != event:
-            self.seen.append(event)
-        waiting, self._waiting = self._waiting, []
-        for condition, waiter in waiting:
-            if condition():
-                waiter.callback(None)
-            else:
-                self._waiting.append((condition, waiter))
-
-    async def when(self, condition: Callable[[], bool]) -> None:
-        """Returns when a condition holds, which is checked whenever something happens to this end."""
-        if not condition():
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append((condition, waiter))
-            await waiter
-
-    async def when_lost(self) -> type[BaseException]:
-        """Returns the reason for the loss of the connection."""
-        await self.when(lambda: self.lost is not None)
-        assert self.lost is not None
-        assert self.lost.type is not None
-        return self.lost.type
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfCloseableEnd(End):
-    """An end that goes on when one half of its connection is closed."""
-
-    def readConnectionLost(self) -> None:
-        self._note("read lost")
-
-    def writeConnectionLost(self) -> None:
-        self._note("write lost")
-
-
-@implementer(IPushProducer)
-class Producer:
-    """Writes pieces until it is paused, and continues when it is resumed."""
-
-    def __init__(self, end: End, pieces: int, piece: bytes = b"x" * 10_000) -> None:
-        self.end = end
-        self.left = pieces
-        self.piece = piece
-        self.paused = True
-        self.pauses = 0
-        self.stopped = False
-        end.transport.registerProducer(self, True)
-        self.resumeProducing()
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-        while self.left and not self.paused and not self.stopped:
-            self.left -= 1
-            self.end.transport.write(self.piece)
-        if not self.left:
-            self.end.transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-        self.pauses += 1
-
-    def stopProducing(self) -> None:
-        self.stopped = True
-
-
-class PullProducer:
-    """Writes a piece whenever it is resumed."""
-
-    def __init__(self, end: End, pieces: int) -> None:
-        self.end = end
-        self.left = pieces
-
-    def resumeProducing(self) -> None:
-        if self.left:
-            self.left -= 1
-            self.end.transport.write(b"x" * 10_000)
-        if not self.left:
-            self.end.transport.unregisterProducer()
-
-    def stopProducing(self) -> None:
-        self.left = 0
+from tests.net.ends import MUCH, End, HalfCloseableEnd, Producer, PullProducer
 
 
 class TcpTests(TestCase):
@@ -472,118 +357,3 @@ class MemoryTests(TcpTests):
         server.transport.resumeProducing()
         await client.when_lost()
         self.assertEqual(bytes_taken(client.transport), 10)
-
-
-class TurnTests(SynchronousTestCase):
-    """Tests of the turns of the reactor in which things happen."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.servers: list[End] = []
-        self.factory: ServerFactory | None = ServerFactory()
-        self.factory.buildProtocol = self._build  # type: ignore[method-assign,assignment]
-        self.endpoint = MemoryEndpoint(self.clock, lambda: self.factory, 4001, "The port")
-
-    def _build(self, _address: object) -> End:
-        self.servers.append(End())
-        return self.servers[-1]
-
-    def connect(self) -> tuple[End, End]:
-        connecting = self.endpoint.connect(Factory.forProtocol(End))
-        self.assertNoResult(connecting)
-        self.clock.advance(0)
-        return self.successResultOf(connecting), self.servers[-1]
-
-    def pass_turns(self, count: int = 10) -> None:
-        for _ in range(count):
-            self.clock.advance(0)
-
-    def test_delivery_has_a_turn_of_its_own(self) -> None:
-        """Nothing is delivered while its sender is on the stack."""
-        client, server = self.connect()
-        client.transport.write(b"x")
-        self.assertEqual(server.data, b"")
-        self.clock.advance(0)
-        self.assertEqual(server.data, b"x")
-        server.transport.loseConnection()
-        self.assertIsNone(client.lost)
-        self.clock.advance(0)
-        self.assertIsNotNone(client.lost)
-
-    def test_large_writes_take_several_turns(self) -> None:
-        """A turn delivers only a part of what was written."""
-        client, server = self.connect()
-        client.transport.write(b"x" * 1_000_000)
-        seen: list[int] = []
-        self.clock.callLater(0, lambda: seen.append(len(server.data)))
-        self.clock.advance(0)
-        self.assertEqual((seen, len(server.data)), ([65536], 1_000_000))
-
-    def test_the_buffer_of_a_producer(self) -> None:
-        """A producer is paused as soon as more is buffered than the limit, and resumed when all of it is read."""
-        client, server = self.connect()
-        server.transport.pauseProducing()
-        producer = Producer(client, 20)
-        self.assertEqual((producer.left, producer.paused), (13, True))
-        self.pass_turns()
-        self.assertEqual((producer.left, server.data), (13, b""))
-        server.transport.resumeProducing()
-        self.pass_turns()
-        self.assertEqual((producer.left, len(server.data)), (0, 200_000))
-
-    def test_a_producer_that_fails(self) -> None:
-        """A failing producer loses its own connection, and affects no other."""
-
-        class Broken(Producer):
-            def resumeProducing(self) -> None:
-                if self.pauses:
-                    raise ZeroDivisionError
-                super().resumeProducing()
-
-        client, server = self.connect()
-        Broken(client, 20)
-        self.pass_turns()
-        assert client.lost is not None
-        assert server.lost is not None
-        self.assertIs(client.lost.type, ZeroDivisionError)
-        self.assertIs(server.lost.type, ConnectionLost)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_nothing_is_left_on_the_clock(self) -> None:
-        """The clock has nothing left to do for connections that are quiet or lost, however they were lost."""
-        for end in ("loseConnection", "abortConnection", "loseWriteConnection"):
-            for who in range(2):
-                ends = self.connect()
-                ends[0].transport.write(b"x" * 100_000)
-                ends[1].transport.write(b"y" * 100_000)
-                self.pass_turns()
-                self.assertEqual(self.clock.getDelayedCalls(), [])
-                getattr(ends[who].transport, end)()
-                self.pass_turns(1)
-                self.assertEqual(self.clock.getDelayedCalls(), [], end)
-                self.assertTrue(ends[0].lost and ends[1].lost, end)
-
-    def test_connection_is_refused(self) -> None:
-        """If nothing listens, the connection is refused, and the error says what does not run."""
-        self.factory = None
-        connecting = self.endpoint.connect(Factory.forProtocol(End))
-        self.clock.advance(0)
-        refused = self.failureResultOf(connecting, error.ConnectionRefusedError)
-        self.assertIn("The port is not running", refused.getErrorMessage())
-
-    def test_connection_attempt_is_cancelled(self) -> None:
-        connecting = self.endpoint.connect(Factory.forProtocol(End))
-        connecting.cancel()
-        self.failureResultOf(connecting, ConnectingCancelledError)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_a_server_that_can_not_be_made(self) -> None:
-        """The fault is logged, and the client's connection ends."""
-        assert self.factory is not None
-        self.factory.buildProtocol = lambda _: 1 // 0  # type: ignore[method-assign,assignment]
-        connecting = self.endpoint.connect(Factory.forProtocol(End))
-        self.pass_turns()
-        client = self.successResultOf(connecting)
-        assert isinstance(client, End)
-        self.assertIsNotNone(client.lost)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

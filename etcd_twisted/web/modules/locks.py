@@ -75,9 +75,9 @@ class Locks:
             entry.
         """
         timeout_seconds = request.timeout_seconds
-        deadline = None if timeout_seconds is None else self._clock.seconds() + timeout_seconds
+        deadline_seconds = None if timeout_seconds is None else self._clock.seconds() + timeout_seconds
         entry = await self._entry_for(request)
-        return await entry.wait(deadline)
+        return await entry.wait(deadline_seconds)
 
     async def _entry_for(self, request: LockRequest) -> QueueEntry:
         """Returns the entry for a request. Its C{wait} has to be called at once."""
@@ -116,9 +116,9 @@ class Locks:
         @raise RequestDroppedError: this machine does not lead.
         """
         index = await self._find(reference)
-        now = self._replica.now()
-        expires = now + ttl_seconds * MICROSECONDS_PER_SECOND
-        await self._replica.propose(Refresh(entry_key(reference.directory, index), now, expires))
+        now_microseconds = self._replica.now()
+        expires = now_microseconds + ttl_seconds * MICROSECONDS_PER_SECOND
+        await self._replica.propose(Refresh(entry_key(reference.directory, index), now_microseconds, expires))
         entry = self._kept_entry(reference.directory, index, "")
         if entry is not None:
             entry.renewed_by_client(ttl_seconds)

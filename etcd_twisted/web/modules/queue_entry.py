@@ -49,12 +49,12 @@ class _Client:
     A client that waits.
 
     @ivar granted: fires with the index of the entry when the lock is granted.
-    @ivar deadline: when the client's wait ends, by the clock; C{None} if it never does.
+    @ivar deadline_seconds: when the client's wait ends, by the clock; C{None} if it never does.
     @ivar timer: runs until the deadline, as soon as the entry is in the queue.
     """
 
     granted: "Deferred[int]"
-    deadline: float | None
+    deadline_seconds: float | None
     timer: IDelayedCall | None = None
 
 
@@ -112,8 +112,9 @@ class QueueEntry:
             self._was_first = self._queue.first == self.index
             self.renew()
             return
-        now, ttl_seconds = self._replica.now(), self.ttl_seconds
-        command = CreateInOrder(self._directory, now, self.value, False, now + ttl_seconds * MICROSECONDS_PER_SECOND)
+        now_microseconds, ttl_seconds = self._replica.now(), self.ttl_seconds
+        expires = now_microseconds + ttl_seconds * MICROSECONDS_PER_SECOND
+        command = CreateInOrder(self._directory, now_microseconds, self.value, False, expires)
         created = self._replica.propose(command)
         created.addCallbacks(lambda event: self._created(event, ttl_seconds), self._not_created)
 
@@ -146,17 +147,17 @@ class QueueEntry:
 
     # The clients
 
-    def wait(self, deadline: float | None) -> "Deferred[int]":
+    def wait(self, deadline_seconds: float | None) -> "Deferred[int]":
         """
         Wait until the lock is granted. Fires with the index of the entry. Cancelling it means that the client is gone.
 
         Errbacks with an L{EtcdError}, which is 101 when the lock is not acquired; or with L{RequestDroppedError} when
         this machine no longer leads, and with L{LeadershipLostError} if the entry is in the queue.
 
-        @param deadline: when the wait ends, by the clock. It has no effect before the entry is in the queue.
+        @param deadline_seconds: when the wait ends, by the clock. It has no effect before the entry is in the queue.
         """
         granted: Deferred[int] = Deferred(self._forget)
-        client = _Client(granted, deadline)
+        client = _Client(granted, deadline_seconds)
         self._clients[granted] = client
         if not self._begun:
             self._begin()
@@ -169,8 +170,8 @@ class QueueEntry:
         return succeed(None) if self.ended.called else self._gone.wait()
 
     def _start_timer(self, client: _Client) -> None:
-        if client.deadline is not None and client.timer is None:
-            remaining = max(0.0, client.deadline - self._clock.seconds())
+        if client.deadline_seconds is not None and client.timer is None:
+            remaining = max(0.0, client.deadline_seconds - self._clock.seconds())
             client.timer = self._clock.callLater(remaining, self._timed_out, client)
 
     def _timed_out(self, client: _Client) -> None:
@@ -203,8 +204,9 @@ class QueueEntry:
         if self._renewing or self._is_done:
             return
         self._renewing = True
-        now, ttl_seconds = self._replica.now(), self.ttl_seconds
-        renewed = self._replica.propose(Refresh(self._key, now, now + ttl_seconds * MICROSECONDS_PER_SECOND))
+        now_microseconds, ttl_seconds = self._replica.now(), self.ttl_seconds
+        expires = now_microseconds + ttl_seconds * MICROSECONDS_PER_SECOND
+        renewed = self._replica.propose(Refresh(self._key, now_microseconds, expires))
         renewed.addCallbacks(lambda _: self._renewed(ttl_seconds), self._not_renewed)
 
     def _renewed(self, ttl_seconds: int) -> None:
