@@ -48,6 +48,11 @@ def files_below(directory: Path) -> set[str]:
     return {str(path.relative_to(directory.parent)) for path in directory.rglob("*") if path.is_file()}
 
 
+def first_program(page: Path) -> str:
+    """Returns the first program on a page of the documentation."""
+    return page.read_text().partition("```python\n")[2].partition("```")[0]
+
+
 @functools.cache
 def source() -> Path:
     """Returns a copy of what goes into the wheel: nothing is left in the tree, and nothing else in it is needed."""
@@ -194,8 +199,9 @@ class InstallationTests(SynchronousTestCase):
         self.assertTrue(self.cache.exists())
 
     def test_installed_machine_serves(self) -> None:
-        """A machine starts and stops."""
+        """A machine starts, the first program of the page about the client library runs, and the machine stops."""
         client, peer = free_ports(2)
+        program = first_program(SOURCE / "docs" / "client.md").replace("127.0.0.1:4001", f"127.0.0.1:{client}")
         with tempfile.TemporaryDirectory() as directory:
             flags = ("--addr", f"127.0.0.1:{client}", "--peer-addr", f"127.0.0.1:{peer}")
             command = (self.twistd, "-n", "etcd", "--data-dir", "data", *flags)
@@ -203,9 +209,13 @@ class InstallationTests(SynchronousTestCase):
             with subprocess.Popen(command, **settings) as machine:
                 self.addCleanup(machine.kill)
                 said = next((line for line in machine.stdout or () if "serves clients at" in line), None)
+                hello = Path(directory) / "hello.py"
+                hello.write_text(program)
+                printed = succeed(self.python, hello)
                 machine.terminate()
                 rest = machine.communicate()[0]
         self.assertIn(f"http://127.0.0.1:{client}", str(said))
+        self.assertEqual(printed, "Hello world\n")
         self.assertIn("Server Shut Down.", rest)
 
     def test_help_where_nothing_can_be_written(self) -> None:

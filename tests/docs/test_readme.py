@@ -31,9 +31,17 @@ class ReadmeTests(TestCase):
         (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/twistd " in line]
         self.assertEqual((await planned(self, "make run")).splitlines()[-1], command)
 
+    async def test_client_example_runs(self) -> None:
+        (program,) = [block for block in blocks(README, "python") if "EtcdService" not in block]
+        await self.machine.embed()
+        path = self.machine.directory / "hello.py"
+        path.write_text(program.replace("127.0.0.1:4001", f"127.0.0.1:{self.machine.port}"))
+        child = spawn(self, [sys.executable, path], self.machine.directory)
+        self.assertEqual((await child.when_ended(), child.errors, child.output), (0, "", "Hello world\n"))
+
     async def test_embedding_example_runs(self) -> None:
         """The example is a service inside another program."""
-        (program,) = blocks(README, "python")
+        (program,) = [block for block in blocks(README, "python") if "EtcdService" in block]
         addresses = f'addr="127.0.0.1:{self.machine.port}", peer_addr="127.0.0.1:{self.machine.peer_port}"'
         self.assertIn("Config()", program)
         program = program.replace("Config()", f"Config({addresses})")

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.docs.transcript import File, steps_of
 from tests.processes.child import SOURCE
 
-PAGES = ("embedding.md",)
+PAGES = ("client.md", "embedding.md")
 
 CONFIGURATION = """
 [mypy]
