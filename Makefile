@@ -17,7 +17,7 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-large format lint bench simulate fuzz properties raft-campaign kill-campaign oldest wheel clean python
+.PHONY: help run test test-large format lint bench simulate fuzz properties raft-campaign watch-campaign kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -29,6 +29,7 @@ help:
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 40 in make test'
+	@echo 'make watch-campaign have watches follow 10,000 changes while leaders die; WATCH_CHANGES=N, WATCH_SEEDS=N'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill machines and clients, over and over, and look for lost writes and locks with two holders'
 	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
@@ -84,6 +85,11 @@ properties: .venv/installed-test
 RAFT_SEEDS ?= 200
 raft-campaign: .venv/installed-test
 	RAFT_SEEDS=$(RAFT_SEEDS) $(bin)/trial tests.consensus.raft.test_faults
+
+WATCH_CHANGES ?= 10000
+WATCH_SEEDS ?= 5
+watch-campaign: .venv/installed-test
+	WATCH_CHANGES=$(WATCH_CHANGES) WATCH_SEEDS=$(WATCH_SEEDS) $(bin)/trial tests.client.test_watch_cluster
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
