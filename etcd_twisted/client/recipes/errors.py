@@ -23,5 +23,17 @@ class QueueEmpty(ClientError):
     """There was no item to take for as long as the caller would wait, or others were before it in the line."""
 
 
+class NotOpened(ClientError):
+    """The barrier or the gate did not open for as long as the caller would wait."""
+
+
+class Contended(ClientError):
+    """Others have changed the key during each attempt. Nothing was changed by this one."""
+
+
+class NotANumber(ClientError):
+    """The key of a counter holds something that is no number."""
+
+
 class AlreadyClosed(ClientError):
     """It was closed, and can't be used again."""

@@ -369,6 +369,24 @@ class UnknownOutcomeTests(QueueTest):
         self.store.heal()
         self.assertEqual(self.taken().value, "work")
 
+    def test_ack_that_finds_the_item_gone_when_the_lease_is_over(self) -> None:
+        """Another one may have acknowledged it by then."""
+        self.put("work")
+        item = self.taken()
+        acknowledging = self.ask(item.ack)
+        self.store.cut()
+        self.store.replica._held.clear()
+        self.store.heal()
+        for _ in range(200):
+            self.store.advance(STEP_SECONDS)
+            if not item.is_held:
+                break
+        self.assertFalse(item.is_held)
+        self.store.replica.delete(item.key)
+        self.store.replica.release()
+        self.store.advance(1)
+        self.failureResultOf(acknowledging, OutcomeUnknown)
+
     def take_with_lost_answers(self, carried_out: bool, count: int) -> Item:
         """Returns an item although the answer to the first, second or third write was lost."""
         self.put("work")
