@@ -22,6 +22,7 @@ from twisted.logger import Logger
 
 from etcd_twisted.client import (
     Client,
+    ClientClosed,
     ClientError,
     CompareFailed,
     HistoryLost,
@@ -151,7 +152,12 @@ class Counter:
         return _State(int(match[1]), True, node.modified_index)
 
     async def _write(self, value: str, state: _State) -> bool:
-        """Returns whether this was the first change since the counter was read, and so was made."""
+        """
+        Returns whether this was the first change since the counter was read, and so was made.
+
+        @raise OutcomeUnknown: this can't be found out.
+        @raise ClientError: it was not made.
+        """
         unknown: OutcomeUnknown | None = None
         until = self._now() + RESOLVE_SECONDS
         while True:
@@ -174,7 +180,10 @@ class Counter:
                 return True
             if self._now() >= until:
                 raise unknown
-            await pause(self._client, FIRST_PAUSE_SECONDS * (1 + self._chance()))
+            try:
+                await pause(self._client, FIRST_PAUSE_SECONDS * (1 + self._chance()))
+            except ClientClosed as error:
+                raise unknown from error
 
     async def _came_first(self, value: str, index: int, until: float) -> bool:
         """Returns whether the first change after an index is the one that has made this value."""
@@ -182,12 +191,12 @@ class Counter:
         try:
             seconds = max(0.0, until - self._now())
             item = await watch.next().addTimeout(seconds, self._client.reactor)
-        except TimeoutError:
-            raise OutcomeUnknown(f"could not find out in time whether {self._key} was added to") from None
+        except (TimeoutError, ClientError) as error:
+            raise OutcomeUnknown(f"could not find out whether {self._key} was added to: {error}") from error
         finally:
             watch.close()
         if item.node is not None and item.node.value == value:
             return True
         if isinstance(item, HistoryLost):
-            raise OutcomeUnknown(f"{self._key} may have been added to: the server does not remember who did") from None
+            raise OutcomeUnknown(f"{self._key} may have been added to: the server does not remember who did")
         return False

@@ -79,11 +79,18 @@ class Item(Hold):
 
     async def _ack(self) -> None:
         self.check_held()
-        while not await self._delete():
-            if not self.is_held and self._may_be_gone:
-                raise OutcomeUnknown(f"no answer has come to the acknowledgement of {self.key} while it was held")
-            self.check_held()
-            await pause(self._client, self._lease.ttl_seconds * RETRY_FRACTION)
+        try:
+            while not await self._delete():
+                if not self.is_held and self._may_be_gone:
+                    raise OutcomeUnknown(f"no answer has come to the acknowledgement of {self.key} while it was held")
+                self.check_held()
+                await pause(self._client, self._lease.ttl_seconds * RETRY_FRACTION)
+        except (NotHeld, OutcomeUnknown):
+            raise
+        except ClientError as error:
+            if not self._may_be_gone:
+                raise
+            raise OutcomeUnknown(f"{self.key} may be acknowledged: {error}") from error
         await give_up(self._lease, "the item was acknowledged")
 
     async def _delete(self) -> bool:

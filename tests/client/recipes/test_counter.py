@@ -161,6 +161,18 @@ class UnknownOutcomeTests(CounterTest):
         self.store.advance(5)
         self.assertEqual(self.successResultOf(adding), 11)
 
+    def test_the_client_is_closed_then(self) -> None:
+        self.add(10)
+        client = self.store.client()
+        self.store.replica.holding = True
+        adding = self.counter(client).add()
+        while not self.store.replica._held or len(self.store.replica.proposed) == 1:
+            self.store.replica.release_once()
+            self.store.advance(0)
+        self.store.cut()
+        client.close()
+        self.failureResultOf(adding, OutcomeUnknown)
+
     def test_the_cluster_is_gone(self) -> None:
         adding = self.begin(10)
         self.lose(True)

@@ -358,6 +358,15 @@ class UnknownOutcomeTests(QueueTest):
         self.store.result_of(item.ack())
         self.assert_nothing_left()
 
+    def test_ack_whose_client_is_closed_then(self) -> None:
+        self.put("work")
+        client = self.store.client()
+        item = self.taken(self.queue(client))
+        acknowledging = self.ask(item.ack)
+        self.store.cut()
+        client.close()
+        self.failureResultOf(acknowledging, OutcomeUnknown)
+
     def test_ack_that_may_have_been_carried_out_for_somebody_else(self) -> None:
         """When the lease is over, nobody can say whose acknowledgement has deleted the item."""
         acknowledging = self.acknowledge()
@@ -614,7 +623,7 @@ class _Takers:
         def failed(failure: Failure) -> None:
             if failure.check(OutcomeUnknown):
                 self.unknown.append(item.value)
-            failure.trap(OutcomeUnknown, NotHeld)
+            failure.trap(OutcomeUnknown, NotHeld, ClientClosed)
 
         item.ack().addCallbacks(lambda _: self.acknowledged.append(item.value), failed)
 
