@@ -89,7 +89,8 @@ raft-campaign: .venv/installed-test
 WATCH_CHANGES ?= 10000
 WATCH_SEEDS ?= 5
 watch-campaign: .venv/installed-test
-	WATCH_CHANGES=$(WATCH_CHANGES) WATCH_SEEDS=$(WATCH_SEEDS) $(bin)/trial tests.client.test_watch_cluster
+	WATCH_CHANGES=$(WATCH_CHANGES) WATCH_SEEDS=$(WATCH_SEEDS) $(bin)/trial -j2 \
+		tests.client.test_watch_cluster tests.client.test_watch_proxy tests.etcd.test_watch_proxy
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test

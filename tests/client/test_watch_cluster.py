@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.client import Client, ConnectionFailed, Event, HistoryLost, KeyExists, OutcomeUnknown, Watch
 from etcd_twisted.testing import Settings, SimulatedCluster, SimulatedMachine, Weather
+from tests.client.follower import CHANGES, Follower, written
 
-CHANGES = int(os.environ.get("WATCH_CHANGES", "1000"))
 SEEDS = int(os.environ.get("WATCH_SEEDS", "2"))
 
 DIRECTORY = "/watched"
@@ -32,20 +32,16 @@ SLOW_SECONDS = 0.01
 """How long a slow consumer takes over each change."""
 
 
-class Watcher:
+class Watcher(Follower):
     """
     A client on a host of its own, and a watch of the directory.
 
     @ivar host: the name of the host.
-    @ivar seen: the numbers of the changes that have come, in order.
-    @ivar lost: how often the watch has said that events were lost.
     """
 
     def __init__(self, world: "World", number: int, slow: bool = False) -> None:
         self.host = f"watcher{number}"
-        self.seen: list[int] = []
-        self.lost = 0
-        self._index = 0
+        super().__init__(self.host, DIRECTORY)
         self._world = world
         self._slow = slow
         urls = [machine.config.client_url for machine in world.machines]
@@ -67,28 +63,8 @@ class Watcher:
         self.ended = self._watch.for_each(self._take)
 
     def _take(self, item: Event | HistoryLost) -> Deferred[None] | None:
-        if isinstance(item, HistoryLost):
-            self._restart(item)
-        else:
-            self._note(item.node.created_index, item.node.value)
+        self.take(item)
         return deferLater(self._world.cluster.clock, SLOW_SECONDS) if self._slow else None
-
-    def _note(self, index: int, value: str | None) -> None:
-        if self._index >= index:
-            raise AssertionError(f"{self.host} saw the change {index} after {self._index}")
-        self._index = index
-        self.seen.append(int(value or ""))
-
-    def _restart(self, item: HistoryLost) -> None:
-        """Take the state that holds the outcome of the events that were lost."""
-        if item.node is None or item.node.key != DIRECTORY:
-            raise AssertionError(f"{self.host} was given {item}")
-        self.lost += 1
-        before, self.seen, self._index = self.seen, [], 0
-        for node in item.node.in_order():
-            self._note(node.created_index, node.value)
-        if self.seen[: len(before)] != before:
-            raise AssertionError(f"{self.host} was given another past: {self.seen}")
 
     def close(self) -> None:
         self._watch.close()
@@ -181,17 +157,16 @@ class World:
         self.cluster.result_of(self.writing, 600.0)
         self.until(lambda: all(len(watcher.seen) >= CHANGES for watcher in self.watchers))
         self.cluster.advance(OUTAGE_SECONDS)
-        listing = self.cluster.result_of(self._writer.list(DIRECTORY, quorum=True)).node
-        written = [int(node.value or "") for node in listing.in_order()]
-        self.test.assertEqual(sorted(written), list(range(CHANGES)))
+        changes = written(self.cluster.result_of(self._writer.list(DIRECTORY, quorum=True)))
+        self.test.assertEqual(len(changes), CHANGES)
         for watcher in self.watchers:
             watcher.close()
             self.cluster.result_of(watcher.ended)
-            self.test.assertEqual(watcher.seen, written)
+            self.test.assertEqual(watcher.seen, changes)
 
 
 class WatchClusterTests(SynchronousTestCase):
-    """What the watchers check themselves fails the test, see L{Watcher}."""
+    """What the watchers check themselves fails the test, see L{Follower}."""
 
     def test_each_change_comes_once_and_in_order(self) -> None:
         """The machines keep all events."""
