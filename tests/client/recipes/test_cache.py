@@ -161,7 +161,7 @@ class RaceTests(CacheTest):
         answers.pop()()
         self.assertEqual(self.successResultOf(reading).value, "2")
 
-    @settings(max_examples=examples(250))
+    @settings(max_examples=examples(80))
     @given(steps())
     def test_memory_is_never_behind_the_watch(self, happening: list[Callable[[SlowStore], object]]) -> None:
         """Whatever comes from memory is as it was at an index that the watch has not passed."""
