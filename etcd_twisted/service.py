@@ -74,16 +74,7 @@ class EtcdService(Service):
         @param wall_clock: returns the time by which keys expire, in seconds since the epoch.
         @raise ConfigError: a frontend is not installed or can't use its options, or a configured file can't be used.
         """
-        settings = ReplicaSettings(
-            config.watch_history,
-            config.watch_history_bytes,
-            config.snapshot_count if config.snapshot else None,
-            config.quota_bytes,
-            Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
-            ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
-            secrets.randbits(64),
-        )
-        self._participation = participation = Participation(reactor, wall_clock, settings)
+        self._participation = participation = Participation(reactor, wall_clock, _replica_settings(config))
         participation.on_failure.append(fatal)
         self.replica = participation.replica
         self.started: Deferred[None] = succeed(None)
@@ -263,3 +254,16 @@ class EtcdService(Service):
         storage = self._lifecycle.storage or self._storage
         if storage is not None:
             storage.close()
+
+
+def _replica_settings(config: Config) -> ReplicaSettings:
+    """Returns what is configured for the replica, with random numbers of its own."""
+    return ReplicaSettings(
+        history_capacity=config.watch_history,
+        history_bytes=config.watch_history_bytes,
+        snapshot_count=config.snapshot_count if config.snapshot else None,
+        quota_bytes=config.quota_bytes,
+        timing=Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
+        defaults=ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
+        seed=secrets.randbits(64),
+    )

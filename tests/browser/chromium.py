@@ -31,7 +31,7 @@ SKIP = f"not installed: {' '.join(MISSING)} (apt-get install chromium chromium-d
 OFTEN = 0.05
 """How long to wait before looking at the page again, in seconds."""
 
-PATIENCE = 60.0
+LONGEST_WAIT_SECONDS = 60.0
 """How long to keep looking, in seconds."""
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -226,7 +226,7 @@ class Browser:
 
     async def until(self, probe: Any, wanted: str) -> Any:
         """Returns the result of C{probe} as soon as that is not C{None}."""
-        latest = reactor.seconds() + PATIENCE
+        latest = reactor.seconds() + LONGEST_WAIT_SECONDS
         while reactor.seconds() < latest:
             try:
                 result = await probe()
@@ -238,4 +238,4 @@ class Browser:
                 return result
             await deferLater(reactor, OFTEN, lambda: None)
         shown = await self.run("return document.body.innerText")
-        raise AssertionError(f"{wanted}: not within {PATIENCE} seconds; {told}\n{shown}")
+        raise AssertionError(f"{wanted}: not within {LONGEST_WAIT_SECONDS} seconds; {told}\n{shown}")

@@ -23,7 +23,7 @@ from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import planned
 from tests.docs.transcript import File, Step, agrees
 from tests.processes.child import SOURCE, ChildEndedError, ChildProcess, spawn
-from tests.processes.cluster import OFTEN, PATIENCE
+from tests.processes.cluster import LONGEST_WAIT_SECONDS, OFTEN
 from tests.processes.machine import SERVES, STANDS_BY
 
 TYPED = {"cat", "curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd", "ulimit", "wait", "dig"}
@@ -184,7 +184,7 @@ class Terminal:
 
     async def _repeat(self, command: str, satisfied: Callable[[str], bool]) -> str:
         """Runs a command until it prints what it should or time is up. Returns the last output."""
-        latest = reactor.seconds() + PATIENCE
+        latest = reactor.seconds() + LONGEST_WAIT_SECONDS
         while True:
             output = await self._printed(command, self._shell(command))
             if satisfied(output) or reactor.seconds() > latest:

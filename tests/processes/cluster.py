@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 OFTEN = 0.05
 """The number of seconds between two polls."""
 
-PATIENCE = 60.0
+LONGEST_WAIT_SECONDS = 60.0
 """The number of seconds after which polling gives up."""
 
 STEADY = ("--peer-election-timeout", "1000")
@@ -51,7 +51,7 @@ async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
     @param wanted: what is waited for, for the reader of the error that it did not come.
     """
     told: object = None
-    latest = reactor.seconds() + PATIENCE
+    latest = reactor.seconds() + LONGEST_WAIT_SECONDS
     while reactor.seconds() < latest:
         try:
             result = await probe()
@@ -62,7 +62,7 @@ async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
                 return result
             told = None
         await deferLater(reactor, OFTEN, lambda: None)
-    raise AssertionError(f"{wanted}: not within {PATIENCE} seconds; {told}")
+    raise AssertionError(f"{wanted}: not within {LONGEST_WAIT_SECONDS} seconds; {told}")
 
 
 @implementer(IPolicyForHTTPS)

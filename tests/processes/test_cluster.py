@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS
-from tests.processes.cluster import PATIENCE, Cluster, Member, SteadyWriter, together, until
+from tests.processes.cluster import LONGEST_WAIT_SECONDS, Cluster, Member, SteadyWriter, together, until
 from tests.processes.clustered import ClusterTest
 from tests.processes.machine import SERVES, STOPPED
 
@@ -189,7 +189,7 @@ class ChangeTests(ClusterTest):
         await together(write(writer) for writer in range(WRITERS))
         await until(compacted, "the leader's log begins behind what the machine has")
         await away.start()
-        await away.child.when_printed("Continued from the leader's snapshot").addTimeout(PATIENCE, reactor)
+        await away.child.when_printed("Continued from the leader's snapshot").addTimeout(LONGEST_WAIT_SECONDS, reactor)
         keys = await self.cluster.converge()
         found = {key: value.rstrip("x") for key, (value, _) in keys.items() if key.startswith("/away")}
         last = range(WRITES - 4, WRITES)
