@@ -19,7 +19,7 @@ class LoopbackTests(TestCase):
         self.addCleanup(cluster.close)
         return cluster
 
-    async def test_one_machine(self) -> None:
+    async def test_machine_on_loopback_stops_and_starts_again(self) -> None:
         cluster = self.cluster()
         await cluster.start()
         client = cluster.client()
@@ -32,7 +32,7 @@ class LoopbackTests(TestCase):
         self.assertEqual((await client.get("/key")).value, "1")
         self.assertIs(cluster.leader, machine)
 
-    async def test_a_cluster(self) -> None:
+    async def test_cluster_on_loopback_survives_its_leader(self) -> None:
         cluster = self.cluster(watch_history=50)
         await cluster.start(3)
         client = cluster.client()
@@ -42,7 +42,7 @@ class LoopbackTests(TestCase):
         await cluster.leader.stop()
         await client.set("/key", "1")
 
-    async def test_close(self) -> None:
+    async def test_closing_ends_machines_and_clients(self) -> None:
         cluster = self.cluster()
         await cluster.start()
         client = cluster.client()

@@ -13,7 +13,7 @@ class MemoryMachineTests(SynchronousTestCase):
         self.machine = self.enterContext(MemoryMachine())
         self.client = self.machine.client()
 
-    def test_keys(self) -> None:
+    def test_memory_machine_serves_keys(self) -> None:
         self.machine.result_of(self.client.set("/key", "1"))
         self.assertEqual(self.machine.result_of(self.client.get("/key", quorum=True)).value, "1")
         with self.assertRaises(KeyNotFound):
@@ -45,7 +45,7 @@ class MemoryMachineTests(SynchronousTestCase):
         response = self.machine.result_of(self.machine.http().get("http://127.0.0.1:7001/v2/admin/config"))
         self.assertEqual(response.code, 200)
 
-    def test_an_outage(self) -> None:
+    def test_memory_machine_has_outages(self) -> None:
         client = self.machine.client(Timeouts(total_seconds=1.0))
         self.machine.result_of(client.set("/key", "1"))
         self.machine.cut()
@@ -53,7 +53,7 @@ class MemoryMachineTests(SynchronousTestCase):
         self.machine.heal()
         self.assertEqual(self.machine.result_of(client.get("/key")).value, "1")
 
-    def test_a_replaced_machine(self) -> None:
+    def test_replaced_machine_has_no_keys(self) -> None:
         self.machine.result_of(self.client.set("/key", "1"))
         self.machine.replace()
         self.assertRaises(KeyNotFound, self.machine.result_of, self.client.get("/key"))
@@ -66,7 +66,7 @@ class MemoryMachineTests(SynchronousTestCase):
         other.heal()
         self.assertEqual(other.result_of(other.client().get("/key")).value, "1")
 
-    def test_latency(self) -> None:
+    def test_memory_machine_has_latency(self) -> None:
         replica = FakeReplica()
         machine = self.enterContext(MemoryMachine(replica, latency_seconds=0.01))
         setting = machine.client().set("/key", "1")

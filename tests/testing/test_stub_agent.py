@@ -31,7 +31,7 @@ class ScriptTests(SynchronousTestCase):
     def request(self, agent: StubAgent, machine: str = "a") -> "Deferred[IResponse]":
         return agent.request(b"GET", f"http://{machine}:4001/v2/keys/key?wait=true".encode())
 
-    def test_interfaces(self) -> None:
+    def test_stub_provides_its_interfaces(self) -> None:
         agent = StubAgent(a=Reply())
         verifyObject(IAgent, agent)
         verifyObject(IResponse, self.successResultOf(self.request(agent)))
@@ -109,13 +109,13 @@ class ClientTests(SynchronousTestCase):
             [(each.method, each.parameters.get("value")) for each in agent.sent], [("GET", None), ("PUT", "2")]
         )
 
-    def test_a_listing(self) -> None:
+    def test_stub_answers_with_a_listing(self) -> None:
         listing = Reply.of("/dir", nodes=({"key": "/dir/a", "value": "1"},))
         node = self.successResultOf(StubAgent(a=listing).client().list("/dir")).node
         self.assertTrue(node.directory)
         self.assertEqual([(each.name, each.value) for each in node.nodes], [("a", "1")])
 
-    def test_errors(self) -> None:
+    def test_stub_answers_with_errors(self) -> None:
         agent = StubAgent(a=[Reply.error(100, "/key"), Reply.error(101, "[1 != 2]")])
         client = agent.client()
         error = self.failureResultOf(client.get("/key"), KeyNotFound).value
@@ -123,7 +123,7 @@ class ClientTests(SynchronousTestCase):
         self.failureResultOf(client.compare_and_swap("/key", "3", previous_value="1"), CompareFailed)
         self.assertEqual([each.response and each.response.code for each in agent.sent], [404, 412])
 
-    def test_a_redirect(self) -> None:
+    def test_stub_answers_with_a_redirect(self) -> None:
         agent = StubAgent(a=Reply.redirect("http://b:4001"), b=Reply.of("/key", "1", action="set"))
         self.successResultOf(agent.client().set("/key", "1"))
         self.assertEqual(agent.asked(), ["http://a:4001", "http://b:4001"])

@@ -200,7 +200,7 @@ class VoterTests(SynchronousTestCase):
         machine.core.receive("b", VoteRequest(2, 1, 1), 0.0)
         self.assertEqual(sent(machine), [("b", VoteReply(2, True))])
 
-    def test_election_restriction(self) -> None:
+    def test_voter_denies_a_candidate_whose_log_lacks_entries(self) -> None:
         """The voter denies its vote if its own log is more up-to-date than that of the candidate (5.4.1)."""
         for terms, last_term, last_index, granted in (
             ([], 0, 0, True),
