@@ -106,7 +106,7 @@ class EtcdService(Service):
         self.replica.peer.on_claim.append(self._lifecycle.claimed)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
-        self._writer: DiskThread | None = None
+        self._disk_thread: DiskThread | None = None
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._first_failure: Failure | None = None
@@ -179,10 +179,10 @@ class EtcdService(Service):
             await maybeDeferred(frontend.startService)
         config = self._config
         self._storage = Storage.open(config.data_dir, config.given_as("data-dir"), fresh=config.force)
-        self._writer = DiskThread(self._reactor)
-        self._writer.start()
+        self._disk_thread = DiskThread(self._reactor)
+        self._disk_thread.start()
         try:
-            await self._lifecycle.begin(self._storage, self._writer)
+            await self._lifecycle.begin(self._storage, self._disk_thread)
             self.accepted.callback(None)
             await self._lifecycle.when_serving()
         except BaseException:
@@ -233,8 +233,8 @@ class EtcdService(Service):
         async with AsyncExitStack() as last_first:
             if self._storage is not None:
                 last_first.callback(self._close_storage)
-            if self._writer is not None:
-                last_first.push_async_callback(self._writer.stop)
+            if self._disk_thread is not None:
+                last_first.push_async_callback(self._disk_thread.stop)
             last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self._participation.stop)
             last_first.push_async_callback(self._own_agent.stop)

@@ -59,7 +59,7 @@ class ServiceTests(TestCase):
 
     def assertClosed(self) -> None:
         """Asserts that nothing runs any more, and that the data directory is free. Trial checks the ports."""
-        self.assertEqual([thread.name for thread in threading.enumerate() if thread.name == "log-writer"], [])
+        self.assertEqual([thread.name for thread in threading.enumerate() if thread.name == "disk"], [])
         module.Storage.open(self.path, "--data-dir").close()
 
     async def test_a_machine_that_is_embedded_keeps_what_it_is_told(self) -> None:

@@ -58,13 +58,13 @@ class Lifecycle:
 
     # Beginning
 
-    async def begin(self, storage: Storage, writer: DiskThread) -> None:
+    async def begin(self, storage: Storage, disk_thread: DiskThread) -> None:
         """
         Returns when this machine takes part, or stands by.
 
         @raise StartError: it can't.
         """
-        self.local.open(storage, writer)
+        self.local.open(storage, disk_thread)
         recovered = None if storage.directory.is_to_forget else await self.local.recover()
         if recovered is not None and recovered.identity is not None:
             await self._come_back(recovered)

@@ -44,18 +44,18 @@ class LocalMachine:
         self.storage: Storage | None = None
         self._config = config
         self._transport = transport
-        self._writer: DiskThread | None = None
+        self._disk_thread: DiskThread | None = None
 
-    def open(self, storage: Storage, writer: DiskThread) -> None:
+    def open(self, storage: Storage, disk_thread: DiskThread) -> None:
         """Take the files that this machine works with, and the thread that writes its log."""
         self.storage = storage
-        self._writer = writer
+        self._disk_thread = disk_thread
 
     @property
     def _files(self) -> tuple[Storage, DiskThread]:
-        if self.storage is None or self._writer is None:
+        if self.storage is None or self._disk_thread is None:
             raise RuntimeError("the machine has no files yet")
-        return self.storage, self._writer
+        return self.storage, self._disk_thread
 
     @property
     def machine(self) -> Machine:
@@ -149,9 +149,9 @@ class LocalMachine:
         self._start(recovered)
 
     def _start(self, recovered: Recovered) -> None:
-        storage, writer = self._files
+        storage, disk_thread = self._files
         self.identity = recovered.identity
-        self._participation.start(self.machine, storage, writer, recovered, self._transport)
+        self._participation.start(self.machine, storage, disk_thread, recovered, self._transport)
 
     async def stand_by(self, view: ClusterView) -> None:
         """Take part no longer, and send everyone to the leader."""

@@ -83,17 +83,17 @@ class Participation:
     # Its life
 
     def start(
-        self, machine: Machine, storage: Storage, writer: DiskThread, recovered: Recovered, transport: ITransport
+        self, machine: Machine, storage: Storage, disk_thread: DiskThread, recovered: Recovered, transport: ITransport
     ) -> None:
         """
         Begin to take part in consensus, from what was recovered.
 
         @param machine: the name and the addresses of this machine.
-        @param writer: the thread that does all further work on the storage.
+        @param disk_thread: the thread that does all further work on the storage.
         """
         replica = self.replica
         replica.name = machine.name
-        disk = AsyncStorage(self._clock, storage, writer)
+        disk = AsyncStorage(self._clock, storage, disk_thread)
         self._member = member = LocalMember(
             self._clocks,
             replica.keyspace,

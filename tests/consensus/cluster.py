@@ -32,12 +32,12 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.testing.simulation.cluster import SimulatedMachines
+from etcd_twisted.testing.simulation.disk_threads import PromptDiskThread
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.machine import MachineRun, Settings, SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
 from etcd_twisted.testing.simulation.schedule import MachineClock, Process, Schedule
 from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
-from etcd_twisted.testing.simulation.writer import PromptWriter
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
@@ -127,10 +127,10 @@ class ClusterMachine(SimulatedMachine):
         return self.latest.peers
 
     @property
-    def writer(self) -> PromptWriter:
+    def disk_thread(self) -> PromptDiskThread:
         """What stands for its disk thread."""
-        assert isinstance(self.latest.writer, PromptWriter)
-        return self.latest.writer
+        assert isinstance(self.latest.disk_thread, PromptDiskThread)
+        return self.latest.disk_thread
 
     @property
     def storage(self) -> Storage:
@@ -194,7 +194,7 @@ class ClusterMachine(SimulatedMachine):
             running.lifecycle.known.note([leader.url])
             await leader.peer.join(self.request())
             enter_cluster(storage, recovered, identity)
-        running.participation.start(machine, storage, running.writer, recovered, running.transport)  # type: ignore[arg-type]
+        running.participation.start(machine, storage, running.disk_thread, recovered, running.transport)  # type: ignore[arg-type]
         await running.replica.when_serving()
 
     def disk_failed(self, reason: str) -> None:
@@ -242,7 +242,7 @@ class Cluster(SimulatedMachines[ClusterMachine]):
         """
         @param limits: see L{Settings}.
         """
-        settings = Settings(TIMING, defaults, history, snapshot_count, limits=limits, writer=PromptWriter)
+        settings = Settings(TIMING, defaults, history, snapshot_count, limits=limits, disk_thread=PromptDiskThread)
         schedule = Schedule(0, lateness_seconds=0.0)
         weather = Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0)
         super().__init__(schedule, Disks(schedule.random, path), settings, weather)

@@ -26,8 +26,8 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.testing.simulation.disk_threads import ManualDiskThread
 from etcd_twisted.testing.simulation.machine import EPOCH
-from etcd_twisted.testing.simulation.writer import ManualWriter
 
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 MEMBER = Member(MACHINE.name, MACHINE.client_url, MACHINE.peer_url)
@@ -83,7 +83,7 @@ class TestMachine:
         self.clock = clock or Clock()
         if clock is None:
             self.clock.advance(EPOCH)
-        self.writer = ManualWriter()
+        self.disk_thread = ManualDiskThread()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
         settings = ReplicaSettings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes, **limits)
@@ -108,14 +108,14 @@ class TestMachine:
             found_cluster(self.storage, recovered, IDENTITY, MEMBER)
         else:
             come_back(self.storage, recovered)
-        self.participation.start(MACHINE, self.storage, self.writer, recovered, NobodyElse())
+        self.participation.start(MACHINE, self.storage, self.disk_thread, recovered, NobodyElse())
 
     def settle(self) -> None:
         """Let everything happen that can happen without time going by."""
-        while (self.clock.calls and self.clock.calls[0].getTime() <= self.clock.seconds()) or self.writer.jobs:
+        while (self.clock.calls and self.clock.calls[0].getTime() <= self.clock.seconds()) or self.disk_thread.jobs:
             self.clock.advance(0)
-            if self.writer.jobs:
-                self.writer.run_one()
+            if self.disk_thread.jobs:
+                self.disk_thread.run_one()
 
     def set(self, key: str, value: str = "", expires: int | None = None) -> "Deferred[Any]":
         return self.replica.propose(Set(key, self.replica.now(), value, False, expires))
@@ -130,7 +130,7 @@ class TestMachine:
 
     def crash(self) -> None:
         """Stop as a killed process does: what was not synced is lost, nothing is tidied up."""
-        self.writer.jobs.clear()
+        self.disk_thread.jobs.clear()
         self.storage.close()
 
 

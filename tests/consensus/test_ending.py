@@ -51,13 +51,13 @@ class HandOverTests(ClusterTestCase):
         leader, other = cluster.leader, cluster.followers[0]
         cluster.result_of(leader.set("/a", "1", leader.replica.now() + 300_000))
         cluster.advance(0.2)
-        other.writer.held = True  # it does not have the last entry, and won't get it
+        other.disk_thread.held = True  # it does not have the last entry, and won't get it
         under_way = leader.set("/b", "1")
         handed_over = ensureDeferred(leader.participation.hand_over())
         cluster.advance(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
         self.successResultOf(handed_over)
         self.assertTrue(leader.leads)
-        other.writer.held = False
+        other.disk_thread.held = False
         cluster.result_of(under_way)
         cluster.advance(0.3)
         self.assertRaises(EtcdError, leader.replica.get, "/a")
@@ -67,13 +67,13 @@ class HandOverTests(ClusterTestCase):
         cluster.start(3)
         leader, followers = cluster.leader, cluster.followers
         for follower in followers:
-            follower.writer.held = True
+            follower.disk_thread.held = True
         under_way = leader.set("/a", "1")
         stopped = ensureDeferred(leader.participation.stop())
         cluster.advance(0.05)
         self.assertNoResult(stopped)
         for follower in followers:
-            follower.writer.held = False
+            follower.disk_thread.held = False
         cluster.result_of(stopped)
         self.assertEqual(self.successResultOf(under_way).node.value, "1")
 
@@ -82,7 +82,7 @@ class HandOverTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         for follower in cluster.followers:
-            follower.writer.held = True
+            follower.disk_thread.held = True
         under_way = leader.set("/a", "1")
         stopped = ensureDeferred(leader.participation.stop())
         cluster.advance(PATIENCE + 0.01)
@@ -158,7 +158,7 @@ class StopTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         for follower in cluster.followers:
-            follower.writer.held = True
+            follower.disk_thread.held = True
         leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         view = leader.replica.peer.describe()
         standing_by = ensureDeferred(leader.participation.stand_by(view))

@@ -319,7 +319,7 @@ class ReadTests(ClusterTestCase):
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         self.successResultOf(machine.replica.confirm_recent())
-        machine.writer.failing = OSError(5, "Input/output error")
+        machine.disk_thread.failing = OSError(5, "Input/output error")
         machine.set("/a", "1").addErrback(lambda failure: failure.trap(EtcdError))
         cluster.advance(0.1)
         self.failureResultOf(machine.replica.confirm_recent(), EtcdError)
@@ -413,12 +413,12 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual(set(leader.peer.describe().fingerprints), expected)
         self.assertEqual(leader.peer.describe().configuration_index, leader.peer.configuration_index)
         for machine in cluster.followers:
-            machine.writer.held = True
+            machine.disk_thread.held = True
         leaving = leader.replica.remove(gone.machine.name)
         self.assertNotIn(gone.id, leader.raft.configuration)
         self.assertEqual(set(leader.peer.describe().fingerprints), expected)
         for machine in cluster.followers:
-            machine.writer.held = False
+            machine.disk_thread.held = False
         cluster.result_of(leaving)
         self.assertEqual(set(leader.peer.describe().fingerprints), expected - {fingerprint(CLUSTER_ID, gone.id)})
         self.assertNotIn(gone.id, repr(leader.peer.describe()))
@@ -430,7 +430,7 @@ class AdmissionTests(ClusterTestCase):
         leader = cluster.leader
         peer, index = leader.peer, leader.peer.configuration_index
         for machine in cluster.followers:
-            machine.writer.held = True
+            machine.disk_thread.held = True
         for _ in range(5):
             leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         leader.replica.remove(cluster.followers[0].machine.name).addErrback(lambda failure: failure.trap(EtcdError))
@@ -439,7 +439,7 @@ class AdmissionTests(ClusterTestCase):
         self.assertTrue(peer.learn_members(self.view_with(leader, index + 1, self.STRANGER)))
         self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.MEMBER)
         for machine in cluster.followers:
-            machine.writer.held = False
+            machine.disk_thread.held = False
         cluster.advance(1.0)
 
     def test_impossible_term_is_refused(self) -> None:

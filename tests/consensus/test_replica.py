@@ -161,7 +161,7 @@ class ReadTests(ReplicaTestCase):
         machine.clock.advance(0)
         member = machine.replica._member
         self.patch(member._node, "_wake", lambda: None)  # the reactor has not reached the rest of the entries yet
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         self.assertLess(member.machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
         member._node.fail(Failure(OSError(5, "Input/output error")))
@@ -182,7 +182,7 @@ class ReadTests(ReplicaTestCase):
         before = machine.replica.raft_index
         machine.replica.confirm_reads()
         machine.clock.advance(0)
-        self.assertEqual((len(machine.writer.jobs), machine.replica.raft_index), (0, before))
+        self.assertEqual((len(machine.disk_thread.jobs), machine.replica.raft_index), (0, before))
         machine.stop()
 
 
@@ -193,7 +193,7 @@ class WatchTests(ReplicaTestCase):
         machine.replica.watch("/a", False, False, None, told.append)
         answer = machine.set("/a", "1")
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         event = self.successResultOf(answer)
         self.assertEqual(told, [])
         machine.clock.advance(0)
@@ -207,7 +207,7 @@ class WatchTests(ReplicaTestCase):
             machine.replica.watch("/a", False, False, None, told.append)
         machine.set("/a", "1")
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         seen: list[int] = []
 
         def other_work() -> None:
@@ -250,7 +250,7 @@ class StopTests(ReplicaTestCase):
         machine = self.machine()
         under_way = machine.set("/a", "1")
         stopped = ensureDeferred(machine.participation.stop())
-        machine.writer.failing = OSError(5, "Input/output error")
+        machine.disk_thread.failing = OSError(5, "Input/output error")
         machine.settle()
         self.successResultOf(stopped)
         self.failureResultOf(under_way, EtcdError)

@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.testing.simulation.disk_threads import SimulatedDiskThread
 from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.network import Network, Weather
 from etcd_twisted.testing.simulation.schedule import Schedule
-from etcd_twisted.testing.simulation.writer import SimulatedWriter
 from tests.simulation.plan import Plan
 
 
@@ -169,9 +169,9 @@ class Faults:
 
     def _slow_disk(self) -> None:
         run = self._some_machine().run
-        if run is not None and isinstance(run.writer, SimulatedWriter):
-            run.writer.slowness = self._random.choice([5.0, 30.0, 200.0])
-            self._after(0.1, 2.0, setattr, run.writer, "slowness", 1.0)
+        if run is not None and isinstance(run.disk_thread, SimulatedDiskThread):
+            run.disk_thread.slowness = self._random.choice([5.0, 30.0, 200.0])
+            self._after(0.1, 2.0, setattr, run.disk_thread, "slowness", 1.0)
 
     def _fail_disk(self) -> None:
         """A call fails; the machine should end then, and finds its disk whole when it is started again."""
@@ -295,7 +295,7 @@ class Faults:
             if machine.disk_fails:
                 machine.mend_disk()
             machine.disk.changes_until_crash = machine.disk.changes_until_failure = None
-            if machine.run is not None and isinstance(machine.run.writer, SimulatedWriter):
-                machine.run.writer.slowness = 1.0
+            if machine.run is not None and isinstance(machine.run.disk_thread, SimulatedDiskThread):
+                machine.run.disk_thread.slowness = 1.0
             self._let_go(machine)
             machine.start()

@@ -245,10 +245,10 @@ class LeaderTests(LoadTest):
         """The latencies of the other followers stay as they were."""
         slow, other = self.followers
         before = self.follower(other)["latency"]["maximum"]
-        slow.writer.held = True
+        slow.disk_thread.held = True
         write = self.leader.set("/k")
         self.group.advance(0.15)
-        slow.writer.held = False
+        slow.disk_thread.held = False
         self.group.result_of(write)
         self.group.advance(0.5)
         self.assertNear(self.follower(slow)["latency"]["maximum"], 150.0)

@@ -40,7 +40,7 @@ class DiskThread:
         self._reactor = reactor
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon thread does not hold up an interpreter that ends without stop(). What was acknowledged is synced.
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
         self._ended: Deferred[None] = Deferred()
         self._stopping = False
 
@@ -59,7 +59,7 @@ class DiskThread:
             L{DiskThreadStoppedError} after L{stop}.
         """
         if self._stopping:
-            return fail(DiskThreadStoppedError("the writer has been told to stop"))
+            return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
         result: Deferred[_T] = Deferred()
 
         def run() -> None:
@@ -101,22 +101,22 @@ class AsyncStorage:
     @ivar storage: the files. All work on them goes through L{run}.
     """
 
-    def __init__(self, clock: IReactorTime, storage: Storage, writer: DiskThread) -> None:
+    def __init__(self, clock: IReactorTime, storage: Storage, disk_thread: DiskThread) -> None:
         """
-        @param writer: the thread that works on the files.
+        @param disk_thread: the thread that works on the files.
         """
         self.storage = storage
         self._seconds = clock.seconds
-        self._writer = writer
+        self._disk_thread = disk_thread
         self._log = RateLimitedLog(clock)
 
     def run(self, job: Callable[..., _T], *arguments: object) -> "Deferred[_T]":
         """Have the thread run a job after all earlier ones. Returns a Deferred that fires with the result."""
-        return self._writer.submit(functools.partial(job, *arguments))
+        return self._disk_thread.submit(functools.partial(job, *arguments))
 
     def append(self, record: Record) -> "Deferred[None]":
         """Append to the log. Returns a Deferred that fires when the record is durable."""
-        appended = self._writer.submit(functools.partial(self.storage.log.append, record))
+        appended = self._disk_thread.submit(functools.partial(self.storage.log.append, record))
         return appended.addCallback(self._appended, self._seconds())
 
     def _appended(self, _: None, began: float) -> None:

@@ -26,13 +26,13 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
 from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND
 from etcd_twisted.testing.simulation.disk import CrashError, Disk
+from etcd_twisted.testing.simulation.disk_threads import ManualDiskThread, SimulatedDiskThread
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.http_ports import HttpPorts
 from etcd_twisted.testing.simulation.network import Network
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from etcd_twisted.testing.simulation.streams import Streams
 from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
-from etcd_twisted.testing.simulation.writer import ManualWriter, SimulatedWriter
 from etcd_twisted.waiters import Waiters
 
 EPOCH = 1_700_000_000.0
@@ -58,7 +58,7 @@ class Settings:
     @ivar limits: other fields of L{ReplicaSettings} that are not to have their defaults.
     @ivar segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
     @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
-    @ivar writer: makes what stands for the disk thread of a process.
+    @ivar disk_thread: makes what stands for the disk thread of a process.
     """
 
     timing: Timing = attrs.field(factory=Timing)
@@ -68,7 +68,7 @@ class Settings:
     limits: Mapping[str, Any] = attrs.field(factory=dict)
     segment_bytes: int = SEGMENT_BYTES
     supervised: bool = False
-    writer: Callable[[Process, Disk], ManualWriter] = SimulatedWriter
+    disk_thread: Callable[[Process, Disk], ManualDiskThread] = SimulatedDiskThread
 
 
 class World(Protocol):
@@ -104,7 +104,7 @@ class MachineRun:
     @ivar process: what they run in.
     @ivar host: where others reach it.
     @ivar peers: how it asks others.
-    @ivar writer: what stands for its disk thread.
+    @ivar disk_thread: what stands for its disk thread.
     @ivar started: fires when it serves or stands by, and fails when it does not start.
     @ivar starting: what it does until then.
     @ivar stopping: whether it was told to stop.
@@ -133,7 +133,7 @@ class MachineRun:
         self.lifecycle = Lifecycle(process.clock, config, participation, self.peers, self.transport, machine)
         participation.on_exclusion.append(self.lifecycle.excluded)
         self.replica.peer.on_claim.append(self.lifecycle.claimed)
-        self.writer = settings.writer(process, machine.disk)
+        self.disk_thread = settings.disk_thread(process, machine.disk)
         self.http_ports = HttpPorts(world.streams, process, config, self.replica)
         self.started = Waiters()
         self.starting: Deferred[None] | None = None
@@ -307,7 +307,7 @@ class SimulatedMachine:
 
     async def _enter(self, running: MachineRun, storage: Storage) -> None:
         """Returns when it serves or stands by."""
-        await running.lifecycle.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
+        await running.lifecycle.begin(storage, running.disk_thread)  # type: ignore[arg-type]  # all of it that is used
         await running.lifecycle.when_serving()
 
     def _not_started(self, failure: Failure, running: MachineRun) -> None:
@@ -352,7 +352,7 @@ class SimulatedMachine:
             return
         self.world.tell(f"{self.name} has crashed")
         if not self.disk.dead:
-            running.writer.crash()
+            running.disk_thread.crash()
         self.world.disks.crash(self.disk)
         self._restart()
 
@@ -397,7 +397,7 @@ class SimulatedMachine:
         await running.http_ports.close()
         await running.participation.stop()
         running.transport.connect({})
-        await running.writer.stop()
+        await running.disk_thread.stop()
         if running.storage is not None:
             running.storage.close()
 

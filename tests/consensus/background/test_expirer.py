@@ -42,7 +42,7 @@ class ExpiryTests(ReplicaTestCase):
         machine.settle()
         before = machine.replica.raft_index
         machine.clock.pump([1.0] * 600)
-        self.assertEqual((len(machine.writer.jobs), machine.replica.raft_index), (0, before))
+        self.assertEqual((len(machine.disk_thread.jobs), machine.replica.raft_index), (0, before))
         machine.stop()
 
     def test_many_keys_expire_in_several_commands(self) -> None:

@@ -107,10 +107,10 @@ class LogTests(MeasurementsTest):
     def test_slow_disk_is_logged(self) -> None:
         """A slow sync is logged when it is over."""
         log = Log(self)
-        self.leader.writer.held = True
+        self.leader.disk_thread.held = True
         done = self.leader.set("/k")
         self.group.advance(SLOW_APPEND_SECONDS + 0.5)
-        self.leader.writer.held = False
+        self.leader.disk_thread.held = False
         self.group.result_of(done)
         self.assertEqual(log.warnings, ["The disk is slow: it took 1.5 s to make a part of the log durable"])
 

@@ -142,7 +142,7 @@ class MachineTests(SynchronousTestCase):
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(20)]
         self.machine.clock.advance(0)
         self.assertEqual(self.logged, before + 3)
-        self.machine.writer.run_one()
+        self.machine.disk_thread.run_one()
         self.machine.clock.advance(0)
         self.assertEqual(self.logged, before + 6)
         self.machine.settle()
@@ -170,7 +170,7 @@ class MachineTests(SynchronousTestCase):
     def test_disk_that_fails_fails_all_proposals(self) -> None:
         """Every proposal fails."""
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(10)]
-        self.machine.writer.failing = OSError(5, "Input/output error")
+        self.machine.disk_thread.failing = OSError(5, "Input/output error")
         self.machine.settle()
         for answer in answers:
             self.failureResultOf(answer, EtcdError)

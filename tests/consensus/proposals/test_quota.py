@@ -214,8 +214,8 @@ class OnTheirWayTests(QuotaTest):
         index = self.replica.index
         while self.replica.index == index:
             self.machine0.clock.advance(0)
-            if self.machine0.writer.jobs:
-                self.machine0.writer.run_one()
+            if self.machine0.disk_thread.jobs:
+                self.machine0.disk_thread.run_one()
         self.assertEqual((self.replica.index, self.left), (index + 1, NODE_BYTES + 5_001))
         self.start(Set("/b", 0, "z" * 5_000))
         self.machine0.settle()

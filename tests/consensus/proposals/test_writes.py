@@ -34,7 +34,7 @@ class WriteTests(ReplicaTestCase):
         machine.clock.advance(0)
         self.assertNoResult(answer)
         self.assertRaises(EtcdError, machine.replica.get, "/a")
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         self.assertEqual(self.successResultOf(answer).node.value, "1")
         self.assertEqual(self.value(machine, "/a"), "1")
         machine.stop()
@@ -45,11 +45,11 @@ class WriteTests(ReplicaTestCase):
         machine.clock.advance(0)
         others = [machine.set(f"/b{number}", "1") for number in range(50)]
         machine.clock.advance(0)
-        self.assertEqual(len(machine.writer.jobs), 1)
-        machine.writer.run_one()
+        self.assertEqual(len(machine.disk_thread.jobs), 1)
+        machine.disk_thread.run_one()
         self.successResultOf(first)
-        self.assertEqual(len(machine.writer.jobs), 1)
-        machine.writer.run_one()
+        self.assertEqual(len(machine.disk_thread.jobs), 1)
+        machine.disk_thread.run_one()
         self.assertEqual([self.successResultOf(each).index for each in others], list(range(3, 53)))
         machine.stop()
 
@@ -174,7 +174,7 @@ class WriteTests(ReplicaTestCase):
     def test_a_failing_disk_acknowledges_nothing_and_ends_the_machine(self) -> None:
         machine = self.machine()
         answers = [machine.set("/a", "1"), machine.set("/b", "1")]
-        machine.writer.failing = OSError(28, "No space left on device")
+        machine.disk_thread.failing = OSError(28, "No space left on device")
         machine.settle()
         for answer in answers:
             error = self.failureResultOf(answer, EtcdError).value
@@ -196,7 +196,7 @@ class WriteTests(ReplicaTestCase):
 
         machine.participation.on_failure.insert(0, broken)
         answer = machine.set("/a", "1")
-        machine.writer.failing = OSError(28, "No space left on device")
+        machine.disk_thread.failing = OSError(28, "No space left on device")
         machine.settle()
         self.failureResultOf(answer, EtcdError)
         self.assertEqual(len(machine.fatal), 1)
@@ -216,8 +216,8 @@ class WriteTests(ReplicaTestCase):
                 pending.append((f"/k{number}", machine.set(f"/k{number}", str(number))))
             elif step == "turn":
                 machine.clock.advance(0)
-            elif step == "sync" and machine.writer.jobs:
-                machine.writer.run_one()
+            elif step == "sync" and machine.disk_thread.jobs:
+                machine.disk_thread.run_one()
             acknowledged |= {key: answer.result.index for key, answer in pending if hasattr(answer, "result")}
             if step == "crash":
                 machine.crash()

@@ -80,11 +80,11 @@ class SnapshotTests(ReplicaTestCase):
         for number in range(12):
             machine.set(f"/k{number}")
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         machine.clock.advance(0)
         answer = machine.set("/during", "1")
         machine.clock.advance(0)
-        self.assertEqual(len(machine.writer.jobs), 2)
+        self.assertEqual(len(machine.disk_thread.jobs), 2)
         machine.settle()
         self.successResultOf(answer)
         machine.crash()
@@ -96,12 +96,12 @@ class SnapshotTests(ReplicaTestCase):
         machine = self.machine(snapshot_count=10)
         answers = [machine.set(f"/k{number}") for number in range(12)]
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         for answer in answers:
             self.successResultOf(answer)
         for _ in range(2):
             machine.clock.advance(0)
-            machine.writer.run_one()
+            machine.disk_thread.run_one()
         machine.crash()
         machine = self.machine()
         for number in range(12):
@@ -113,7 +113,7 @@ class SnapshotTests(ReplicaTestCase):
         for number in range(12):
             machine.set(f"/k{number}")
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         machine.stop()
         self.assertEqual([path.name for path in (self.path / "snapshots").iterdir()], [])
 
@@ -122,10 +122,10 @@ class SnapshotTests(ReplicaTestCase):
         for number in range(12):
             machine.set(f"/k{number}")
         machine.clock.advance(0)
-        machine.writer.run_one()
+        machine.disk_thread.run_one()
         while not list((self.path / "snapshots").iterdir()):
             machine.clock.advance(0)
-            machine.writer.run_one()
+            machine.disk_thread.run_one()
         self.patch(os, "fsync", failing_sync)
         machine.settle()
         self.assertEqual(list((self.path / "snapshots").iterdir()), [])

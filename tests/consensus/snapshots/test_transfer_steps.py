@@ -16,7 +16,7 @@ from etcd_twisted.consensus.snapshots.sending import SnapshotFile
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
-from etcd_twisted.testing.simulation.writer import ManualWriter
+from etcd_twisted.testing.simulation.disk_threads import ManualDiskThread
 from tests.consensus.snapshots.test_transfers import TransferTestCase
 
 
@@ -149,14 +149,14 @@ class FileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.path.write_bytes(bytes(range(200)))
-        self.writer = ManualWriter()
-        disk = AsyncStorage(Clock(), None, self.writer)  # type: ignore[arg-type]  # all of it that is used
+        self.disk_thread = ManualDiskThread()
+        disk = AsyncStorage(Clock(), None, self.disk_thread)  # type: ignore[arg-type]  # all of it that is used
         self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, disk)
 
     def test_file_stays_readable_when_another_replaces_it(self) -> None:
         self.path.unlink()
         data = self.file.read(100, 50)
-        self.writer.run_one()
+        self.disk_thread.run_one()
         self.assertEqual(self.successResultOf(data), bytes(range(100, 150)))
         self.assertEqual((self.file.size, self.file.head), (200, bytes(range(64))))
         self.file.close()
@@ -172,13 +172,13 @@ class FileTests(SynchronousTestCase):
         self.assertGreaterEqual(self.file._descriptor, 0)
         self.assertNotEqual(other, self.file._descriptor)
         self.failureResultOf(data, CancelledError)
-        self.writer.run_one()
+        self.disk_thread.run_one()
         self.assertEqual(self.file._descriptor, -1)
 
     def test_disk_that_fails_while_a_file_is_read(self) -> None:
         data = self.file.read(0, 10)
-        self.writer.failing = OSError(5, "Input/output error")
-        self.writer.run_one()
+        self.disk_thread.failing = OSError(5, "Input/output error")
+        self.disk_thread.run_one()
         self.failureResultOf(data, OSError)
         self.file.close()
         self.assertEqual(self.file._descriptor, -1)

@@ -222,7 +222,7 @@ class InterruptedTests(TransferTestCase):
         self.assertIs(receiver.incoming, incoming)
         cluster.advance_until(lambda: not receiver._busy)
         receiver.passed(incoming.offer.snapshot.index)
-        late.writer.run_one()
+        late.disk_thread.run_one()
         self.assertEqual(self.files(late), [])
         self.assertCaughtUp(cluster, late)
 
@@ -331,11 +331,11 @@ class CrashTests(TransferTestCase):
 
     def crash_after(self, cluster: Cluster, late: ClusterMachine, jobs: int) -> None:
         """Crashes a machine after that many more changes of its disk, and restarts it."""
-        late.writer.held = True
+        late.disk_thread.held = True
         for _ in range(jobs):
             cluster.advance(0.005)
-            if late.writer.jobs:
-                late.writer.run_one()
+            if late.disk_thread.jobs:
+                late.disk_thread.run_one()
         late.crash()
         late.launch()
         self.assertCaughtUp(cluster, late)

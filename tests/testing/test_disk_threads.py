@@ -1,5 +1,5 @@
 """
-Tests of L{etcd_twisted.testing.simulation.writer}: jobs take time, run in order, and end with the process.
+Tests of L{etcd_twisted.testing.simulation.disk_threads}: jobs take time, run in order, and end with the process.
 """
 
 from functools import partial
@@ -7,13 +7,13 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.testing.simulation.disk import Disk
+from etcd_twisted.testing.simulation.disk_threads import SimulatedDiskThread
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
-from etcd_twisted.testing.simulation.writer import SimulatedWriter
 
 
 class WriterTests(SynchronousTestCase):
-    """These tests are about L{SimulatedWriter}."""
+    """These tests are about L{SimulatedDiskThread}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)
@@ -21,12 +21,12 @@ class WriterTests(SynchronousTestCase):
         self.disks = Disks(self.schedule.random)
         self.addCleanup(self.disks.remove)
         self.disk: Disk = self.disks.disk("machine0")
-        self.writer = SimulatedWriter(self.process, self.disk)
+        self.disk_thread = SimulatedDiskThread(self.process, self.disk)
         self.ran: list[int] = []
 
     def test_jobs_run_in_order(self) -> None:
         """Each takes its time, and the results come in the same order."""
-        results = [self.writer.submit(partial(int, number)) for number in range(50)]
+        results = [self.disk_thread.submit(partial(int, number)) for number in range(50)]
         told: list[int] = []
         for result in results:
             result.addCallback(told.append)
@@ -36,16 +36,16 @@ class WriterTests(SynchronousTestCase):
 
     def test_failed_job_does_not_stop_the_next(self) -> None:
         """The exception is its result."""
-        failed = self.writer.submit(lambda: 1 // 0)
-        done = self.writer.submit(lambda: 1)
+        failed = self.disk_thread.submit(lambda: 1 // 0)
+        done = self.disk_thread.submit(lambda: 1)
         self.schedule.run_until(1.0)
         self.failureResultOf(failed, ZeroDivisionError)
         self.assertEqual(self.successResultOf(done), 1)
 
     def test_stop_waits_for_submitted_jobs(self) -> None:
-        done = self.writer.submit(lambda: 1)
-        stopped = self.writer.stop()
-        self.failureResultOf(self.writer.submit(lambda: 2))
+        done = self.disk_thread.submit(lambda: 1)
+        stopped = self.disk_thread.stop()
+        self.failureResultOf(self.disk_thread.submit(lambda: 2))
         self.assertNoResult(stopped)
         self.schedule.run_until(1.0)
         self.successResultOf(stopped)
@@ -63,10 +63,10 @@ class WriterTests(SynchronousTestCase):
         for _ in range(100):
             self.ran.clear()
             self.disk.repair()
-            writer = SimulatedWriter(self.process, self.disk)
-            writer.submit(job)
-            writer.submit(lambda: self.ran.append(100))
-            writer.crash()
+            disk_thread = SimulatedDiskThread(self.process, self.disk)
+            disk_thread.submit(job)
+            disk_thread.submit(lambda: self.ran.append(100))
+            disk_thread.crash()
             lengths.add(len(self.ran))
             self.assertNotIn(100, self.ran)
         self.assertEqual(lengths, set(range(9)))

@@ -25,9 +25,9 @@ _MOST_CHANGES = 16
 _Job = Callable[[], Any]
 
 
-class ManualWriter:
+class ManualDiskThread:
     """
-    A writer that runs a job when the test calls L{run_one}.
+    A disk thread that runs a job when the test calls L{run_one}.
 
     @ivar jobs: the jobs that were submitted and are not done, with the Deferreds of their results.
     @ivar failing: what the next jobs raise in place of running; C{None} to run them.
@@ -65,8 +65,8 @@ class ManualWriter:
             done.callback(result)
 
 
-class PromptWriter(ManualWriter):
-    """A writer that runs each job in the next turn of its process, unless it is held."""
+class PromptDiskThread(ManualDiskThread):
+    """A disk thread that runs each job in the next turn of its process, unless it is held."""
 
     def __init__(self, process: Process, _disk: Disk) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class PromptWriter(ManualWriter):
                 self._process.after(0, "disk", self._work)
 
     def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{ManualWriter.submit}."""
+        """See L{ManualDiskThread.submit}."""
         done = super().submit(job)
         self._process.after(0, "disk", self._work)
         return done
@@ -96,15 +96,15 @@ class PromptWriter(ManualWriter):
             self.run_one()
 
     def stop(self) -> "Deferred[None]":
-        """See L{ManualWriter.stop}. It does what it was given before, though it is held."""
+        """See L{ManualDiskThread.stop}. It does what it was given before, though it is held."""
         while self.jobs:
             self.run_one()
         return super().stop()
 
 
-class SimulatedWriter(ManualWriter):
+class SimulatedDiskThread(ManualDiskThread):
     """
-    A writer that takes a random time for each job, and that may crash in the middle of one.
+    A disk thread that takes a random time for each job, and that may crash in the middle of one.
 
     @ivar slowness: how much longer than usual everything takes.
     """
@@ -124,7 +124,7 @@ class SimulatedWriter(ManualWriter):
     def submit(self, job: _Job) -> "Deferred[Any]":
         """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
         if self._stopping:
-            return fail(DiskThreadStoppedError("the writer has been told to stop"))
+            return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
         done = super().submit(job)
         self._go_on()
         return done
