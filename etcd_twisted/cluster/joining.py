@@ -160,7 +160,7 @@ class Joining:
             raise
         if view.ids:
             own_fingerprint = fingerprint(reply.cluster_id, machine_id)
-            local.recall(reply.cluster_id, {**view.members(), own_fingerprint: own})
+            local.remember(reply.cluster_id, {**view.members(), own_fingerprint: own})
         return reply
 
     def _request(self, machine_id: str, identity: Identity | None) -> JoinRequest:

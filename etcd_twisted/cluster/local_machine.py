@@ -105,19 +105,19 @@ class LocalMachine:
         """
         storage, _ = self._files
         keyspace, turn = self._replica.keyspace, self._participation.turn
-        recovered = await recover(storage, keyspace, self._config.name, turn, self._recall)
+        recovered = await recover(storage, keyspace, self._config.name, turn, self._remember_group)
         self.identity = recovered.identity
         return recovered
 
-    def _recall(self, identity: Identity, configuration: Configuration) -> None:
+    def _remember_group(self, identity: Identity, configuration: Configuration) -> None:
         """Let clients know of these machines before this one has a leader."""
         self._replica.name = identity.name
         cluster_id = identity.cluster_id
-        self.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
+        self.remember(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
 
-    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
-        """See L{Participation.recall}."""
-        self._participation.recall(cluster_id, members)
+    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+        """See L{Participation.remember}."""
+        self._participation.remember(cluster_id, members)
 
     def reopen_files(self) -> None:
         """Open the files of a standby again."""

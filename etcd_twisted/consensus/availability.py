@@ -71,8 +71,8 @@ class Availability:
         self._led.fail(error)
         self._deposed.fail(error)
 
-    def look(self, group: GroupState) -> None:
-        """Look at the group again: the leader or the group may have changed, or this machine may have caught up."""
+    def update(self, group: GroupState) -> None:
+        """Follow the group: the leader or the group may have changed, or this machine may have caught up."""
         if self.closed is not None:
             return
         raft = group.raft
@@ -91,7 +91,7 @@ class Availability:
             self._was_member = False
             self.exclude()
 
-    def look_from_outside(self, leader: Machine | None, name: str) -> None:
+    def update_without_group(self, leader: Machine | None, name: str) -> None:
         """
         Note the leader, which may have changed, of a cluster of which this machine is not a member.
 

@@ -36,38 +36,39 @@ class ClusterState:
         self._defaults = defaults
         self._cluster_id = ""
         self._view: ClusterView | None = None
-        self._recalled: dict[str, Machine] = {}
-        self._recalled_cluster_id = ""
+        self._remembered: dict[str, Machine] = {}
+        self._remembered_cluster_id = ""
 
     # Events
 
-    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
         """
         Use these machines as long as there is no better source.
 
         @param members: the machines by fingerprint.
         """
-        self._recalled_cluster_id = cluster_id
-        self._recalled = dict(members)
+        self._remembered_cluster_id = cluster_id
+        self._remembered = dict(members)
 
-    def enter(self, group: GroupState) -> None:
+    def enter_group(self, group: GroupState) -> None:
         """Rely on this machine's own group, as it is a member from here on."""
         self.standby = False
         self.group = group
         self._cluster_id = group.cluster_id
 
-    def leave(self) -> None:
+    def leave_group(self) -> None:
         """
-        Rely on the group no more, as this machine is leaving it. It still reports its cluster's id until L{left}.
+        Rely on the group no more, as this machine is leaving it. It still reports its cluster's id until
+        L{forget_cluster}.
         """
         self.group = None
 
-    def left(self) -> None:
+    def forget_cluster(self) -> None:
         """Forget the cluster's id, as this machine is no longer a member."""
         self._cluster_id = ""
 
-    def see(self, view: ClusterView) -> None:
-        """Take over what others say, who are in the cluster."""
+    def update_view(self, view: ClusterView) -> None:
+        """Take over what the members of the cluster say of it."""
         self._view = view
 
     # Questions
@@ -82,7 +83,7 @@ class ClusterState:
         """The id of this machine's cluster; empty until that is known."""
         if self._cluster_id:
             return self._cluster_id
-        return self._recalled_cluster_id if self.view is None else self.view.cluster_id
+        return self._remembered_cluster_id if self.view is None else self.view.cluster_id
 
     def leader(self) -> Machine | None:
         """Returns the leader, or C{None} while none is known."""
@@ -96,7 +97,7 @@ class ClusterState:
         """Returns the machines of the cluster, sorted by name."""
         if self.view is not None:
             return self.view.machines
-        return in_order(self.members() or self._recalled)
+        return in_order(self.members() or self._remembered)
 
     def members(self) -> dict[str, Machine]:
         """Returns the members of the group by id, or nothing while this machine is not a member."""
@@ -107,7 +108,7 @@ class ClusterState:
         if self.view is not None:
             return self.view.members()
         members = self.members()
-        return fingerprinted(self.cluster_id, members) if members else self._recalled
+        return fingerprinted(self.cluster_id, members) if members else self._remembered
 
     def statuses(self) -> dict[str, MachineStatus]:
         """See L{etcd_twisted.interfaces.IReplica.statuses}."""

@@ -22,7 +22,7 @@ class GroupState:
 
     @ivar cluster_id: the id of the group's cluster.
     @ivar raft: this machine's Raft state, to be read only.
-    @ivar machine: the state machine to which this machine applies the log.
+    @ivar state_machine: the state machine to which this machine applies the log.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class GroupState:
         own: Member,
         clocks: Clocks,
         raft: RaftState,
-        machine: StateMachine,
+        state_machine: StateMachine,
         statuses: Statuses,
     ) -> None:
         """
@@ -40,7 +40,7 @@ class GroupState:
         """
         self.cluster_id = cluster_id
         self.raft = raft
-        self.machine = machine
+        self.state_machine = state_machine
         self._own = own
         self._clocks = clocks
         self._statuses = statuses
@@ -54,9 +54,9 @@ class GroupState:
         return self._own.name
 
     @property
-    def is_known_rightly(self) -> bool:
+    def own_entry_is_current(self) -> bool:
         """Whether the group, as of the last applied entry, has this machine under its own name and addresses."""
-        return self.machine.configuration.members.get(self.raft.machine_id) == self._own
+        return self.state_machine.configuration.members.get(self.raft.machine_id) == self._own
 
     @property
     def is_caught_up(self) -> bool:
@@ -65,14 +65,11 @@ class GroupState:
         leader has committed an entry of its own term, no machine knows how much that is. A leader whose address has
         changed first makes its new one known.
         """
-        raft, machine = self.raft, self.machine
+        raft, applied_index = self.raft, self.state_machine.applied_index
         if raft.leadership is not None:
-            return raft.leads_own_term and machine.applied_index >= raft.commit_index and self.is_known_rightly
-        return (
-            raft.leader is not None
-            and machine.applied_index >= raft.leader_commit
-            and machine.applied_term == raft.term
-        )
+            return raft.leads_own_term and applied_index >= raft.commit_index and self.own_entry_is_current
+        is_up_to_date = raft.leader is not None and applied_index >= raft.leader_commit
+        return is_up_to_date and self.state_machine.applied_term == raft.term
 
     @property
     def role(self) -> str:
@@ -101,9 +98,9 @@ class GroupState:
         The group as of the last applied entry. Until this machine has applied all that its log held at the start, it
         is the newest group in the log, as without a quorum no machine knows which of the entries are committed.
         """
-        machine = self.machine
-        if machine.has_all_from_before and machine.configuration.members:
-            return machine.configuration
+        state_machine = self.state_machine
+        if state_machine.has_all_from_before and state_machine.configuration.members:
+            return state_machine.configuration
         return self.raft.configuration
 
     def members(self) -> dict[str, Machine]:
@@ -149,7 +146,7 @@ def report(clocks: Clocks, group: GroupState | None) -> StatusReport:
         None if error is None else math.ceil(error * 1e6),
         "" if group is None else group.role,
         0 if group is None else group.raft.term,
-        0 if group is None else group.machine.applied_index,
+        0 if group is None else group.state_machine.applied_index,
         __version__,
         0 if group is None else int(group.uptime_seconds * 1e6),
         time.term,

@@ -108,7 +108,7 @@ class LocalMember:
     This machine as a member; see the module. What others may ask of its parts, they ask of the member.
 
     @ivar raft: the Raft state, to be read only.
-    @ivar machine: the state machine to which the log is applied, to be read only.
+    @ivar state_machine: the state machine to which the log is applied, to be read only.
     @ivar group: what this machine knows of its group.
     @ivar changes: proposes changes of the group.
     @ivar failed: see L{Node}.
@@ -154,29 +154,31 @@ class LocalMember:
         too_much = functools.partial(_too_much, keyspace)
         self._throttle = Throttle(clock, self._proposals, too_much, settings.unapplied_bytes)
         self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
-        self.machine = StateMachine(
+        self.state_machine = StateMachine(
             keyspace, self._time, self._proposals, recovered.snapshot, last_index, settings.entries_per_turn
         )
-        self._configuration = self.machine.configuration
+        self._configuration = self.state_machine.configuration
         self._statuses = Statuses(clocks, transport, election_timeout_seconds)
-        self.group = GroupState(cluster_id, self._own, clocks, core, self.machine, self._statuses)
+        self.group = GroupState(cluster_id, self._own, clocks, core, self.state_machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, traffic, self._sender)
-        self._node = Node(clock, core, disk, self._messenger, self.machine)
+        self._node = Node(clock, core, disk, self._messenger, self.state_machine)
         self._proposer = Proposer(
             core, self._node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )
-        self._receiver = SnapshotReceiver(clock, disk, core, self._node, self.machine, traffic)
+        self._receiver = SnapshotReceiver(clock, disk, core, self._node, self.state_machine, traffic)
         count, most_bytes = settings.snapshot_count, settings.snapshot_bytes
-        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.machine, count, most_bytes)
+        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.state_machine, count, most_bytes)
         self._admissions = Admissions(cluster_id, core)
-        forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self._proposer)
+        forbidden = ForbiddenMachines(cluster_id, core, self.state_machine, self._time, self._proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
         self.changes = MembershipChanges(core, self._proposer, keyspace, settings.defaults, forbidden, liveness)
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness, settings.promotion)
-        self._expirer = Expirer(clocks, self._node, self.machine)
+        self._expirer = Expirer(clocks, self._node, self.state_machine)
         self._clearing = Clearing(clock, keyspace)
-        self._timekeeper = Timekeeper(self._time, core, self.machine, self._proposals, self._throttle, self._statuses)
+        self._timekeeper = Timekeeper(
+            self._time, core, self.state_machine, self._proposals, self._throttle, self._statuses
+        )
         self._clock_watch = ClockWatch(clocks, self.group)
         self._alarm = QuorumAlarm(clock, self.group)
         self._election_log = ElectionLog(core, self.group)
@@ -187,7 +189,7 @@ class LocalMember:
 
     def _observe_parts(self) -> None:
         """Have the parts tell this member what others of its parts have to know."""
-        self._clock_watch.on_look.append(self._timekeeper.adjust)
+        self._clock_watch.on_compared.append(self._timekeeper.adjust)
         self._node.on_applied.append(self._applied)
         self._node.on_change.append(self._changed)
         self.changes.on_move.append(self._note_move)
@@ -293,24 +295,30 @@ class LocalMember:
     # Events
 
     def _applied(self) -> None:
-        """Act on entries that were applied. This runs once for each batch, so it has to be short."""
+        """
+        Act on entries that were applied. This runs once for each batch, so it has to be short: it calls a part only
+        when that may have something to do. The part itself decides whether it has.
+        """
         keyspace = self._keyspace
         expires = bool(keyspace.ttls) or self._expirer.timer is not None
         if (expires or self._throttle.waiting_bytes) and self.raft.accepts_proposals:
             if expires:
-                self._expirer.look()
+                self._expirer.schedule()
             self._throttle.admit()
         if keyspace.removed_directories.roots:
-            self._clearing.look()
-        self._quota.look()
+            self._clearing.schedule()
+        self._quota.log_alarm()
         if self._receiver.incoming is not None:
-            self._receiver.passed(self.machine.applied_index)
-        machine, snapshotter = self.machine, self._snapshotter
-        due = machine.applied_index >= snapshotter.due_index or machine.bytes_since_snapshot > snapshotter.due_bytes
+            self._receiver.passed(self.state_machine.applied_index)
+        state_machine, snapshotter = self.state_machine, self._snapshotter
+        due = (
+            state_machine.applied_index >= snapshotter.due_index
+            or state_machine.bytes_since_snapshot > snapshotter.due_bytes
+        )
         if due and not self._receiver.installing:
             snapshotter.take_if_due()
-        if machine.configuration is not self._configuration or not self._availability.serving:
-            self._configuration = machine.configuration
+        if state_machine.configuration is not self._configuration or not self._availability.serving:
+            self._configuration = state_machine.configuration
             self._tell_availability()
 
     def _changed(self) -> None:
@@ -321,23 +329,23 @@ class LocalMember:
         self._timekeeper.changed()
         self._election_log.changed()
         if raft.leadership is not None:
-            self._proposals.leads()
+            self._proposals.stop_timeout()
             self._upkeep.start()
         else:
-            self._proposals.leads_no_longer()
+            self._proposals.start_timeout()
             self._lead_no_longer()
         if raft.accepts_proposals:
-            self._expirer.look()
+            self._expirer.schedule()
             self._correct_own_entry()
         else:
             self._expirer.stop()  # proposals of a leader that is handing over would be lost
             self._throttle.refuse(RequestDroppedError("this machine no longer leads"))
         self._tell_availability()
-        self._alarm.look()
+        self._alarm.check()
 
     def _tell_availability(self) -> None:
         if not self._ending:
-            self._availability.look(self.group)
+            self._availability.update(self.group)
 
     def _connect(self) -> None:
         raft = self.raft

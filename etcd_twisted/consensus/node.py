@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.raft.core import Raft, Role
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
+from etcd_twisted.consensus.raft.state import Role
 from etcd_twisted.consensus.reads import Reads
 from etcd_twisted.interfaces.statistics import Durations
 from etcd_twisted.waiters import Observers, Waiters
@@ -76,7 +77,7 @@ class Node:
     """
 
     def __init__(
-        self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: MessageSender, machine: EntryApplier
+        self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: MessageSender, state_machine: EntryApplier
     ) -> None:
         """
         @param raft: the core. Others may read it, but only this node calls what changes it.
@@ -91,7 +92,7 @@ class Node:
         self._log = raft.log
         self._disk = disk
         self._messenger = messenger
-        self._machine = machine
+        self._state_machine = state_machine
         self._uncommitted: deque[tuple[int, float]] = deque()
         """The last index of each batch that this leader has given to its disk, and when it did so."""
         self._writing = False
@@ -149,7 +150,7 @@ class Node:
 
     def holds_lease(self) -> bool:
         """Returns whether only this machine can lead now, and whether it has applied all that is committed."""
-        return self._raft.holds_lease(self._now()) and self._machine.applied_index >= self._raft.commit_index
+        return self._raft.holds_lease(self._now()) and self._state_machine.applied_index >= self._raft.commit_index
 
     def receive(self, sender: str, messages: Iterable[Message]) -> None:
         """Handle messages from another machine."""
@@ -321,9 +322,9 @@ class Node:
             self._note_commits()
         if not self._has_to_apply():
             return
-        entries = self._raft.to_apply(self._machine.room())
+        entries = self._raft.to_apply(self._state_machine.room())
         if entries:
-            self._machine.apply(entries)
+            self._state_machine.apply(entries)
             for tell in self.on_applied:
                 tell()
         if self._has_to_apply():
@@ -352,7 +353,7 @@ class Node:
         reads = self._reads
         for token, index in self._raft.to_answer():
             reads.confirm(token, index)
-        reads.applied(self._machine.applied_index)
+        reads.applied(self._state_machine.applied_index)
         if reads.unconfirmed and self._raft.role is not Role.LEADER:
             reads.fail_unconfirmed()
 

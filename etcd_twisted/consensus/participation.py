@@ -107,18 +107,18 @@ class Participation:
         )
         member.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
         self._availability.begin()
-        self._cluster.enter(member.group)
+        self._cluster.enter_group(member.group)
         replica.begin(member)
         self._peer.begin(member)
         member.start()
 
-    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
         """
         Name these as the cluster's machines while this one is not a member, or has no group in its log.
 
         @param members: the machines by fingerprint.
         """
-        self._cluster.recall(cluster_id, members)
+        self._cluster.remember(cluster_id, members)
 
     async def hand_over(self) -> None:
         """
@@ -156,7 +156,7 @@ class Participation:
         if member is not None:
             self.replica.end()
             member.end()
-            self._cluster.leave()
+            self._cluster.leave_group()
             self._is_ending = True
             ensureDeferred(self._end(member)).addBoth(self._has_ended)
         if self._is_ending:
@@ -165,7 +165,7 @@ class Participation:
     async def _end(self, member: LocalMember) -> None:
         await member.settle()
         self._peer.end()
-        self._cluster.left()
+        self._cluster.forget_cluster()
         await member.stop()
 
     def _has_ended(self, result: Failure | None) -> None:
@@ -180,9 +180,9 @@ class Participation:
 
         @param view: the cluster as others describe it. Each call replaces it.
         """
-        self._cluster.see(view)
+        self._cluster.update_view(view)
         await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
-        self._look_from_outside()
+        self._update_without_group()
 
     async def lose_leader(self) -> None:
         """As a standby, forget which machine leads, but not the machines."""
@@ -197,7 +197,7 @@ class Participation:
         cluster.standby = True
         availability.stand_by()
         ended = ensureDeferred(self._end_membership())
-        self._look_from_outside()  # those who wait for a leader need not wait for the last answers
+        self._update_without_group()  # those who wait for a leader need not wait for the last answers
         await ended
         hub = replica.keyspace.hub
         while hub.backlog and availability.closed is None:
@@ -207,8 +207,8 @@ class Participation:
         replica.keyspace = cluster.keyspace = self._new_keyspace()
         availability.served_by_others()
 
-    def _look_from_outside(self) -> None:
-        self._availability.look_from_outside(self.replica.leader(), self.replica.name)
+    def _update_without_group(self) -> None:
+        self._availability.update_without_group(self.replica.leader(), self.replica.name)
 
     def turn(self) -> "Deferred[None]":
         """Returns a Deferred that fires in the next turn of the reactor."""

@@ -12,7 +12,7 @@ from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.cluster_state import ClusterState
 from etcd_twisted.consensus.group_state import report
 from etcd_twisted.consensus.local_member import LocalMember
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import decode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer

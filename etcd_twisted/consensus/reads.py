@@ -9,7 +9,7 @@ from collections import deque
 
 from twisted.internet.defer import Deferred, succeed
 
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.waiters import Waiters
 
 

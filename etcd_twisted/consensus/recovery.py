@@ -12,7 +12,7 @@ from contextlib import closing
 import attrs
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.raft.core import bootstrap, decode_configuration
+from etcd_twisted.consensus.raft.configurations import bootstrap, decode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.storage.data_directory import Identity

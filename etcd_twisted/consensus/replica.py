@@ -17,7 +17,7 @@ from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
 from etcd_twisted.consensus.cluster_state import ClusterState
 from etcd_twisted.consensus.local_member import LocalMember
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.raft_peer import RaftPeer
@@ -85,18 +85,18 @@ class Replica:
         """This machine as a member of its group; C{None} while it is not a member."""
         self._raft: RaftState | None = None
         """The Raft state of that member."""
-        self._machine: StateMachine | None = None
+        self._state_machine: StateMachine | None = None
         """The state machine of that member."""
 
     def begin(self, member: LocalMember) -> None:
         """Answer as this member from here on."""
         self._member = member
         self._raft = member.raft
-        self._machine = member.machine
+        self._state_machine = member.state_machine
 
     def end(self) -> None:
         """Answer without a member from here on."""
-        self._member = self._raft = self._machine = None
+        self._member = self._raft = self._state_machine = None
 
     # State
 
@@ -123,7 +123,7 @@ class Replica:
     @property
     def raft_index(self) -> int:
         """See L{IReplica}."""
-        return self._machine.applied_index if self._machine is not None else 0
+        return self._state_machine.applied_index if self._state_machine is not None else 0
 
     @property
     def term(self) -> int:

@@ -48,7 +48,7 @@ class StubClient:
 
 class AnnounceTests(SynchronousTestCase):
     def announce(self, client: StubClient) -> bool:
-        local: Any = SimpleNamespace(identity=IDENTITY, machine=OWN, recall=lambda *_: None)
+        local: Any = SimpleNamespace(identity=IDENTITY, machine=OWN, remember=lambda *_: None)
         urls = [machine.peer_url for machine in OTHERS]
         known: Any = SimpleNamespace(urls=urls, described=str)
         joining = Joining(Clock(), Config(), client, local, known)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ class AvailabilityTests(SynchronousTestCase):
         """Changes something, and has the availability updated."""
         for name, value in changes.items():
             setattr(self.group, name, value)
-        self.availability.look(self.group)  # type: ignore[arg-type]  # all of it that is used
+        self.availability.update(self.group)  # type: ignore[arg-type]  # all of it that is used
 
     def test_machine_serves_once_it_is_caught_up_and_has_a_vote(self) -> None:
         serving = self.availability.when_serving()

@@ -34,8 +34,8 @@ class ClusterStateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.cluster = ClusterState(KeySpace(), DEFAULTS)
 
-    def recall(self) -> None:
-        self.cluster.recall(CLUSTER_ID, fingerprinted(CLUSTER_ID, {"1": RECALLED}))
+    def remember(self) -> None:
+        self.cluster.remember(CLUSTER_ID, fingerprinted(CLUSTER_ID, {"1": RECALLED}))
 
     def test_nothing_is_known_at_first(self) -> None:
         cluster = self.cluster
@@ -43,31 +43,31 @@ class ClusterStateTests(SynchronousTestCase):
         self.assertEqual(cluster.config(), DEFAULTS)
 
     def test_recalled_machines_count_before_anything_else_is_known(self) -> None:
-        self.recall()
+        self.remember()
         self.assertEqual((self.cluster.cluster_id, self.cluster.machines()), (CLUSTER_ID, [RECALLED]))
         self.assertEqual(self.cluster.fingerprints(), {fingerprint(CLUSTER_ID, "1"): RECALLED})
         self.assertEqual((self.cluster.members(), self.cluster.leader()), ({}, None))
 
     def test_member_uses_its_own_log(self) -> None:
-        self.recall()
-        self.cluster.see(VIEW)
-        self.cluster.enter(Group())  # type: ignore[arg-type]  # all of it that is used
+        self.remember()
+        self.cluster.update_view(VIEW)
+        self.cluster.enter_group(Group())  # type: ignore[arg-type]  # all of it that is used
         cluster = self.cluster
         self.assertEqual((cluster.cluster_id, cluster.machines()), (Group.cluster_id, [Group.machine]))
         self.assertEqual((cluster.leader(), cluster.view), (Group.machine, None))
         self.assertEqual(cluster.fingerprints(), {fingerprint(Group.cluster_id, "3"): Group.machine})
 
     def test_standby_uses_the_views_of_others(self) -> None:
-        self.recall()
-        self.cluster.see(VIEW)
+        self.remember()
+        self.cluster.update_view(VIEW)
         self.cluster.standby = True
         cluster = self.cluster
         self.assertEqual((cluster.cluster_id, cluster.machines(), cluster.leader()), (CLUSTER_ID, [SEEN], SEEN))
         self.assertEqual((cluster.config(), cluster.members()), (SET, {}))
 
     def test_leaving_member_keeps_its_cluster_until_it_has_left(self) -> None:
-        self.cluster.enter(Group())  # type: ignore[arg-type]  # all of it that is used
-        self.cluster.leave()
+        self.cluster.enter_group(Group())  # type: ignore[arg-type]  # all of it that is used
+        self.cluster.leave_group()
         self.assertEqual((self.cluster.cluster_id, self.cluster.members()), (Group.cluster_id, {}))
-        self.cluster.left()
+        self.cluster.forget_cluster()
         self.assertEqual(self.cluster.cluster_id, "")

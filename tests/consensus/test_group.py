@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.availability import LEADERLESS_SECONDS
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
-from etcd_twisted.consensus.raft.core import encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
 from etcd_twisted.consensus.storage.data_directory import Identity

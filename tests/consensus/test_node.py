@@ -10,11 +10,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.node import Node
-from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 TIMING = Timing()

@@ -7,7 +7,7 @@ import itertools
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.raft.core import bootstrap
+from etcd_twisted.consensus.raft.configurations import bootstrap
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
@@ -162,7 +162,7 @@ class ReadTests(ReplicaTestCase):
         member = machine.replica._member
         self.patch(member._node, "_wake", lambda: None)  # the reactor has not reached the rest of the entries yet
         machine.disk_thread.run_one()
-        self.assertLess(member.machine.applied_index, member.raft.commit_index)
+        self.assertLess(member.state_machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
         member._node.fail(Failure(OSError(5, "Input/output error")))
         error = self.failureResultOf(confirmed, EtcdError).value

@@ -8,8 +8,8 @@ import contextlib
 import attrs
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.entries import HardState
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Message, decode_messages
 from tests.consensus.raft.group import Machine, alone
 from tests.fuzz.peers import PAYLOADS

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.keyspace import commands as c
 from tests.keyspace.running import chunks_of, key_space

@@ -283,7 +283,7 @@ class Cluster(SimulatedCluster):
             return replica.standby
         if addresses[machine.name] != machine.config.peer_url:
             return False
-        return replica.serving and member is not None and member.machine.applied_index == self.reference.length
+        return replica.serving and member is not None and member.state_machine.applied_index == self.reference.length
 
     def _go_wrong(self) -> Faults:
         plan = self.plan

@@ -18,9 +18,11 @@ from typing import Any
 import attrs
 
 from etcd_twisted.consensus.local_member import LocalMember
-from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
+from etcd_twisted.consensus.raft.configurations import decode_configuration
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages
+from etcd_twisted.consensus.raft.state import Role
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.testing.simulation.schedule import Process
 from tests.simulation.reference import Reference
@@ -94,13 +96,13 @@ class Invariants:
         log = core.log
         summary = (
             core.role, core.term, core.commit_index, core.leads_own_term, log.last_index, log.last_term,
-            member.machine.applied_index, replica.serving,
+            member.state_machine.applied_index, replica.serving,
         )  # fmt: skip
         if summary == seen.summary:
             return
         seen.summary = summary
         self._check_core(core, seen)
-        self._check_applied(process.name, member.machine.applied_index, replica, seen)
+        self._check_applied(process.name, member.state_machine.applied_index, replica, seen)
 
     def check_core(self, core: Raft) -> None:
         """

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.clocks.cluster_time import Inheritance
-from etcd_twisted.consensus.raft.core import Raft, encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
     Entry,

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import Raft, Role, encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
     Entry,
@@ -20,6 +21,7 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, InstallSnapshot, Message
+from etcd_twisted.consensus.raft.state import Role
 from etcd_twisted.keyspace.commands import Set, encode_command
 from tests.simulation.cluster import Cluster
 from tests.simulation.invariants import Invariants, Violation

@@ -19,7 +19,7 @@ class Clearing:
         self._keyspace = keyspace
         self._turn: IDelayedCall | None = None
 
-    def look(self) -> None:
+    def schedule(self) -> None:
         """Schedule a turn if there is something to forget: the key space may have changed."""
         if self._turn is None and self._keyspace.removed_directories.roots:
             self._turn = self._clock.callLater(0, self._go_on)
@@ -27,10 +27,10 @@ class Clearing:
     def _go_on(self) -> None:
         self._turn = None
         self._keyspace.forget_removed_ttls(_NODES_A_TURN)
-        self.look()
+        self.schedule()
 
     def stop(self) -> None:
-        """Cancel the next turn. What is left is forgotten after the next L{look}."""
+        """Cancel the next turn. What is left is forgotten after the next L{schedule}."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.node import Node
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.keyspace.commands import Expire, encode_command
 
@@ -26,20 +26,20 @@ class Expirer:
     @ivar timer: the call at that time; C{None} while no key has a TTL.
     """
 
-    def __init__(self, clocks: Clocks, node: Node, machine: StateMachine) -> None:
+    def __init__(self, clocks: Clocks, node: Node, state_machine: StateMachine) -> None:
         self._clock = clocks.monotonic
         self._now = clocks.cluster.now
         self._node = node
-        self._machine = machine
+        self._state_machine = state_machine
         self.timer: IDelayedCall | None = None
         self._proposed = 0
         """The index of the command that was proposed last. It may not be applied yet."""
 
-    def look(self) -> None:
+    def schedule(self) -> None:
         """Wait for the key that expires next, as the key space may have changed."""
-        if self._proposed > self._machine.applied_index:
+        if self._proposed > self._state_machine.applied_index:
             return
-        expires = self._machine.keyspace.next_expiry()
+        expires = self._state_machine.keyspace.next_expiry()
         if expires is None:
             if self.timer is not None:
                 self._cancel()
@@ -53,9 +53,9 @@ class Expirer:
     def _expire(self) -> None:
         self.timer = None
         now = self._now()
-        expires = self._machine.keyspace.next_expiry()
+        expires = self._state_machine.keyspace.next_expiry()
         if expires is None or expires > now:
-            self.look()
+            self.schedule()
             return
         with contextlib.suppress(NotLeaderError):  # the next leader proposes it
             self._proposed = self._node.propose(encode_command(Expire(now, _KEYS_A_COMMAND)))

@@ -19,14 +19,14 @@ class Timekeeper:
         self,
         time: ClusterTime,
         raft: RaftState,
-        machine: StateMachine,
+        state_machine: StateMachine,
         proposals: Proposals,
         throttle: Throttle,
         statuses: Statuses,
     ) -> None:
         self._time = time
         self._raft = raft
-        self._machine = machine
+        self._state_machine = state_machine
         self._proposals = proposals
         self._throttle = throttle
         self._statuses = statuses
@@ -49,10 +49,11 @@ class Timekeeper:
 
     def adjust(self) -> None:
         """Adjust the cluster time. This is called about once a second."""
-        machine = self._machine
-        all_applied = machine.applied_index == self._raft.last_index  # an entry that is not applied may set a TTL
+        state_machine = self._state_machine
+        # An entry that is not applied may set a TTL.
+        all_applied = state_machine.applied_index == self._raft.last_index
         nothing_waits = all_applied and not self._proposals.pending and self._throttle.is_open
-        self._time.adjust(nothing_waits and machine.keyspace.next_expiry() is None)
+        self._time.adjust(nothing_waits and state_machine.keyspace.next_expiry() is None)
 
     def stop(self) -> None:
         """Stop keeping the time, as this machine no longer leads."""

@@ -61,7 +61,7 @@ class ClockWatch:
 
     @ivar jumps: how often this machine's clock was set by more than the bound.
     @ivar last_jump_seconds: by how much it was set the last time; negative if it was set back, 0 if it never was set.
-    @ivar on_look: called each time the clocks are compared, about once a second.
+    @ivar on_compared: called each time the clocks are compared, about once a second.
     """
 
     _log = Logger()
@@ -69,23 +69,23 @@ class ClockWatch:
     def __init__(self, clocks: Clocks, group: MachineStatuses) -> None:
         self.jumps = 0
         self.last_jump_seconds = 0.0
-        self.on_look: Observers = []
+        self.on_compared: Observers = []
         self._clock = clock = clocks.monotonic
         self._wall_clock = clocks.wall
         self._group = group
         self._ahead_seconds = self._wall_ahead_seconds()
         self._warnings: dict[str, _Warning] = {}
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = clock
+        self._loop = LoopingCall(self.compare)
+        self._loop.clock = clock
 
     def start(self) -> None:
         """Begin to compare the clocks."""
-        self._looking.start(COMPARISON_INTERVAL_SECONDS, now=False).addErrback(self._broken)
+        self._loop.start(COMPARISON_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
         """Compare the clocks no more."""
-        if self._looking.running:
-            self._looking.stop()
+        if self._loop.running:
+            self._loop.stop()
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The clocks are no longer compared", failure)
@@ -93,18 +93,18 @@ class ClockWatch:
     def _wall_ahead_seconds(self) -> float:
         return self._wall_clock() - self._clock.seconds()
 
-    def look(self) -> None:
+    def compare(self) -> None:
         """Compare all clocks."""
-        self._look_at_own()
-        for tell in self.on_look:
+        self._check_own()
+        for tell in self.on_compared:
             tell()
         statuses = self._group.statuses()
         for gone in self._warnings.keys() - statuses.keys():
             del self._warnings[gone]
         for machine_id, status in statuses.items():
-            self._look_at(machine_id, status)
+            self._check(machine_id, status)
 
-    def _look_at_own(self) -> None:
+    def _check_own(self) -> None:
         before, self._ahead_seconds = self._ahead_seconds, self._wall_ahead_seconds()
         jump = self._ahead_seconds - before
         if abs(jump) > CLOCK_BOUND_SECONDS:
@@ -117,7 +117,7 @@ class ClockWatch:
                 seconds=abs(jump),
             )
 
-    def _look_at(self, machine_id: str, status: MachineStatus) -> None:
+    def _check(self, machine_id: str, status: MachineStatus) -> None:
         ahead = status.clock_ahead_seconds
         if ahead is None:
             return

@@ -51,28 +51,28 @@ class QuorumAlarm:
     def __init__(self, clock: IReactorTime, group: WatchedGroup) -> None:
         self._clock = clock
         self._group = group
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = clock
+        self._loop = LoopingCall(self.check)
+        self._loop.clock = clock
         self._leaderless_since: float | None = clock.seconds()
         self._quiet_until = clock.seconds() + START_SECONDS
         self._warned: float | None = None
 
     def start(self) -> None:
         """Begin to check the cluster."""
-        if not self._looking.running:
-            self._looking.start(QUORUM_CHECK_INTERVAL_SECONDS, now=False).addErrback(self._broken)
+        if not self._loop.running:
+            self._loop.start(QUORUM_CHECK_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
         """Check no more."""
-        if self._looking.running:
-            self._looking.stop()
+        if self._loop.running:
+            self._loop.stop()
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The cluster is no longer checked for a majority", failure)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Log the problem, or its end, if a line is due. This is also called when the leader may have changed."""
-        if not self._looking.running:
+        if not self._loop.running:
             return
         health, now = self._group.health(), self._clock.seconds()
         if health.leader:

@@ -150,11 +150,11 @@ class Proposals:
             return None
         return proposal
 
-    def leads(self) -> None:
+    def stop_timeout(self) -> None:
         """End the time limit, as this machine leads and every proposal will have an outcome."""
         self._wait_no_longer()
 
-    def leads_no_longer(self) -> None:
+    def start_timeout(self) -> None:
         """Limit the wait, as this machine does not lead and may never learn the outcome of some proposals."""
         if self._proposals and self._too_late is None:
             self._too_late = self._clock.callLater(self._timeout_seconds, self._give_up)

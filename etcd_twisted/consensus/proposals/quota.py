@@ -98,7 +98,7 @@ class Quota:
         )
         return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._keyspace.index)
 
-    def look(self) -> None:
+    def log_alarm(self) -> None:
         """Log when the key space comes near the quota, and when it has room again. Called when it may have changed."""
         size = self._keyspace.root.size
         if not self._is_near:

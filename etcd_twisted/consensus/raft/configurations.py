@@ -11,11 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Member, Record
-
-
-class ConfigurationError(Exception):
-    """The group can't be changed in this way, or not now; the text says why."""
-
+from etcd_twisted.consensus.raft.errors import ConfigurationError
 
 encode_configuration = msgspec.msgpack.Encoder().encode
 decode_configuration = msgspec.msgpack.Decoder(Configuration).decode

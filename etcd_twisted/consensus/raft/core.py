@@ -19,37 +19,16 @@ most one voter more or less than the one before.
 """
 
 from etcd_twisted.consensus.raft.ballot import Ballot
-from etcd_twisted.consensus.raft.configurations import (
-    ConfigurationError,
-    bootstrap,
-    decode_configuration,
-    encode_configuration,
-)
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.election_timer import ElectionTimer
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.errors import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.consensus.raft.leader import Deposition, Leader, Outgoing, Timing
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import RaftState, Role
-
-__all__ = [
-    "ConfigurationError",
-    "NotLeaderError",
-    "Raft",
-    "Role",
-    "bootstrap",
-    "decode_configuration",
-    "encode_configuration",
-]
-
-
-class NotLeaderError(Exception):
-    """This machine does not lead. Only a leader takes reads and, while it is not handing over, proposals."""
-
-    def __init__(self) -> None:
-        super().__init__("this machine does not lead")
 
 
 class Raft(RaftState):

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.cluster_keys import stored_config
 from etcd_twisted.consensus.proposals.proposer import Proposer
 from etcd_twisted.consensus.raft import quorum
-from etcd_twisted.consensus.raft.core import ConfigurationError
 from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.raft.errors import ConfigurationError
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines, check_name
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness

@@ -33,12 +33,12 @@ class ForbiddenMachines:
     _log = Logger()
 
     def __init__(
-        self, cluster_id: str, raft: RaftState, machine: StateMachine, time: ClusterTime, proposer: Proposer
+        self, cluster_id: str, raft: RaftState, state_machine: StateMachine, time: ClusterTime, proposer: Proposer
     ) -> None:
         self._cluster_id = cluster_id
         self._raft = raft
-        self._machine = machine
-        self._keyspace = machine.keyspace
+        self._state_machine = state_machine
+        self._keyspace = state_machine.keyspace
         self._time = time
         self._proposer = proposer
 
@@ -50,7 +50,7 @@ class ForbiddenMachines:
             applied all that earlier leaders have logged.
         """
         raft = self._raft
-        if self._machine.applied_term != raft.term:
+        if self._state_machine.applied_term != raft.term:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
         known = fingerprint(self._cluster_id, request.machine_id)
         for each in self._all():

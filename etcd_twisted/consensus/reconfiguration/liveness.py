@@ -6,7 +6,7 @@ Only a leader may ask: other machines do not hear from all members.
 
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.state import RaftState
 
 ALIVE_SECONDS = 1.0

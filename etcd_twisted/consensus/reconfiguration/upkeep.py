@@ -59,26 +59,26 @@ class MembershipUpkeep:
         self._changes = changes
         self._liveness = liveness
         self._promotion_limits = promotion
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = clock
+        self._loop = LoopingCall(self._begin_change_if_due)
+        self._loop.clock = clock
         self._changing: Deferred[None] | None = None
 
     def start(self) -> None:
         """Begin, as this machine leads."""
-        if not self._looking.running:
-            self._looking.start(UPKEEP_INTERVAL_SECONDS, now=False).addErrback(self._broken)
+        if not self._loop.running:
+            self._loop.start(UPKEEP_INTERVAL_SECONDS, now=False).addErrback(self._broken)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The group's members are not looked after", failure)
 
     def stop(self) -> None:
         """Stop, as this machine no longer leads."""
-        if self._looking.running:
-            self._looking.stop()
+        if self._loop.running:
+            self._loop.stop()
         if self._changing is not None:
             self._changing.cancel()
 
-    def _look(self) -> None:
+    def _begin_change_if_due(self) -> None:
         raft = self._raft
         busy = self._changing is not None or self._changes.lock.locked
         if busy or not raft.leads or not raft.leads_own_term or raft.is_reconfiguring:

@@ -61,7 +61,7 @@ class SnapshotReceiver:
         disk: AsyncStorage,
         raft: RaftState,
         node: Node,
-        machine: StateMachine,
+        state_machine: StateMachine,
         traffic: Traffic,
     ) -> None:
         """
@@ -72,7 +72,7 @@ class SnapshotReceiver:
         self._disk = disk
         self._raft = raft
         self._node = node
-        self._machine = machine
+        self._state_machine = state_machine
         self._traffic = traffic
         self.incoming: Incoming | None = None
         self._stopped = False
@@ -172,7 +172,7 @@ class SnapshotReceiver:
         return loader.finish()
 
     async def _become(self, content: KeySpaceState, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
-        self._machine.restore(content, schedule, snapshot)
+        self._state_machine.restore(content, schedule, snapshot)
         agrees = self._node.install(snapshot)
         log = self._disk.storage.log
         shorten = log.compact if agrees else log.restart_after

@@ -42,7 +42,7 @@ class Snapshotter:
         disk: AsyncStorage,
         raft: RaftState,
         node: Node,
-        machine: StateMachine,
+        state_machine: StateMachine,
         count: int | None,
         most_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
@@ -54,7 +54,7 @@ class Snapshotter:
         self._disk = disk
         self._log = raft.log
         self._node = node
-        self._machine = machine
+        self._state_machine = state_machine
         self._count = count
         self.due_index = float("inf") if count is None else self._log.snapshot_index + count
         self.due_bytes = float("inf") if count is None else most_bytes
@@ -65,10 +65,10 @@ class Snapshotter:
         """Begin a snapshot if one is due and none is being taken."""
         if self._running is not None or self._count is None:
             return
-        machine = self._machine
+        state_machine = self._state_machine
         self.due_index = self._log.snapshot_index + self._count
-        if machine.applied_index >= self.due_index or machine.bytes_since_snapshot > self.due_bytes:
-            self._running = ensureDeferred(self._take(*machine.snapshot()))
+        if state_machine.applied_index >= self.due_index or state_machine.bytes_since_snapshot > self.due_bytes:
+            self._running = ensureDeferred(self._take(*state_machine.snapshot()))
             self._running.addErrback(self._node.fail)
             self._running.addCallback(self._ended)
 

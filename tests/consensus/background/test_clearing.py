@@ -23,7 +23,7 @@ class ClearingTests(SynchronousTestCase):
 
     def test_each_turn_forgets_a_bounded_part(self) -> None:
         """Each turn forgets a bounded part, and there are as many turns as it takes, and no more."""
-        self.clearing.look()
+        self.clearing.schedule()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.space.apply(c.Delete("/d", 0, recursive=True))
         left: list[int] = []
@@ -32,18 +32,18 @@ class ClearingTests(SynchronousTestCase):
         def forget_and_count(most: int) -> None:
             forget(most)
             left.append(self.left())
-            self.clearing.look()
+            self.clearing.schedule()
 
         self.patch(self.space, "forget_removed_ttls", forget_and_count)
-        self.clearing.look()
-        self.clearing.look()
+        self.clearing.schedule()
+        self.clearing.schedule()
         self.assertEqual((len(self.clock.getDelayedCalls()), left), (1, []))
         self.clock.advance(0)
         self.assertEqual((left, self.clock.getDelayedCalls()), ([1_500, 500, 0], []))
 
     def test_stop_ends_the_clearing(self) -> None:
         self.space.apply(c.Delete("/d", 0, recursive=True))
-        self.clearing.look()
+        self.clearing.schedule()
         self.clearing.stop()
         self.clearing.stop()
         self.assertEqual((self.clock.getDelayedCalls(), self.left()), ([], 2_500))

@@ -279,8 +279,8 @@ class LeaseTests(ClusterTestCase):
         leader.crash()
         cluster.advance_until(lambda: any(each.raft.leadership is not None for each in cluster.running))
         (heir,) = (each for each in cluster.running if each.raft.leadership is not None)
-        self.assertLess(heir.member.machine.applied_index, written)
-        heir.member._clock_watch.look()
+        self.assertLess(heir.member.state_machine.applied_index, written)
+        heir.member._clock_watch.compare()
         cluster.advance_until(lambda: all(_has(each, "/a") for each in cluster.running))
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
@@ -290,8 +290,10 @@ class LeaseTests(ClusterTestCase):
         (machine,) = cluster.start(1)
         newest = machine.replica.now() + int(HOUR) * SECOND
         index, keyspace = machine.replica.raft_index, machine.replica.keyspace
-        snapshot = SnapshotMetadata(index, machine.replica.term, machine.member.machine.configuration, time=newest)
-        machine.member.machine.restore(keyspace.state(), ExpirySchedule(), snapshot)
+        snapshot = SnapshotMetadata(
+            index, machine.replica.term, machine.member.state_machine.configuration, time=newest
+        )
+        machine.member.state_machine.restore(keyspace.state(), ExpirySchedule(), snapshot)
         self.assertGreater(machine.replica.now(), newest)
 
     def test_snapshot_of_a_machine_without_the_time_has_none(self) -> None:

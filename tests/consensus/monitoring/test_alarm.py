@@ -41,7 +41,7 @@ class QuorumAlarmTests(SynchronousTestCase):
 
     def lose(self, *missing: str) -> None:
         self.leader, self.missing = "", set(missing)
-        self.alarm.look()
+        self.alarm.check()
 
     def said(self, level: LogLevel) -> list[str]:
         """Returns what was logged at that level since the last call."""
@@ -92,7 +92,7 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.pass_time(2)
         self.assertEqual(self.log.events, [])
         self.leader = "machine2"
-        self.alarm.look()
+        self.alarm.check()
         self.assertEqual(
             self.said(LogLevel.info),
             ["The cluster has a leader again after 14 s: machine2 leads, 2 of 3 machines answer; 2 are needed"

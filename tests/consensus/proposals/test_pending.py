@@ -66,9 +66,9 @@ class ProposalsTests(SynchronousTestCase):
     def test_lost_leader_makes_the_outcome_unknown_after_a_while(self) -> None:
         """The proposers wait for a while, because another leader may settle the outcome."""
         answer = self.add(5)
-        self.proposals.leads_no_longer()
+        self.proposals.start_timeout()
         self.clock.advance(PATIENCE / 2)
-        self.proposals.leads_no_longer()
+        self.proposals.start_timeout()
         self.clock.advance(PATIENCE / 2 - 0.1)
         self.assertNoResult(answer)
         self.clock.advance(0.1)
@@ -77,7 +77,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def test_outcome_is_settled_meanwhile(self) -> None:
         first, second = self.add(5), self.add(6)
-        self.proposals.leads_no_longer()
+        self.proposals.start_timeout()
         self.assertIsNotNone(self.proposals.take(entry(5, 1)))
         self.assertIsNone(self.proposals.take(entry(6, 2)))
         self.failureResultOf(second, RequestDroppedError)
@@ -87,14 +87,14 @@ class ProposalsTests(SynchronousTestCase):
     def test_machine_that_leads_again_settles_its_proposals(self) -> None:
         """The machine commits what it has in its log, or learns otherwise."""
         answer = self.add(5)
-        self.proposals.leads_no_longer()
-        self.proposals.leads()
+        self.proposals.start_timeout()
+        self.proposals.stop_timeout()
         self.clock.advance(10 * PATIENCE)
         self.assertNoResult(answer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_timer_without_proposals(self) -> None:
-        self.proposals.leads_no_longer()
+        self.proposals.start_timeout()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_snapshot_in_its_place_makes_the_outcome_unknown(self) -> None:
@@ -174,7 +174,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def test_outcomes_are_unknown_at_the_end(self) -> None:
         answers = [self.add(index) for index in (4, 5)]
-        self.proposals.leads_no_longer()
+        self.proposals.start_timeout()
         error = ValueError("stopped")
         self.proposals.fail(error)
         for answer in answers:

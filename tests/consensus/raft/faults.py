@@ -8,8 +8,8 @@ After every step the properties of the paper's figure 3 are checked, and the pro
 import contextlib
 import random
 
-from etcd_twisted.consensus.raft.core import ConfigurationError, NotLeaderError, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry
+from etcd_twisted.consensus.raft.errors import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import (
     AppendReply,
@@ -19,6 +19,7 @@ from etcd_twisted.consensus.raft.messages import (
     decode_messages,
     encode_messages,
 )
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, Group, Machine, Sent, Snapshot
 
 IDS = "abcdefg"

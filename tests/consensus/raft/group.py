@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import attrs
 
-from etcd_twisted.consensus.raft.core import Raft, Role
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.leader import Outgoing, Timing
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message, TimeoutNow, VoteReply
+from etcd_twisted.consensus.raft.state import Role
 
 TIMING = Timing(heartbeat_seconds=0.05, election_timeout_seconds=0.2)
 

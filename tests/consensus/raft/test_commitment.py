@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import Role
 from etcd_twisted.consensus.raft.entries import EntryKind, HardState
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.messages import AppendReply
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import ALL, TIMING, Group, Machine, alone, elect, sent
 
 

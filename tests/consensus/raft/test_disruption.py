@@ -5,9 +5,9 @@ section 9.6), and because a machine that has a leader votes for no other (4.2.3)
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import Role
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, TIMING, Group, Machine, Sent, alone, elect, sent
 
 

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import NotLeaderError, Role, bootstrap
+from etcd_twisted.consensus.raft.configurations import bootstrap
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import Append, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, TIMING, Disk, Group, Machine, alone, elect, entries_of, sent
 
 

@@ -4,9 +4,11 @@ Tests of L{etcd_twisted.consensus.raft.core}: changes of the group, one voter at
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import ConfigurationError, NotLeaderError, Role, encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState
+from etcd_twisted.consensus.raft.errors import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, TimeoutNow, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elect, entries_of, entry, sent
 
 

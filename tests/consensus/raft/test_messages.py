@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, Member
 from etcd_twisted.consensus.raft.messages import (
     Append,

@@ -5,10 +5,11 @@ of heartbeats or under the lease.
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import NotLeaderError, Role
 from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.leader import LEASE_ELECTIONS, Outgoing
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, TIMING, Group, Machine, Sent, alone, elect, sent
 
 

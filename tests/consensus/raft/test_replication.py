@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.entries import Entry, HardState
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message
 from tests.consensus.raft.group import TIMING, Group, Machine, Sent, alone, elect, entries_of, sent

@@ -4,10 +4,11 @@ Tests of L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots for 
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import Role, encode_configuration
+from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, SnapshotMetadata
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import (
     LONG,
     NONE_TRAILING,

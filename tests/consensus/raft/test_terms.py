@@ -5,9 +5,9 @@ Tests of L{etcd_twisted.consensus.raft.core}: terms (Raft paper, section 5.1) an
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import Role
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, Group, Machine, alone, elect, entries_of, sent
 
 

@@ -4,9 +4,10 @@ Tests of L{etcd_twisted.consensus.raft.core}: leadership transfer (Raft disserta
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.core import NotLeaderError, Role
 from etcd_twisted.consensus.raft.entries import HardState, Record
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import AppendReply, TimeoutNow, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elect, sent
 
 

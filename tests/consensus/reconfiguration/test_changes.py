@@ -527,7 +527,7 @@ class OfItselfTests(MembersTestCase):
         cluster.network.isolate(leader.name)
         cluster.advance(20.0)
         self.assertEqual(len(leader.raft.configuration.voters), 3)
-        self.assertFalse(leader.member._upkeep._looking.running)
+        self.assertFalse(leader.member._upkeep._loop.running)
         cluster.network.heal()
         cluster.advance(1.0)
         self.assertEqual(len(self.voters(cluster)), 2)

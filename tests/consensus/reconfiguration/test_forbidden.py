@@ -5,7 +5,7 @@ Tests of machines that are removed from the cluster and kept out, until they are
 import attrs
 
 from etcd_twisted.consensus.cluster_keys import forbidden_machines
-from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
