@@ -75,19 +75,18 @@ class Availability:
         """Follow the group: the leader or the group may have changed, or this machine may have caught up."""
         if self.closed is not None:
             return
-        raft = group.raft
         leader = group.leader()
-        self._note_leader(leader, group.name, raft.term)
+        self._note_leader(leader, group.name, group.term)
         if leader is None and self._exclusion_check is None:
             self._exclusion_check = self._clock.callLater(LEADERLESS_SECONDS, self._check_exclusion)
-        if not raft.accepts_proposals:
+        if not group.accepts_proposals:
             self._deposed.fire()
-        if not self.serving and group.is_caught_up and raft.has_vote:
+        if not self.serving and group.is_caught_up and group.has_vote:
             self.serving = True
             self._serving.fire()
-        if raft.machine_id in raft.configuration:
+        if group.has_own_entry:
             self._was_member = True
-        elif self._was_member and not raft.is_reconfiguring:
+        elif self._was_member and not group.is_reconfiguring:
             self._was_member = False
             self.exclude()
 

@@ -54,6 +54,21 @@ class GroupState:
         return self._own.name
 
     @property
+    def term(self) -> int:
+        """The current term."""
+        return self.raft.term
+
+    @property
+    def accepts_proposals(self) -> bool:
+        """See L{RaftState.accepts_proposals}."""
+        return self.raft.accepts_proposals
+
+    @property
+    def has_vote(self) -> bool:
+        """See L{RaftState.has_vote}."""
+        return self.raft.has_vote
+
+    @property
     def own_entry_is_current(self) -> bool:
         """Whether the group, as of the last applied entry, has this machine under its own name and addresses."""
         return self.state_machine.configuration.members.get(self.raft.machine_id) == self._own
@@ -112,12 +127,22 @@ class GroupState:
         raft = self.raft
         if raft.leader is None or (raft.leadership is not None and not raft.accepts_proposals):
             return None
-        member = raft.configuration.members.get(raft.leader)
+        member = raft.member(raft.leader)
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)
+
+    @property
+    def has_own_entry(self) -> bool:
+        """Whether the newest group in the log, committed or not, has this machine."""
+        return self.raft.machine_id in self.raft.configuration
+
+    @property
+    def is_reconfiguring(self) -> bool:
+        """Whether that group is not known to be committed."""
+        return self.raft.is_reconfiguring
 
     def label(self, machine_id: str) -> str:
         """Returns what log lines call a machine: its name and its peer URL, if they are known here."""
-        member = self.raft.configuration.members.get(machine_id)
+        member = self.raft.member(machine_id)
         return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"
 
     def statuses(self) -> dict[str, MachineStatus]:

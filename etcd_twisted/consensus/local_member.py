@@ -375,7 +375,7 @@ class LocalMember:
         """As the leader, correct this machine's own entry in the group if its name or addresses have changed."""
         raft = self.raft
         configuration, machine_id = raft.configuration, raft.machine_id
-        wrong = machine_id in configuration and configuration.members.get(machine_id) != self._own
+        wrong = machine_id in configuration and raft.member(machine_id) != self._own
         if wrong and not raft.is_reconfiguring:
             self._node.propose_configuration(with_member(configuration, machine_id, self._own))
 

@@ -73,7 +73,7 @@ class Messenger:
                 self._traffic.sent.add(now, len(payload), appends)
 
     def _name_of(self, machine_id: str) -> str:
-        member = self._raft.configuration.members.get(machine_id)
+        member = self._raft.member(machine_id)
         return machine_id if member is None else member.name
 
     def heard(self, sender: str, messages: list[Message], length: int) -> None:

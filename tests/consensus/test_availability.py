@@ -8,7 +8,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.availability import LEADERLESS_SECONDS, Availability
-from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import Machine
 
@@ -17,17 +16,15 @@ CLOSED = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", 0)
 
 
 class Group:
-    """A group that the test plays, and this machine's Raft state."""
+    """A group that the test plays."""
 
     name = OWN.name
-    machine_id = "1"
 
     def __init__(self) -> None:
-        self.raft = self
         self.known_leader: Machine | None = None
         self.term = 1
         self.accepts_proposals = self.is_caught_up = self.has_vote = self.is_reconfiguring = False
-        self.configuration = Configuration(("1", "2"))
+        self.has_own_entry = True
 
     def leader(self) -> Machine | None:
         return self.known_leader
@@ -91,7 +88,7 @@ class AvailabilityTests(SynchronousTestCase):
 
     def test_removal_is_reported_once_and_when_it_is_certain(self) -> None:
         self.look(known_leader=OTHER)
-        self.look(configuration=Configuration(("2",)), is_reconfiguring=True)
+        self.look(has_own_entry=False, is_reconfiguring=True)
         self.assertEqual(self.excluded, [])
         self.look(is_reconfiguring=False)
         self.look()

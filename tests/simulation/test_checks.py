@@ -65,7 +65,7 @@ class InvariantsTests(SynchronousTestCase):
 
     def _append(self, core: Raft, *entries: Entry, commit: int = 0, term: int = 2) -> None:
         before = entries[0].index - 1 if entries else core.last_index
-        core.receive("x", Append(term, 1, before, core.term_at(before), commit, entries), 0.0)
+        core.receive("x", Append(term, 1, before, core.log.term(before), commit, entries), 0.0)
         self.invariants.check_core(core)
 
     def _violates(self, words: str, core: Raft) -> None:

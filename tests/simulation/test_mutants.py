@@ -165,10 +165,10 @@ class FigureEightTests(SynchronousTestCase):
         group.talk("s1", "s2", until=lambda: group.cores["s2"].last_index == index)  # (a)
         group.elect("s5", "s3", "s4")  # (b): its own entry is only on its own disk
         group.elect("s1", "s2", "s3", "s4")  # (c)
-        self.assertEqual((first.term_at(index), first.last_index), (2, index + 1))
+        self.assertEqual((first.log.term(index), first.last_index), (2, index + 1))
         group.now += 1.0
         group.talk("s1", "s2", "s3", lost=lambda message: isinstance(message, Append) and message.last_index > index)
-        self.assertEqual((third.last_index, third.term_at(index)), (index, 2))
+        self.assertEqual((third.last_index, third.log.term(index)), (index, 2))
         group.elect("s5", "s3", "s4")  # (d)
 
     def test_correct_core_loses_nothing(self) -> None:

@@ -76,15 +76,13 @@ class Progress:
         self._in_flight.append((last_index, length))
         self._bytes += length
 
-    def matched(self, index: int) -> bool:
-        """Note that the machine has the log up to C{index}. Returns whether that was not known before."""
+    def matched(self, index: int) -> None:
+        """Note that the machine has the log up to C{index}."""
         while self._in_flight and self._in_flight[0][0] <= index:
             self._bytes -= self._in_flight.popleft()[1]
-        if index <= self.match:
-            return False
-        self.match = index
-        self.next = max(self.next, index + 1)
-        return True
+        if index > self.match:
+            self.match = index
+            self.next = max(self.next, index + 1)
 
     def probe(self, next_index: int) -> None:
         """Find out where the logs agree, beginning with the entry before C{next_index}."""

@@ -8,7 +8,7 @@ import enum
 
 from etcd_twisted.consensus.raft.ballot import Ballot
 from etcd_twisted.consensus.raft.election_timer import ElectionTimer
-from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.consensus.raft.leader import Deposition, Leader
 from etcd_twisted.consensus.raft.log import RaftLog
@@ -122,6 +122,10 @@ class RaftState:
         """Whether the newest configuration is not known to be committed."""
         return self.log.configurations.index > self.log.commit_index
 
+    def member(self, machine_id: str) -> Member | None:
+        """Returns the name and the addresses of a machine in L{configuration}; C{None} if it is not there."""
+        return self.log.configurations.current.members.get(machine_id)
+
     def has_member(self, machine_id: str) -> bool:
         """
         Returns whether a machine is in the group, or was in it before changes that are not known to be committed.
@@ -168,14 +172,6 @@ class RaftState:
     def last_index(self) -> int:
         """The index of the last entry, durable or not."""
         return self.log.last_index
-
-    def term_at(self, index: int) -> int:
-        """
-        Returns the term of an entry.
-
-        @raise IndexError: the entry is no longer in memory, or is not there yet.
-        """
-        return self.log.term(index)
 
     def committed_bytes_after(self, index: int) -> int:
         """

@@ -55,7 +55,7 @@ class ForbiddenMachines:
         known = fingerprint(self._cluster_id, request.machine_id)
         for each in self._all():
             if each.name == request.name or each.fingerprint == known:
-                leader = raft.configuration.members.get(raft.machine_id)
+                leader = raft.member(raft.machine_id)
                 raise EtcdError(ErrorCode.NO_MORE_PEER, each.refusal("" if leader is None else leader.peer_url))
 
     async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:

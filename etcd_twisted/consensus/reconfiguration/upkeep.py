@@ -137,7 +137,7 @@ class MembershipUpkeep:
         return None
 
     async def _remove_for(self, machine_id: str, reason: str) -> None:
-        member = self._raft.configuration.members.get(machine_id)
+        member = self._raft.member(machine_id)
         name = machine_id if member is None else member.name
         self._log.info("Taking {name} out of the cluster: {reason}", name=name, reason=reason)
         await self._changes.take_out(machine_id)

@@ -99,7 +99,7 @@ class SnapshotReceiver:
 
     async def _begin(self, sender: str, offer: Offer, head: bytes, size: int) -> int:
         await self._drop()
-        file = await self._disk.run(self._disk.storage.snapshots.receive, offer.snapshot)
+        file = await self._disk.receive_snapshot(offer.snapshot)
         self.incoming = Incoming(sender, offer, head, size, file)
         _log.info("The leader sends its snapshot of log index {index}", index=offer.snapshot.index)
         return 0
@@ -174,10 +174,9 @@ class SnapshotReceiver:
     async def _become(self, content: KeySpaceState, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
         self._state_machine.restore(content, schedule, snapshot)
         agrees = self._node.install(snapshot)
-        log = self._disk.storage.log
-        shorten = log.compact if agrees else log.restart_after
+        shorten = self._disk.compact_log if agrees else self._disk.restart_log_after
         # This is submitted in the same turn, so that the next append follows the snapshot.
-        await self._disk.run(shorten, snapshot.index)
+        await shorten(snapshot.index)
         _log.info("Continued from the leader's snapshot of log index {index}", index=snapshot.index)
 
     async def stop(self) -> None:

@@ -76,9 +76,9 @@ class Snapshotter:
         self._running = None
 
     async def _take(self, metadata: SnapshotMetadata, content: KeySpaceState) -> None:
-        disk, log = self._disk, self._disk.storage.log
-        await disk.run(log.roll)
-        file = await disk.run(disk.storage.snapshots.create, metadata)
+        disk = self._disk
+        await disk.begin_segment()
+        file = await disk.create_snapshot(metadata)
         try:
             whole = await self._write(file, content)
             await disk.run(file.finish if whole else file.abort)
@@ -87,7 +87,7 @@ class Snapshotter:
             raise
         if not whole:
             return
-        await disk.run(log.compact, metadata.index)
+        await disk.compact_log(metadata.index)
         if metadata.index < self._log.snapshot_index:
             return  # a newer snapshot of the leader was installed meanwhile
         self._node.compacted(metadata.index)

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.raft.entries import Record
+from etcd_twisted.consensus.raft.entries import Record, SnapshotMetadata
+from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 
@@ -118,6 +119,26 @@ class AsyncStorage:
         """Append to the log. Returns a Deferred that fires when the record is durable."""
         appended = self._disk_thread.submit(functools.partial(self.storage.log.append, record))
         return appended.addCallback(self._appended, self._seconds())
+
+    def begin_segment(self) -> "Deferred[None]":
+        """Continue the log in a new segment; see L{WriteAheadLog.roll}."""
+        return self.run(self.storage.log.roll)
+
+    def compact_log(self, index: int) -> "Deferred[None]":
+        """Forget the log up to C{index}, which a durable snapshot covers; see L{WriteAheadLog.compact}."""
+        return self.run(self.storage.log.compact, index)
+
+    def restart_log_after(self, index: int) -> "Deferred[None]":
+        """Forget the whole log, which a durable snapshot replaces; see L{WriteAheadLog.restart_after}."""
+        return self.run(self.storage.log.restart_after, index)
+
+    def create_snapshot(self, metadata: SnapshotMetadata) -> "Deferred[SnapshotWriter]":
+        """Begin to write a snapshot of this machine."""
+        return self.run(self.storage.snapshots.create, metadata)
+
+    def receive_snapshot(self, metadata: SnapshotMetadata) -> "Deferred[IncomingSnapshot]":
+        """Begin to write another machine's snapshot."""
+        return self.run(self.storage.snapshots.receive, metadata)
 
     def _appended(self, _: None, began: float) -> None:
         took = self._seconds() - began
