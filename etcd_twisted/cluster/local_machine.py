@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from twisted.logger import Logger
 
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.member_addresses import members_of
+from etcd_twisted.consensus.machines import members_of
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from etcd_twisted.consensus.cluster_keys import stored_config
 from etcd_twisted.consensus.group_state import GroupState
-from etcd_twisted.consensus.member_addresses import in_order
+from etcd_twisted.consensus.machines import in_order
 from etcd_twisted.interfaces.cluster import ClusterView, Health, Machine, MachineStatus, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.space import KeySpace

@@ -8,7 +8,7 @@ import math
 
 from etcd_twisted import __version__
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.member_addresses import members_of
+from etcd_twisted.consensus.machines import members_of
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.state import RaftState, Role

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import registrations
-from etcd_twisted.consensus.member_addresses import machines_of
+from etcd_twisted.consensus.machines import machines_of
 from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.consensus.raft.configurations import decode_configuration, differences
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata

@@ -8,7 +8,7 @@ anything but the log.
 import contextlib
 
 from etcd_twisted.consensus.cluster_keys import registrations
-from etcd_twisted.consensus.member_addresses import machines_of
+from etcd_twisted.consensus.machines import machines_of
 from etcd_twisted.consensus.raft.configurations import decode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
 from etcd_twisted.errors import EtcdError

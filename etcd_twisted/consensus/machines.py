@@ -1,5 +1,5 @@
 """
-The names and addresses of a group's members, as L{Machine}s, for clients and other machines.
+The members of a group, as clients and other machines see them: L{Machine}s.
 
 This module must never hold any state.
 """
