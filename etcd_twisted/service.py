@@ -265,5 +265,5 @@ def _replica_settings(config: Config) -> ReplicaSettings:
         quota_bytes=config.quota_bytes,
         timing=Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
         defaults=ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
-        seed=secrets.randbits(64),
+        random_seed=secrets.randbits(64),
     )

@@ -8,7 +8,7 @@ itself what one of them can do.
 import functools
 
 import attrs
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.clearing import Clearing
@@ -67,7 +67,7 @@ class ReplicaSettings:
         C{snapshot_bytes}; C{None} for no snapshots.
     @ivar quota_bytes: the most bytes that the key space may hold; 0 for any size.
     @ivar defaults: the cluster's configuration as long as nobody has set one.
-    @ivar seed: the seed of the random numbers; it must differ from machine to machine.
+    @ivar random_seed: what the election timeouts follow from. It must differ from machine to machine.
     @ivar unapplied_bytes: how many bytes of proposals may wait to be applied before further changes wait.
     @ivar raft_limits: what bounds the log, the messages and the records of the Raft core.
     @ivar promotion: how much a learner may lack when it gets a vote.
@@ -80,7 +80,7 @@ class ReplicaSettings:
     quota_bytes: int = QUOTA_BYTES
     timing: Timing = attrs.field(factory=Timing)
     defaults: ClusterConfig = attrs.field(factory=ClusterConfig)
-    seed: int = 0
+    random_seed: int = 0
     snapshot_bytes: int = SNAPSHOT_BYTES
     unapplied_bytes: int = MOST_UNAPPLIED_BYTES
     raft_limits: RaftLimits = attrs.field(factory=RaftLimits)
@@ -103,24 +103,41 @@ def _too_much(keyspace: KeySpace) -> EtcdError:
     return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
 
 
+@attrs.frozen
+class Environment:
+    """
+    What a member works with and does not own.
+
+    @ivar disk: the files of this machine and the thread that works on them.
+    @ivar traffic: counts what is sent to other machines and received from them.
+    """
+
+    clocks: Clocks
+    disk: AsyncStorage
+    transport: ITransport
+    traffic: Traffic
+
+
 class LocalMember:
     """
-    This machine as a member; see the module. What others may ask of its parts, they ask of the member.
+    This machine as a member; see the module.
 
+    @ivar machine_id: the id of this machine.
+    @ivar cluster_id: the id of the group's cluster.
     @ivar raft: the Raft state, to be read only.
     @ivar state_machine: the state machine to which the log is applied, to be read only.
     @ivar group: what this machine knows of its group.
     @ivar changes: proposes changes of the group.
-    @ivar failed: see L{Node}.
+    @ivar node: drives the Raft core.
+    @ivar proposer: proposes changes of the key space.
+    @ivar admissions: decides from which machines messages are taken.
+    @ivar receiver: receives the leader's snapshots.
     """
 
     def __init__(
         self,
-        clocks: Clocks,
+        environment: Environment,
         keyspace: KeySpace,
-        disk: AsyncStorage,
-        transport: ITransport,
-        traffic: Traffic,
         settings: ReplicaSettings,
         availability: Availability,
         recovered: Recovered,
@@ -133,22 +150,22 @@ class LocalMember:
         """
         if recovered.identity is None:
             raise ValueError("a machine has to know who it is")
-        machine_id, cluster_id = recovered.identity.machine_id, recovered.identity.cluster_id
+        self.machine_id = machine_id = recovered.identity.machine_id
+        self.cluster_id = cluster_id = recovered.identity.cluster_id
+        clocks, disk, transport = environment.clocks, environment.disk, environment.transport
         clock, election_timeout_seconds = clocks.monotonic, settings.timing.election_timeout_seconds
         self._clock = clock
         self._keyspace = keyspace
-        self._disk = disk
-        self._transport = transport
+        self._disk, self._transport = disk, transport
         self._availability = availability
         self._proposal_timeout_seconds = settings.proposal_timeout_seconds
         self._own = Member(machine.name, machine.client_url, machine.peer_url)
         self._time = clocks.cluster
         self._time.observe(recovered.newest_time)
         self._ending = False
-        log = recovered.log
-        last_index = log.last_index
-        hard_state, now = recovered.hard_state, clock.seconds()
-        core = Raft(machine_id, hard_state, log, settings.timing, settings.seed, now, settings.raft_limits)
+        hard_state, log = recovered.hard_state, recovered.log
+        last_index, now = log.last_index, clock.seconds()
+        core = Raft(machine_id, hard_state, log, settings.timing, settings.random_seed, now, settings.raft_limits)
         self.raft = core
         self._proposals = Proposals(clock, settings.proposal_timeout_seconds, functools.partial(_unknown, keyspace))
         too_much = functools.partial(_too_much, keyspace)
@@ -161,20 +178,20 @@ class LocalMember:
         self._statuses = Statuses(clocks, transport, election_timeout_seconds)
         self.group = GroupState(cluster_id, self._own, clocks, core, self.state_machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
-        self._messenger = Messenger(clock, core, transport, traffic, self._sender)
-        self._node = Node(clock, core, disk, self._messenger, self.state_machine)
-        self._proposer = Proposer(
-            core, self._node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
+        self._messenger = Messenger(clock, core, transport, environment.traffic, self._sender)
+        self.node = Node(clock, core, disk, self._messenger, self.state_machine)
+        self.proposer = Proposer(
+            core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )
-        self._receiver = SnapshotReceiver(clock, disk, core, self._node, self.state_machine, traffic)
+        self.receiver = SnapshotReceiver(clock, disk, core, self.node, self.state_machine, environment.traffic)
         count, most_bytes = settings.snapshot_count, settings.snapshot_bytes
-        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.state_machine, count, most_bytes)
-        self._admissions = Admissions(cluster_id, core)
-        forbidden = ForbiddenMachines(cluster_id, core, self.state_machine, self._time, self._proposer)
+        self._snapshotter = Snapshotter(clock, disk, core, self.node, self.state_machine, count, most_bytes)
+        self.admissions = Admissions(cluster_id, core)
+        forbidden = ForbiddenMachines(cluster_id, core, self.state_machine, self._time, self.proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
-        self.changes = MembershipChanges(core, self._proposer, keyspace, settings.defaults, forbidden, liveness)
+        self.changes = MembershipChanges(core, self.proposer, keyspace, settings.defaults, forbidden, liveness)
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness, settings.promotion)
-        self._expirer = Expirer(clocks, self._node, self.state_machine)
+        self._expirer = Expirer(clocks, self.node, self.state_machine)
         self._clearing = Clearing(clock, keyspace)
         self._timekeeper = Timekeeper(
             self._time, core, self.state_machine, self._proposals, self._throttle, self._statuses
@@ -185,39 +202,18 @@ class LocalMember:
         self._moves: dict[str, tuple[str, str]] = {}
         """By machine id: the peer URL that the group knows, and the one that the machine says it has now."""
         self._observe_parts()
-        self._offer_parts()
 
     def _observe_parts(self) -> None:
         """Have the parts tell this member what others of its parts have to know."""
         self._clock_watch.on_compared.append(self._timekeeper.adjust)
-        self._node.on_applied.append(self._applied)
-        self._node.on_change.append(self._changed)
+        self.node.on_applied.append(self._applied)
+        self.node.on_change.append(self._changed)
         self.changes.on_move.append(self._note_move)
 
-    def _offer_parts(self) -> None:
-        """
-        Offer what others may ask of a part under a name of this member's own, so that they need not know the parts. A
-        bound method costs no call more than the part's.
-        """
-        self.failed = self._node.failed
-        # For the doors:
-        self.submit = self._proposer.submit
-        self.propose = self._proposer.propose
-        self.confirm_read = self._node.confirm_read
-        self.holds_lease = self._node.holds_lease
-        self.hand_over = self._node.transfer
-        # For the peer port:
-        self.machine_id = self.raft.machine_id
-        self.cluster_id = self.group.cluster_id
-        self.label = self.group.label
-        self.admission = self._admissions.admission
-        self.takes_from = self._admissions.takes_from
-        self.has_unconfirmed = self._admissions.has_unconfirmed
-        self.learn_members = self._admissions.learn_members
-        self.fingerprints = self._admissions.fingerprints
-        self.join = self.changes.join
-        self.snapshot_offered = self._receiver.offered
-        self.snapshot_piece = self._receiver.piece
+    @property
+    def failed(self) -> "Deferred[None]":
+        """See L{Node}."""
+        return self.node.failed
 
     @property
     def configuration_index(self) -> int:
@@ -230,7 +226,7 @@ class LocalMember:
         """Begin to take part in consensus."""
         self._connect()
         self._clock_watch.start()
-        self._node.start()
+        self.node.start()
 
     def end(self) -> None:
         """Begin to stop: from here on, only those who wait for an answer are told what happens."""
@@ -241,15 +237,15 @@ class LocalMember:
         Return when nobody waits for an answer any more, or the time for that is over. The caller must not have stopped
         the transport yet, as answers come from the other machines.
         """
-        waiting = [self._proposals.when_none(), self._node.when_answered()]
+        waiting = [self._proposals.when_none(), self.node.when_answered()]
         await DeferredList(waiting, consumeErrors=True).addTimeout(self._proposal_timeout_seconds, self._clock)
 
     async def stop(self) -> None:
         """Stop taking part, and return when what is under way is done."""
         self._lead_no_longer()
-        await self._receiver.stop()
-        await self._node.drain()
-        self._node.stop()
+        await self.receiver.stop()
+        await self.node.drain()
+        self.node.stop()
         self._clearing.stop()
         self._lead_no_longer()
         self._proposals.fail(_unknown(self._keyspace))
@@ -272,6 +268,10 @@ class LocalMember:
         self._upkeep.stop()
         self._sender.give_up()
 
+    def hand_over(self) -> bool:
+        """Hand the lead over to another machine; see L{Node.transfer}. Returns whether there is one."""
+        return self.node.transfer()
+
     # Messages from others
 
     def receive(self, sender: str, messages: list[Message], length: int) -> None:
@@ -285,12 +285,12 @@ class LocalMember:
         if any(message.term > furthest for message in messages):
             raise ValueError("no Raft messages: a term that no cluster reaches")
         self._messenger.heard(sender, messages, length)
-        self._node.receive(sender, messages)
+        self.node.receive(sender, messages)
 
     def unreachable(self, machine_id: str) -> None:
         """Note that the last messages to a machine may be lost."""
         self._messenger.lost(machine_id)
-        self._node.unreachable(machine_id)
+        self.node.unreachable(machine_id)
 
     # Events
 
@@ -308,14 +308,14 @@ class LocalMember:
         if keyspace.removed_directories.roots:
             self._clearing.schedule()
         self._quota.log_alarm()
-        if self._receiver.incoming is not None:
-            self._receiver.passed(self.state_machine.applied_index)
+        if self.receiver.incoming is not None:
+            self.receiver.passed(self.state_machine.applied_index)
         state_machine, snapshotter = self.state_machine, self._snapshotter
         due = (
             state_machine.applied_index >= snapshotter.due_index
             or state_machine.bytes_since_snapshot > snapshotter.due_bytes
         )
-        if due and not self._receiver.installing:
+        if due and not self.receiver.installing:
             snapshotter.take_if_due()
         if state_machine.configuration is not self._configuration or not self._availability.serving:
             self._configuration = state_machine.configuration
@@ -377,7 +377,11 @@ class LocalMember:
         configuration, machine_id = raft.configuration, raft.machine_id
         wrong = machine_id in configuration and raft.member(machine_id) != self._own
         if wrong and not raft.is_reconfiguring:
-            self._node.propose_configuration(with_member(configuration, machine_id, self._own))
+            self.node.propose_configuration(with_member(configuration, machine_id, self._own))
+
+    def label(self, machine_id: str) -> str:
+        """See L{GroupState.label}."""
+        return self.group.label(machine_id)
 
     # Measurements
 
@@ -394,7 +398,7 @@ class LocalMember:
             self._proposals.pending,
             self._proposals.failed,
             storage.log.syncs,
-            self._node.commits,
+            self.node.commits,
             storage.log.size,
             storage.snapshots.size,
             self._clock_watch.jumps,

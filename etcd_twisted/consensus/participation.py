@@ -19,7 +19,7 @@ from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.cluster_state import ClusterState
-from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
+from etcd_twisted.consensus.local_member import Environment, LocalMember, ReplicaSettings
 from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.replica import Replica
@@ -74,7 +74,10 @@ class Participation:
         return self._availability.on_exclusion
 
     def _new_keyspace(self) -> KeySpace:
-        """Returns an empty key space, whose events are delivered to its watchers."""
+        """
+        Returns an empty key space, whose events L{_delivery} delivers from here on. That of an earlier key space must
+        have been stopped.
+        """
         settings = self._settings
         self._delivery = delivery = Delivery(self._clock)
         keyspace = KeySpace(settings.history_capacity, lambda: delivery.soon(keyspace.hub), settings.history_bytes)
@@ -94,16 +97,9 @@ class Participation:
         replica = self.replica
         replica.name = machine.name
         disk = AsyncStorage(self._clock, storage, disk_thread)
+        environment = Environment(self._clocks, disk, transport, replica.traffic)
         self._member = member = LocalMember(
-            self._clocks,
-            replica.keyspace,
-            disk,
-            transport,
-            replica.traffic,
-            self._settings,
-            self._availability,
-            recovered,
-            machine,
+            environment, replica.keyspace, self._settings, self._availability, recovered, machine
         )
         member.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
         self._availability.begin()

@@ -14,6 +14,8 @@ from etcd_twisted.consensus.group_state import report
 from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import decode_messages
+from etcd_twisted.consensus.reconfiguration.admission import Admissions
+from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import (
@@ -47,16 +49,23 @@ class RaftPeer:
         self._cluster = cluster
         self._availability = availability
         self._member: LocalMember | None = None
+        """This machine as a member of its group; C{None} while it is not a member."""
+        self._admissions: Admissions | None = None
+        """What decides from which machines that member takes messages."""
+        self._receiver: SnapshotReceiver | None = None
+        """What receives snapshots for that member."""
 
     def begin(self, member: LocalMember) -> None:
         """Accept messages, as this machine is a member from here on."""
         self.machine_id = member.machine_id
         self.cluster_id = member.cluster_id
         self._member = member
+        self._admissions = member.admissions
+        self._receiver = member.receiver
 
     def end(self) -> None:
         """Accept no more messages, as this machine is no longer a member."""
-        self._member = None
+        self._member = self._admissions = self._receiver = None
         self.machine_id = self.cluster_id = ""
 
     # Identity and admission
@@ -68,9 +77,9 @@ class RaftPeer:
 
     def admission(self, machine_id: str, configuration_index: int) -> Admission:
         """See L{IRaftPeer}."""
-        if self._member is None:
+        if self._admissions is None:
             return Admission.STRANGER
-        admission = self._member.admission(machine_id, configuration_index)
+        admission = self._admissions.admission(machine_id, configuration_index)
         if admission is Admission.UNCONFIRMED:
             for tell in self.on_claim:
                 tell()
@@ -78,11 +87,11 @@ class RaftPeer:
 
     def has_unconfirmed(self) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.has_unconfirmed()
+        return self._admissions is not None and self._admissions.has_unconfirmed()
 
     def learn_members(self, view: ClusterView) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.learn_members(view)
+        return self._admissions is not None and self._admissions.learn_members(view)
 
     def label(self, machine_id: str) -> str:
         """See L{IRaftPeer}."""
@@ -92,10 +101,10 @@ class RaftPeer:
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""
-        member = self._member
-        if member is None:
+        member, admissions = self._member, self._admissions
+        if member is None or admissions is None:
             raise ValueError("this machine takes no part in consensus")
-        if not member.takes_from(sender):
+        if not admissions.takes_from(sender):
             raise ValueError("it is no longer in the cluster")
         messages = decode_messages(payload)
         member.receive(sender, messages, len(payload))
@@ -112,15 +121,17 @@ class RaftPeer:
 
     def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """See L{IRaftPeer}."""
-        if self._member is None or not self._member.takes_from(sender):
+        receiver, admissions = self._receiver, self._admissions
+        if receiver is None or admissions is None or not admissions.takes_from(sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._member.snapshot_offered(sender, metadata, head, size)
+        return receiver.offered(sender, metadata, head, size)
 
     def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """See L{IRaftPeer}."""
-        if self._member is None or not self._member.takes_from(sender):
+        receiver, admissions = self._receiver, self._admissions
+        if receiver is None or admissions is None or not admissions.takes_from(sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._member.snapshot_piece(sender, offset, data)
+        return receiver.piece(sender, offset, data)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""
@@ -132,12 +143,12 @@ class RaftPeer:
         if request.version != PROTOCOL_VERSION:
             cause = f"machines speak version {PROTOCOL_VERSION} with each other here, not {request.version}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
-        cluster_id = self.cluster_id  # this machine may stop before the change is made
+        cluster_id, changes = self.cluster_id, self._member.changes  # this machine may stop before the change is made
         if request.cluster_id not in ("", cluster_id):
             cause = f"this is the cluster {cluster_id}, not {request.cluster_id}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
-            await self._member.join(request)
+            await changes.join(request)
         except (RequestDroppedError, NotLeaderError):
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(cluster_id)
@@ -156,7 +167,7 @@ class RaftPeer:
             "" if leader is None else leader.name,
             cluster.config(),
             self.configuration_index,
-            () if self._member is None else self._member.fingerprints(),
+            () if self._admissions is None else self._admissions.fingerprints(),
             {machine.name: each for each, machine in cluster.fingerprints().items()},
         )
 

@@ -17,6 +17,8 @@ from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
 from etcd_twisted.consensus.cluster_state import ClusterState
 from etcd_twisted.consensus.local_member import LocalMember
+from etcd_twisted.consensus.node import Node as RaftNode
+from etcd_twisted.consensus.proposals.proposer import Proposer
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.state import RaftState
@@ -87,16 +89,22 @@ class Replica:
         """The Raft state of that member."""
         self._state_machine: StateMachine | None = None
         """The state machine of that member."""
+        self._proposer: Proposer | None = None
+        """What proposes changes for that member."""
+        self._driver: RaftNode | None = None
+        """What drives the Raft core of that member."""
 
     def begin(self, member: LocalMember) -> None:
         """Answer as this member from here on."""
         self._member = member
         self._raft = member.raft
         self._state_machine = member.state_machine
+        self._proposer = member.proposer
+        self._driver = member.node
 
     def end(self) -> None:
         """Answer without a member from here on."""
-        self._member = self._raft = self._state_machine = None
+        self._member = self._raft = self._state_machine = self._proposer = self._driver = None
 
     # State
 
@@ -205,10 +213,10 @@ class Replica:
 
     def confirm_reads(self) -> "Deferred[None]":
         """See L{IReplica}."""
-        member = self._leading_member
-        if member is None:
+        driver = self._driver
+        if driver is None or not self._answers_as_leader:
             return self._when_leading(self.confirm_reads)
-        return member.confirm_read().addErrback(self._unconfirmed)
+        return driver.confirm_read().addErrback(self._unconfirmed)
 
     def _unconfirmed(self, failure: Failure) -> None:
         failure.trap(NotLeaderError)
@@ -216,27 +224,24 @@ class Replica:
 
     def confirm_recent(self) -> "Deferred[None]":
         """See L{IReplica}."""
-        member = self._member
-        if member is not None and self._availability.closed is None and member.holds_lease():
+        driver = self._driver
+        if driver is not None and self._availability.closed is None and driver.holds_lease():
             return succeed(None)
         return self.confirm_reads()
 
     # Changes
 
     @property
-    def _leading_member(self) -> LocalMember | None:
-        """This machine as a member, if it leads and still answers; otherwise C{None}."""
-        raft = self._raft
-        if raft is None or self._availability.closed is not None or not raft.accepts_proposals:
-            return None
-        return self._member
+    def _answers_as_leader(self) -> bool:
+        """Whether this machine leads and still answers."""
+        return self._raft is not None and self._availability.closed is None and self._raft.accepts_proposals
 
     def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         """See L{IReplica}."""
-        member = self._member
-        if member is None or self._availability.closed is not None:
+        proposer = self._proposer
+        if proposer is None or self._availability.closed is not None:
             return False
-        return member.submit(command, on_outcome)
+        return proposer.submit(command, on_outcome)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
@@ -248,11 +253,11 @@ class Replica:
 
         @param always: whether the change may exceed the quota.
         """
-        member = self._leading_member
-        if member is None:
+        proposer = self._proposer
+        if proposer is None or not self._answers_as_leader:
             ahead_seconds = self._time.ahead_seconds
             return self._when_leading(lambda: self._propose_after_wait(command, always, ahead_seconds))
-        return member.propose(command, always)
+        return proposer.propose(command, always)
 
     def _propose_after_wait(self, command: Change, always: bool, ahead_seconds: float) -> "Deferred[Event]":
         """

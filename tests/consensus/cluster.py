@@ -153,7 +153,7 @@ class ClusterMachine(SimulatedMachine):
     @property
     def node(self) -> Node:
         """What runs its core."""
-        return self.member._node
+        return self.member.node
 
     @property
     def raft(self) -> Raft:

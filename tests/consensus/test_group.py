@@ -462,7 +462,7 @@ class AdmissionTests(ClusterTestCase):
         peer = leader.replica.peer
         for number in range(1_000):
             peer.admission(f"{number:016x}", number)
-        admissions = leader.member._admissions
+        admissions = leader.member.admissions
         self.assertEqual(admissions._confirmed, {})
         self.assertLess(len(admissions._unconfirmed), 100)
         for number in range(1, 1_001):

@@ -160,11 +160,11 @@ class ReadTests(ReplicaTestCase):
             machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
         machine.clock.advance(0)
         member = machine.replica._member
-        self.patch(member._node, "_wake", lambda: None)  # the reactor has not reached the rest of the entries yet
+        self.patch(member.node, "_wake", lambda: None)  # the reactor has not reached the rest of the entries yet
         machine.disk_thread.run_one()
         self.assertLess(member.state_machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
-        member._node.fail(Failure(OSError(5, "Input/output error")))
+        member.node.fail(Failure(OSError(5, "Input/output error")))
         error = self.failureResultOf(confirmed, EtcdError).value
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("Input/output error", error.cause)

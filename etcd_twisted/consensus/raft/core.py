@@ -5,7 +5,7 @@ The core is sans-I/O: it must never open a file or a socket, read a clock or use
 time, messages, proposals, reads and the completion of syncs, and asks for what to make durable, what to send, what to
 apply and which reads to answer: L{Raft.to_persist}, L{Raft.to_send}, L{Raft.to_apply}, L{Raft.to_answer}. The core
 hands out nothing twice. The node persists one record after the other, and may do the rest meanwhile. Times are
-seconds of a clock that is never set back. The same inputs and the same seed give the same outputs.
+seconds of a clock that is never set back. The same inputs and the same random seed give the same outputs.
 
 The core keeps these rules (Raft paper, figure 2): a term and a vote are durable before anything is sent in that term;
 an entry counts toward the quorum only once it is durable; only an entry of the leader's own term is committed by
@@ -44,7 +44,7 @@ class Raft(RaftState):
         hard_state: HardState,
         log: RaftLog,
         timing: Timing,
-        seed: int,
+        random_seed: int,
         now: float,
         limits: RaftLimits = DEFAULT_LIMITS,
     ) -> None:
@@ -52,7 +52,7 @@ class Raft(RaftState):
         @param hard_state: the one that was made durable last.
         @param log: the log as it was made durable last. From here on only this object changes it.
         """
-        timer = ElectionTimer(timing.election_timeout_seconds, seed, now)
+        timer = ElectionTimer(timing.election_timeout_seconds, random_seed, now)
         super().__init__(machine_id, Ballot(hard_state), log, timer)
         self._timing = timing
         self._limits = limits

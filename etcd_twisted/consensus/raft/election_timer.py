@@ -15,7 +15,7 @@ class ElectionTimer:
     @ivar due: when the machine stands for election, unless it hears from a leader before.
     """
 
-    def __init__(self, election_timeout_seconds: float, seed: int, now: float) -> None:
+    def __init__(self, election_timeout_seconds: float, random_seed: int, now: float) -> None:
         """
         @param election_timeout_seconds: how long a leader may be silent.
         @param now: when the machine was started. It may have heard from a leader just before that, and so must not
@@ -23,7 +23,7 @@ class ElectionTimer:
         """
         self.due = 0.0
         self._election_timeout_seconds = election_timeout_seconds
-        self._random = random.Random(seed)  # noqa: S311  # nobody is kept out by it
+        self._random = random.Random(random_seed)  # noqa: S311  # nobody is kept out by it
         self._heard = now
         self.restart(now)
 

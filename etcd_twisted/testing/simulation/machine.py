@@ -122,7 +122,7 @@ class MachineRun:
                 snapshot_count=settings.snapshot_count,
                 timing=settings.timing,
                 defaults=settings.defaults,
-                seed=world.schedule.random.getrandbits(32),
+                random_seed=world.schedule.random.getrandbits(32),
                 **settings.limits,
             ),
         )

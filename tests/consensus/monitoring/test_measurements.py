@@ -203,7 +203,7 @@ class LeaderTests(MeasurementsTest):
         self.write(10)
         self.assertEqual(self.changes(), before)
         old = self.leader
-        self.group.result_of(old.member._node.transfer() and old.replica.when_led())
+        self.group.result_of(old.member.node.transfer() and old.replica.when_led())
         self.group.advance_until(lambda: self.group.has_leader and self.leader is not old)
         self.write(3)
         self.group.settle()

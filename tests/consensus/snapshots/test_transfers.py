@@ -53,7 +53,7 @@ class TransferTestCase(ClusterTestCase):
 
     def part(self, machine: ClusterMachine) -> int:
         """Returns how much of a snapshot is there."""
-        incoming = machine.member._receiver.incoming
+        incoming = machine.member.receiver.incoming
         return 0 if incoming is None else incoming.file.length
 
     def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
@@ -63,7 +63,7 @@ class TransferTestCase(ClusterTestCase):
     def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
         """Waits until the first part of a file arrives."""
         self.await_member(cluster, late)
-        receiver = late.member._receiver
+        receiver = late.member.receiver
         cluster.advance_until(lambda: receiver.incoming is not None)
         assert receiver.incoming is not None
         return receiver.incoming.file
@@ -212,7 +212,7 @@ class InterruptedTests(TransferTestCase):
         late.launch()
         self.await_file(cluster, late)
         cluster.advance_until(lambda: self.part(late) > 200)
-        receiver = late.member._receiver
+        receiver = late.member.receiver
         incoming = receiver.incoming
         assert incoming is not None
         create = late.storage.snapshots.create(incoming.offer.snapshot)
@@ -244,7 +244,7 @@ class InterruptedTests(TransferTestCase):
         cluster, late = self.behind()
         late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         self.await_member(cluster, late)
-        cluster.advance_until(lambda: late.member._receiver.installing)
+        cluster.advance_until(lambda: late.member.receiver.installing)
         late.stop()
         self.assertEqual(late.replica.index, 0)
         self.assertEqual(late.clock.getDelayedCalls(), [])
