@@ -63,6 +63,7 @@ lint: .venv/installed-lint
 	$(bin)/lint-imports --no-logo
 
 bench: .venv/installed-test
+	$(bin)/python -m benchmarks client
 	$(bin)/python -m benchmarks
 
 SEEDS ?= 200

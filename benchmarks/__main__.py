@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     answers,
+    client,
     cluster,
     comparison,
     elections,
@@ -82,6 +83,12 @@ def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -
     return stall.run(directory, options.keys, options.snapshot_count)
 
 
+def _client(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    if servers.EtcdTwisted.name not in names:
+        return f"client: not measured; its server is {servers.EtcdTwisted.name}"
+    return client.run(directory, options.rounds, options.requests, options.watches)
+
+
 COMPARISON = "comparison"
 """The work that is done if no other is asked for."""
 
@@ -97,6 +104,7 @@ WORK: dict[str, Work] = {
     "answers": _answers,
     "stall": _stall,
     "scraping": _scraping,
+    "client": _client,
 }
 
 
@@ -130,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
     waiting = found.add_argument_group("comparison and watchers")
     waiting.add_argument("--watchers", type=positive, default=5_000, help="how many (%(default)s)")
     waiting.add_argument("--changes", type=positive, default=5, help="how many times they are told (%(default)s)")
+    using = found.add_argument_group("client")
+    using.add_argument("--requests", type=positive, default=2_000, help="how many in each round (%(default)s)")
+    using.add_argument("--watches", type=positive, default=1_000, help="how many one client has (%(default)s)")
     return found
 
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import (
     answers,
+    client,
     cluster,
     clusters,
     comparison,
@@ -115,6 +116,18 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(len(lines), 6)
         for line in lines:
             self.assertRegex(line, r" \d+\.\d{3}$")
+
+
+class ClientTests(SynchronousTestCase):
+    def test_client_benchmark_runs(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        text, _, table = client.run(directory, rounds=1, requests=50, watches=20).partition("\n\n")
+        self.assertRegex(text, r"^a get takes [\d,]+ us of the processor, a bare treq.get [\d,]+ us$")
+        _head, _rule, *rows = table.splitlines()
+        self.assertEqual(len(rows), 4)
+        for row in rows:
+            self.assertRegex(row, r" -?\d+\.\d+( kB| s)?  +\d+\.\d+( kB| s)?  +(yes|no)$")
 
 
 class ComparisonTests(SynchronousTestCase):
