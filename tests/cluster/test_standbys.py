@@ -17,7 +17,7 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
 from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
 from tests.consensus.cluster import LATENCY
-from tests.consensus.test_group import PATIENCE
+from tests.consensus.test_group import PROPOSAL_TIMEOUT_SECONDS
 
 
 class StandbyTests(LifecycleTestCase):
@@ -213,7 +213,7 @@ class ExcludedTests(LifecycleTestCase):
         ensureDeferred(gone.participation.stand_by(self.group.leader.peer.describe()))
         self.assertNoResult(unknown)
         self.failureResultOf(waiting, RequestDroppedError)
-        self.group.advance(PATIENCE + 0.1)
+        self.group.advance(PROPOSAL_TIMEOUT_SECONDS + 0.1)
         self.failureResultOf(unknown, EtcdError)
 
     def test_removed_machine_asks_less_and_less_often(self) -> None:

@@ -11,7 +11,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher
 from tests.consensus.cluster import TIMING, Cluster, ClusterMachine, ClusterTestCase
 
-PATIENCE = 1.0
+PROPOSAL_TIMEOUT_SECONDS = 1.0
 """How many seconds a proposer waits when the leader is lost."""
 
 
@@ -85,7 +85,7 @@ class HandOverTests(ClusterTestCase):
             follower.disk_thread.held = True
         under_way = leader.set("/a", "1")
         stopped = ensureDeferred(leader.participation.stop())
-        cluster.advance(PATIENCE + 0.01)
+        cluster.advance(PROPOSAL_TIMEOUT_SECONDS + 0.01)
         self.successResultOf(stopped)
         self.assertIn("unknown", self.failureResultOf(under_way, EtcdError).value.cause)
         self.assertEqual(leader.clock.getDelayedCalls(), [])

@@ -13,7 +13,7 @@ from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
 
-PATIENCE = 3.0
+TIMEOUT_SECONDS = 3.0
 
 
 class UnknownError(Exception):
@@ -27,7 +27,7 @@ def entry(index: int, term: int) -> Entry:
 class ProposalsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.proposals = Proposals(self.clock, PATIENCE, UnknownError)
+        self.proposals = Proposals(self.clock, TIMEOUT_SECONDS, UnknownError)
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
         answer: Deferred[object] = Deferred()
@@ -67,9 +67,9 @@ class ProposalsTests(SynchronousTestCase):
         """The proposers wait for a while, because another leader may settle the outcome."""
         answer = self.add(5)
         self.proposals.start_timeout()
-        self.clock.advance(PATIENCE / 2)
+        self.clock.advance(TIMEOUT_SECONDS / 2)
         self.proposals.start_timeout()
-        self.clock.advance(PATIENCE / 2 - 0.1)
+        self.clock.advance(TIMEOUT_SECONDS / 2 - 0.1)
         self.assertNoResult(answer)
         self.clock.advance(0.1)
         self.failureResultOf(answer, UnknownError)
@@ -81,7 +81,7 @@ class ProposalsTests(SynchronousTestCase):
         self.assertIsNotNone(self.proposals.take(entry(5, 1)))
         self.assertIsNone(self.proposals.take(entry(6, 2)))
         self.failureResultOf(second, RequestDroppedError)
-        self.clock.advance(PATIENCE)
+        self.clock.advance(TIMEOUT_SECONDS)
         self.assertNoResult(first)  # the caller that took it answers
 
     def test_machine_that_leads_again_settles_its_proposals(self) -> None:
@@ -89,7 +89,7 @@ class ProposalsTests(SynchronousTestCase):
         answer = self.add(5)
         self.proposals.start_timeout()
         self.proposals.stop_timeout()
-        self.clock.advance(10 * PATIENCE)
+        self.clock.advance(10 * TIMEOUT_SECONDS)
         self.assertNoResult(answer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -1,0 +1,248 @@
+"""
+Tests of L{etcd_twisted.consensus.node}: reads that it confirms, what it does in time, and how it ends.
+"""
+
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.raft.errors import NotLeaderError
+from etcd_twisted.consensus.raft.messages import Append, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import Role
+from tests.consensus.nodes import TIMING, A, B, C, NodeTestCase
+
+
+class TimeTests(NodeTestCase):
+    def test_late_timer_lets_messages_be_read_before_an_election(self) -> None:
+        """A process that was held up finds its leader's heartbeats in its socket, and they have their turn first."""
+        node = self.node(A, B, C)
+        node.start()
+        node.receive(B, [Append(1, 1, 0, 0, 0)])
+        self.settle()
+        self.around.take_sent()
+
+        def read_sockets() -> None:
+            node.receive(B, [Append(1, 2, 0, 0, 0)])
+
+        self.clock.rightNow += 10.0
+        self.ring()
+        read_sockets()  # as the reactor does between two turns
+        self.settle()
+        self.assertIs(self.raft.role, Role.FOLLOWER)
+        self.assertEqual([each for each in self.around.sent if isinstance(each[1], VoteRequest)], [])
+
+    def test_late_timer_without_messages_leads_to_an_election(self) -> None:
+        node = self.node(A, B, C)
+        node.start()
+        self.clock.advance(0)
+        self.clock.advance(10.0)
+        self.settle()
+        self.assertEqual({each for each, message in self.around.sent if isinstance(message, VoteRequest)}, {B, C})
+
+    def test_heartbeats_go_on(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        self.around.take_sent()
+        for _ in range(10):
+            self.clock.advance(TIMING.heartbeat_seconds)
+            self.acknowledge(node)
+            self.settle()
+        beats = [message for each, message in self.around.sent if each == C]
+        self.assertGreaterEqual(len(beats), 10)
+        self.assertIs(self.raft.role, Role.LEADER)
+
+    def test_late_leader_sends_heartbeats_at_once(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        self.around.take_sent()
+        self.clock.rightNow += 5 * TIMING.heartbeat_seconds
+        self.ring()
+        self.assertNotEqual(self.around.sent, [])
+
+    def test_leader_that_hears_nobody_stops_leading(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        for _ in range(20):
+            self.clock.advance(TIMING.heartbeat_seconds)
+            self.settle()
+        self.assertIsNot(self.raft.role, Role.LEADER)
+
+    def test_learner_sets_no_timer(self) -> None:
+        self.node(B).start()
+        self.settle()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_single_machine_sets_no_timer(self) -> None:
+        self.alone()
+        self.clock.advance(1.0)  # it has waited to stand before
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_busy_turn_does_not_repeat_itself(self) -> None:
+        """While a term is being made durable, a candidate has nothing to send and no timer to set."""
+        node = self.node(A, B, C)
+        node.start()
+        self.clock.advance(0)
+        for _ in range(20):
+            self.clock.advance(0.1)
+            if self.raft.role is Role.PRE_CANDIDATE:
+                node.receive(B, [VoteReply(self.raft.term + 1, True, True)])
+        due = [call for call in self.clock.calls if call.getTime() <= self.clock.seconds()]
+        self.assertEqual(due, [])
+
+
+class ReadTests(NodeTestCase):
+    def test_read_waits_for_what_is_committed_to_be_applied(self) -> None:
+        node = self.alone()
+        node.propose(b"x")
+        self.clock.advance(0)
+        self.around.most = 0
+        self.around.sync()
+        read = node.confirm_read()
+        self.assertNoResult(read)
+        self.around.most = 10
+        self.settle()
+        self.successResultOf(read)
+
+    def test_read_asks_others(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        read = node.confirm_read()
+        self.settle()
+        self.assertNoResult(read)
+        self.acknowledge(node)
+        self.settle()
+        self.successResultOf(read)
+
+    def test_read_fails_when_the_leader_is_lost(self) -> None:
+        node = self.elected()
+        read = node.confirm_read()
+        node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
+        self.settle()
+        self.failureResultOf(read, NotLeaderError)
+        self.assertRaises(NotLeaderError, node.confirm_read)
+
+    def test_read_fails_when_the_node_is_stopped(self) -> None:
+        node = self.alone()
+        node.propose(b"x")
+        self.clock.advance(0)
+        self.around.most = 0
+        self.around.sync()
+        confirmed = node.confirm_read()
+        node.stop()
+        self.failureResultOf(confirmed, NotLeaderError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelled_read_is_ignored(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        gone, there = node.confirm_read(), node.confirm_read()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.settle()
+        self.acknowledge(node)
+        self.settle()
+        self.successResultOf(there)
+
+    def test_nothing_happens_while_no_read_waits(self) -> None:
+        node = self.elected()
+        self.successResultOf(node.when_answered())
+        self.acknowledge(node)
+        self.settle()
+        read = node.confirm_read()
+        answered = node.when_answered()
+        self.settle()
+        self.assertNoResult(answered)
+        self.acknowledge(node)
+        self.settle()
+        self.successResultOf(read)
+        self.successResultOf(answered)
+
+
+class EndTests(NodeTestCase):
+    def test_node_is_drained_when_nothing_is_under_way(self) -> None:
+        node = self.alone()
+        self.successResultOf(node.drain())
+        node.propose(b"x")
+        drained = node.drain()
+        self.clock.advance(0)
+        self.assertNoResult(drained)
+        self.around.most = 0
+        self.around.sync()
+        self.assertNoResult(drained)
+        self.around.most = 10
+        self.clock.advance(0)
+        self.successResultOf(drained)
+        self.assertEqual(len(self.around.applied), 1)
+
+    def test_node_is_not_drained_within_a_turn(self) -> None:
+        """A caller within a turn waits for the rest of the batch."""
+        node = self.alone()
+        happened: list[str] = []
+
+        def applying(_: object) -> None:
+            node.drain().addCallback(lambda _: happened.append("drained"))
+            happened.append("applied")
+
+        self.around.on_apply = applying
+        node.propose(b"x")
+        self.settle()
+        self.assertEqual(happened, ["applied", "drained"])
+
+    def test_two_callers_may_wait_for_the_drain(self) -> None:
+        node = self.alone()
+        node.propose(b"x")
+        first, second = node.drain(), node.drain()
+        self.settle()
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_failing_disk_ends_the_node(self) -> None:
+        node = self.alone()
+        node.propose(b"x")
+        read = node.confirm_read()
+        drained = node.drain()
+        self.clock.advance(0)
+        self.successResultOf(read)
+        (_, done) = self.around.writes.pop()
+        done.errback(OSError(5, "Input/output error"))
+        (failure,) = self.around.failures
+        failure.trap(OSError)
+        self.successResultOf(drained)
+        self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
+
+    def test_failing_state_machine_ends_the_node(self) -> None:
+        node = self.alone()
+
+        def broken(_: object) -> None:
+            raise RuntimeError("a mistake")
+
+        self.around.on_apply = broken
+        node.propose(b"x")
+        self.settle()
+        (failure,) = self.around.failures
+        failure.trap(RuntimeError)
+        node.fail(Failure(OSError()))
+        self.assertEqual(len(self.around.failures), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_write_that_ends_after_a_stop_is_ignored(self) -> None:
+        node = self.alone()
+        node.propose(b"x")
+        self.clock.advance(0)
+        node.stop()
+        self.around.sync()
+        self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopped_node_does_nothing(self) -> None:
+        node = self.elected()
+        node.stop()
+        node.stop()
+        self.around.take_sent()
+        node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
+        node._snapshot_ended(None, B)
+        self.clock.advance(10.0)
+        self.assertEqual((self.around.sent, self.around.writes, self.clock.getDelayedCalls()), ([], [], []))
