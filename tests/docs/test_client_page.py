@@ -36,6 +36,9 @@ _MADE_BY_PROGRAMS = (
     recipes.PriorityQueue,
     recipes.Registration,
     recipes.Mirror,
+    recipes.Cache,
+    recipes.Barrier,
+    recipes.Gate,
 )
 
 
