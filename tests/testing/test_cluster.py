@@ -7,6 +7,7 @@ import secrets
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.client import ClientClosed
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError, StartError
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
 from etcd_twisted.testing.simulation.machine import MachineFailedError, Settings
@@ -184,3 +185,11 @@ class SeedTests(SynchronousTestCase):
             self.assertTrue(root.exists())
         self.assertFalse(root.exists())
         self.assertIs(secrets.token_hex, token_hex)
+
+    def test_the_end_closes_clients(self) -> None:
+        with SimulatedCluster(1) as cluster:
+            cluster.start(1)
+            client = cluster.client()
+            cluster.result_of(client.set("/key", "1"))
+            waiting = client.watch("/key").next()
+        self.failureResultOf(waiting, ClientClosed)
