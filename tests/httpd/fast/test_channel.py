@@ -20,7 +20,7 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now
 from tests import examples
-from tests.httpd import test_site
+from tests.httpd import test_site, test_slow_clients
 from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_answers
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
@@ -325,26 +325,26 @@ class FastPersistenceTests(test_site.PersistenceTests):
     kind = FastSite
 
 
-class FastTimeTests(test_site.TimeTests):
+class FastTimeTests(test_slow_clients.TimeTests):
     """The same tests have slow clients at the fast door."""
 
     kind = FastSite
 
 
-class FastBackPressureTests(test_site.BackPressureTests):
+class FastBackPressureTests(test_slow_clients.BackPressureTests):
     """The same tests have clients at the fast door that do not read."""
 
     kind = FastSite
     together = 32
 
 
-class FastGoneTests(test_site.GoneTests):
+class FastGoneTests(test_slow_clients.GoneTests):
     """The same tests have clients at the fast door that go."""
 
     kind = FastSite
 
 
-class FastWatchMemoryTests(test_site.WatchMemoryTests):
+class FastWatchMemoryTests(test_slow_clients.WatchMemoryTests):
     """The same tests have watchers at the fast door."""
 
     kind = FastSite
