@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     ITCPTransport,
 )
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import (
     Certificate,
     PrivateCertificate,
@@ -35,12 +35,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.internet.task import deferLater
-from twisted.web.client import (
-    URI,
-    Agent,
-    HTTPConnectionPool,
-    _HTTP11ClientFactory,
-)
+from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -153,9 +148,22 @@ class _Endpoints:
         host = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout_seconds)
         endpoint = _Endpoint(self._reactor, host, self._timeout_seconds, self.transports)
         if uri.scheme == b"http":
-            return endpoint
+            return _QuietEndpoint(endpoint)
         tls = self._tls.creatorForNetloc(uri.host, uri.port)
-        return wrapClientTLS(tls, endpoint)
+        return _QuietEndpoint(wrapClientTLS(tls, endpoint))
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen
+class _QuietEndpoint:
+    """Connects without a line in the log for the beginning and for the end of each connection."""
+
+    endpoint: IStreamClientEndpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
+        """See L{IStreamClientEndpoint}."""
+        cast(Factory, protocolFactory).noisy = False
+        return self.endpoint.connect(protocolFactory)
 
 
 @implementer(IStreamClientEndpoint)
@@ -194,12 +202,6 @@ class _Endpoint:
         return protocol
 
 
-class _QuietFactory(_HTTP11ClientFactory):
-    """Makes the protocols of connections."""
-
-    noisy = False  # or the log would have the beginning and the end of each connection
-
-
 class Connections:
     """
     The connections of one client.
@@ -216,7 +218,6 @@ class Connections:
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS_PER_MACHINE
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
         self._pool.retryAutomatically = False
-        self._pool._factory = _QuietFactory
         self._endpoints = _Endpoints(reactor, _TlsPolicy(Tls() if tls is None else tls), connect_timeout_seconds)
         self.agent: IAgent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
 

@@ -9,12 +9,7 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.web.client import (
-    URI,
-    Agent,
-    HTTPConnectionPool,
-    _HTTP11ClientFactory,
-)
+from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -33,12 +28,6 @@ def _origin(uri: URI) -> _Origin:
     return uri.scheme.lower(), uri.host.lower(), uri.port
 
 
-class _QuietFactory(_HTTP11ClientFactory):
-    """Makes the protocols of connections."""
-
-    noisy = False  # or the log would have the beginning and the end of each connection
-
-
 @implementer(IAgent, IAgentEndpointFactory)
 class OwnAgent:
     """Makes requests to the ports of this process."""
@@ -50,7 +39,6 @@ class OwnAgent:
         self._ports = {_origin(URI.fromBytes(url.encode())): endpoint for url, endpoint in ports.items()}
         self._pool = HTTPConnectionPool(clock)
         self._pool.retryAutomatically = False
-        self._pool._factory = _QuietFactory
         self._pool.cachedConnectionTimeout = _CACHED_SECONDS
         self._pool.maxPersistentPerHost = _MOST_CACHED
         self._agent = Agent.usingEndpointFactory(clock, self, self._pool)

@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     ITransport,
 )
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -405,6 +406,7 @@ class MemoryEndpoint:
             turn.cancel()
             connecting.errback(error.ConnectingCancelledError(self._address))
 
+        cast(Factory, protocolFactory).noisy = False  # or the log has two lines for each connection
         connecting: Deferred[IProtocol] = Deferred(cancelled)
         turn = self._clock.callLater(0, self._connect, protocolFactory, connecting)
         return connecting
