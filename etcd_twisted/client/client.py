@@ -298,7 +298,7 @@ class Client:
         @param ttl_seconds: after how many seconds the key expires; C{None} for never.
         @raise NotAFile: the key is a directory.
         """
-        return self._write(keys.put(key, {}, ttl_seconds, value), timeout_seconds)
+        return self._write(keys.put(key, value, {}, ttl_seconds), timeout_seconds)
 
     def create(
         self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -308,7 +308,7 @@ class Client:
 
         @raise KeyExists: the key exists.
         """
-        return self._write(keys.put(key, {"prevExist": "false"}, ttl_seconds, value), timeout_seconds)
+        return self._write(keys.put(key, value, {"prevExist": "false"}, ttl_seconds), timeout_seconds)
 
     def update(
         self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -319,7 +319,7 @@ class Client:
         @param ttl_seconds: after how many seconds the key expires; C{None} for never, even if it had a TTL.
         @raise KeyNotFound: the key does not exist.
         """
-        return self._write(keys.put(key, {"prevExist": "true"}, ttl_seconds, value), timeout_seconds)
+        return self._write(keys.put(key, value, {"prevExist": "true"}, ttl_seconds), timeout_seconds)
 
     def refresh(
         self,
@@ -341,7 +341,7 @@ class Client:
         parameters = {"prevExist": "true", "refresh": "true"}
         if previous_index is not None:
             parameters |= keys.Condition(None, previous_index).form()
-        return self._write(keys.put(key, parameters, ttl_seconds), timeout_seconds)
+        return self._write(keys.put_without_value(key, parameters, ttl_seconds), timeout_seconds)
 
     def delete(self, key: str, *, timeout_seconds: float | None = None) -> "Deferred[Event]":
         """
@@ -372,7 +372,7 @@ class Client:
         @raise ValueError: neither condition is given.
         """
         parameters = keys.Condition(previous_value, previous_index).form()
-        return self._write(keys.put(key, parameters, ttl_seconds, value), timeout_seconds)
+        return self._write(keys.put(key, value, parameters, ttl_seconds), timeout_seconds)
 
     def compare_and_delete(
         self,
@@ -412,7 +412,7 @@ class Client:
         @raise KeyExists: the directory, or a file of that name, exists.
         """
         parameters = {"dir": "true", "prevExist": "false"}
-        return self._write(keys.put(directory, parameters, ttl_seconds), timeout_seconds)
+        return self._write(keys.put_without_value(directory, parameters, ttl_seconds), timeout_seconds)
 
     def update_directory(
         self, directory: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -424,7 +424,7 @@ class Client:
         @raise KeyNotFound: the directory does not exist.
         """
         parameters = {"dir": "true", "prevExist": "true"}
-        return self._write(keys.put(directory, parameters, ttl_seconds), timeout_seconds)
+        return self._write(keys.put_without_value(directory, parameters, ttl_seconds), timeout_seconds)
 
     def remove_directory(
         self, directory: str, *, recursive: bool = False, timeout_seconds: float | None = None

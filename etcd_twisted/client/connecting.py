@@ -86,6 +86,8 @@ class _TlsPolicy:
             if not authorities:
                 raise ValueError(f"ca_file {tls.ca_file}: there is no PEM certificate in it")
             self._trust_root = trustRootFromCertificates(authorities)
+        if tls.cert_file is None and tls.key_file is not None:
+            raise ValueError(f"key_file {tls.key_file}: it needs a cert_file with its certificate")
         if tls.cert_file is not None:
             key_file = tls.cert_file if tls.key_file is None else tls.key_file
             pem = _contents(tls.cert_file, "cert_file")

@@ -4,6 +4,7 @@ Requests about keys: what a method of the client becomes on the wire (C{api.md},
 This module must never send anything.
 """
 
+import posixpath
 import urllib.parse
 from collections.abc import Mapping
 
@@ -40,15 +41,25 @@ class Condition:
         return form
 
 
+def normal_key(key: str) -> str:
+    """
+    Returns a key as servers spell it: with one slash at its beginning and none at its end, and without empty segments,
+    C{.} and C{..}.
+
+    @raise TypeError: it is no text.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"the key {key!r} is {type(key).__name__}, but keys are str")
+    return posixpath.normpath("/" + key.lstrip("/"))
+
+
 def target(key: str, query: Mapping[str, str] | None = None) -> str:
     """
     Returns the target of a request about a key.
 
     @param key: the key; the slash at its beginning may be left out.
     """
-    while "//" in key:
-        key = key.replace("//", "/")  # as servers do; etcd would redirect
-    path = "/v2/keys/" + urllib.parse.quote(key.lstrip("/"), safe="/")
+    path = "/v2/keys/" + urllib.parse.quote(normal_key(key)[1:], safe="/")  # etcd would redirect another spelling
     return f"{path}?{urllib.parse.urlencode(query)}" if query else path
 
 
@@ -59,19 +70,24 @@ def read(key: str, *, recursive: bool, sort: bool, consistent: bool, quorum: boo
     return Request("GET", target(key, query), for_leader=consistent or quorum)
 
 
-def put(key: str, parameters: Mapping[str, str], ttl_seconds: int | None, value: str | None = None) -> Request:
+def put(key: str, value: str, parameters: Mapping[str, str], ttl_seconds: int | None) -> Request:
     """
-    Returns a request that sets a key or a directory.
+    Returns a request that sets a key.
 
     @param parameters: what the request has beside the value and the TTL.
-    @param ttl_seconds: how long the node shall live, or C{None} for ever.
+    @param ttl_seconds: how long the key shall live, or C{None} for ever.
     """
-    return _write("PUT", key, value, ttl_seconds, parameters)
+    return _write("PUT", key, {**parameters, "value": _text(key, value)}, ttl_seconds)
+
+
+def put_without_value(key: str, parameters: Mapping[str, str], ttl_seconds: int | None) -> Request:
+    """Returns a request that makes a directory, or changes a TTL; see L{put}."""
+    return _write("PUT", key, parameters, ttl_seconds)
 
 
 def post(directory: str, value: str, ttl_seconds: int | None) -> Request:
     """Returns the request that makes an in-order key."""
-    return _write("POST", directory, value, ttl_seconds, {})
+    return _write("POST", directory, {"value": _text(directory, value)}, ttl_seconds)
 
 
 def delete(key: str, parameters: Mapping[str, str]) -> Request:
@@ -79,17 +95,15 @@ def delete(key: str, parameters: Mapping[str, str]) -> Request:
     return Request("DELETE", target(key, parameters), changes=True, for_leader=True)
 
 
-def _write(
-    method: str, key: str, value: str | None, ttl_seconds: int | None, parameters: Mapping[str, str]
-) -> Request:
-    form = dict(parameters)
-    if value is not None:
-        if not isinstance(value, str):
-            raise TypeError(f"the value of {key!r} is {type(value).__name__}, but values are str: decode it first")
-        form["value"] = value
-    if ttl_seconds is not None:
-        form["ttl"] = str(_whole_seconds(ttl_seconds))
-    return Request(method, target(key), form, changes=True, for_leader=True)
+def _write(method: str, key: str, parameters: Mapping[str, str], ttl_seconds: int | None) -> Request:
+    ttl = {} if ttl_seconds is None else {"ttl": str(_whole_seconds(ttl_seconds))}
+    return Request(method, target(key), {**parameters, **ttl}, changes=True, for_leader=True)
+
+
+def _text(key: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the value of {key!r} is {type(value).__name__}, but values are str: convert it first")
+    return value
 
 
 def _whole_seconds(ttl_seconds: int) -> int:

@@ -15,7 +15,10 @@ def read_endpoint(text: str) -> str:
 
     @param text: a URL, or a host and a port.
     @raise ValueError: the text is neither; the exception says what is wrong.
+    @raise TypeError: it is no text.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"the endpoint {text!r} is {type(text).__name__}, but endpoints are str")
     url = text.strip() if "://" in text else f"http://{text.strip()}"
     try:
         parts = urllib.parse.urlsplit(url)

@@ -46,6 +46,12 @@ class KeyRequests(TestCase):
         self.assertEqual([node.key for node in (await self.client.list("/dir/")).nodes], ["/dir/key"])
         await self.client.remove_directory("/dir/", recursive=True)
 
+    async def test_dots_are_steps_as_in_paths(self) -> None:
+        await self.client.set("/dots/./other/../key", "1")
+        for key in ("/dots/key", "/dots/./key", "/../dots/x/../key"):
+            self.assertEqual((await self.client.get(key)).node.key, "/dots/key")
+        await self.client.remove_directory("/dots/.", recursive=True)
+
     async def test_ttl(self) -> None:
         event = await self.client.set("/lease", "held", ttl_seconds=100)
         self.assertEqual(event.node.ttl_seconds, 100)

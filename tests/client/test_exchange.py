@@ -494,6 +494,7 @@ class TlsTests(LoopbackTestCase):
             (Tls(cert_file=certificate, key_file=missing), ("key_file", str(missing))),
             (Tls(cert_file=certificate, key_file=other_key), ("cert_file", str(certificate), str(other_key))),
             (Tls(cert_file=nothing, key_file=key), ("cert_file", str(nothing))),
+            (Tls(key_file=key), ("key_file", str(key), "cert_file")),
         ):
             with self.assertRaises(ValueError) as caught:
                 Connections(cast(IReactorTime, reactor), tls, 1.0)

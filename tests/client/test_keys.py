@@ -30,6 +30,14 @@ class KeyTests(key_requests.KeyRequests):
             with self.assertRaises(ValueError) as caught:
                 wrong()
             self.assertIn(named, str(caught.exception))
-        with self.assertRaises(TypeError) as unfit:
-            self.client.set("/key", b"1")  # type: ignore[arg-type]  # this is the mistake
-        self.assertIn("decode it first", str(unfit.exception))
+    def test_bad_types_are_named(self) -> None:
+        for wrong, said in (
+            (lambda: self.client.set("/key", b"1"), "the value of '/key' is bytes, but values are str"),  # type: ignore[arg-type]
+            (lambda: self.client.set("/key", None), "the value of '/key' is NoneType, but values are str"),  # type: ignore[arg-type]
+            (lambda: self.client.create_in_order("/key", None), "is NoneType, but values are str"),  # type: ignore[arg-type]
+            (lambda: self.client.get(b"/key"), "the key b'/key' is bytes, but keys are str"),  # type: ignore[arg-type]
+            (lambda: Client([b"http://127.0.0.1:4001"]), "is bytes, but endpoints are str"),  # type: ignore[list-item]
+        ):
+            with self.assertRaises(TypeError) as caught:
+                wrong()
+            self.assertIn(said, str(caught.exception))

@@ -4,10 +4,10 @@ Keys as paths.
 This module must never look at what a key holds.
 """
 
+from etcd_twisted.client import keys
 
-def normal_key(key: str) -> str:
-    """Returns a key as the server spells it."""
-    return "/" + key.strip("/")
+normal_key = keys.normal_key
+"""Spells a key as requests do. What a recipe compares with the keys of answers must be spelt so."""
 
 
 def is_at_or_below(key: str, directory: str) -> bool:

@@ -138,6 +138,8 @@ class Registration:
 
     async def _until_set(self) -> None:
         """Wait until the key has the present value."""
+        if self._failure is not None:  # it has ended already, such as with a client that is closed
+            self._failure.raiseException()
         if not self._must_set():
             return
         entry = (self.value, Deferred[None]())

@@ -23,6 +23,18 @@ def values(mirror: Mirror) -> dict[str, str | None]:
     return {key: node.value for key, node in mirror.items()}
 
 
+class SpellingTests(SynchronousTestCase):
+    def test_a_directory_is_the_same_however_it_is_spelt(self) -> None:
+        store = Store(self)
+        store.replica.put("/apps/web/a", "1")
+        mirror = Mirror(store.client(), "apps//./web/")
+        store.result_of(mirror.when_current())
+        store.replica.put("/apps/web/b", "2")
+        store.advance(STEP_SECONDS)
+        self.assertEqual(values(mirror), {"/apps/web/a": "1", "/apps/web/b": "2"})
+        mirror.close()
+
+
 class PropertyTests(SynchronousTestCase):
     """For any interleaving of changes, losses of history, outages and reconnects."""
 

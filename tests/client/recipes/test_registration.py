@@ -117,6 +117,12 @@ class LifeTests(RegistrationTest):
         self.store.stop()
         self.assertEqual(self.store.clock.getDelayedCalls(), [])
 
+    def test_it_fails_at_once_when_the_client_is_closed(self) -> None:
+        self.client.close()
+        registration = self.registration()
+        self.failureResultOf(registration.open(), ClientClosed)
+        self.failureResultOf(registration.close(), ClientClosed)
+
     def test_it_can_be_closed_only_for_good(self) -> None:
         registration = self.registered()
         self.store.result_of(registration.close())
