@@ -74,6 +74,11 @@ class EventStream(Protocol):
         if not self.ended.called:
             self.ended.callback(clean)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether some of the body has come."""
+        return self.count > 0 or bool(self._rest)
+
     def pause(self) -> None:
         """Read nothing until L{resume} is called."""
         if not self.is_paused and self.transport is not None:

@@ -238,7 +238,7 @@ class Watch:
                     self._is_held_back = await self._is_read_answered()
                 await self._pause()
 
-    async def _connect(self, wait_index: int | None) -> None:
+    async def _connect(self, wait_index: int | None, is_renewal: bool = False) -> None:
         """
         Make a connection that begins at an index, in place of the one before.
 
@@ -250,7 +250,7 @@ class Watch:
             query["recursive"] = "true"
         if wait_index is not None:
             query["waitIndex"] = str(wait_index)
-        if self._streaming and not self._is_held_back:
+        if self._streaming and not self._is_held_back and not is_renewal:
             query["stream"] = "true"
         seconds = self._renew_seconds if self._is_held_back else None
 
@@ -319,7 +319,9 @@ class Watch:
         stream.active_at = self._clock.seconds()
         index = event.node.modified_index
         from_history = index <= stream.index.etcd_index
-        if stream.streaming and from_history:
+        if from_history and stream.is_renewal and stream.count == 1:
+            self._streaming = False  # the connection before has not brought this event: something holds it back
+        elif stream.streaming and from_history:
             self._check_history(stream)
         if self._next_index is None or index >= self._next_index:
             self._next_index = index + 1
@@ -333,9 +335,6 @@ class Watch:
         """
         if stream.count > 1:
             self._replays_history = True
-        elif stream.is_renewal:  # the connection before has not brought this event: something holds it back
-            self._streaming = False
-            stream.close()
         elif not self._replays_history:
             self._history_check = self._clock.callLater(0, self._end_unless_replayed, stream)
 
@@ -370,7 +369,12 @@ class Watch:
                 if index.etcd_index + 1 < next_index:  # not this machine is behind, the store was replaced
                     self._next_index = index.etcd_index + 1
                     self._deliver(HistoryLost(node, index))
-            await self._connect(max(self._next_index or 0, stream.index.etcd_index + 1))
+            if not stream.streaming and not stream.has_begun:
+                # A machine answers a long poll as a whole at once if it has an event up to its index. That a stream is
+                # quiet says nothing: its connection may be cut in the middle of the history, or something may hold
+                # its events back.
+                self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
+            await self._connect(self._next_index, is_renewal=True)
         except ClientError as error:
             # Nothing is lost while the old connection lives. The history may well not reach back to its beginning.
             self._log.debug("Can't renew the watch of {key!r} now: {reason}", key=self._key, reason=str(error))

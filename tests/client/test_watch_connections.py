@@ -115,13 +115,30 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_an_event_that_only_the_renewal_brings(self) -> None:
         """Something has held it back on the stream: no more streams are asked for."""
-        watch = self.watch(watching(index=100), watching(event(102), index=105), watching())
+        renewal = watching(event(102).strip(), index=105, end=ResponseDone())
+        watch = self.watch(watching(index=100), renewal, watching())
         self.clock.advance(RENEW_SECONDS)
         item = self.successResultOf(watch.next())
         assert isinstance(item, Event)
         self.clock.advance(1)
-        self.assertEqual(self.begun(), ["5", "101", "103"])
-        self.assertEqual(["stream" in query for query in self.queries()], [True, True, False])
+        self.assertEqual(self.begun(), ["5", "5", "103"])
+        self.assertEqual(["stream" in query for query in self.queries()], [True, False, False])
+
+    def test_a_stream_that_is_cut_off_in_the_middle_of_the_history(self) -> None:
+        """Nothing says so, as with a machine that has lost its network: the rest comes by the renewal."""
+        stalled = watching(event(7) + event(9) + event(11)[:-20], index=100)
+        renewal = watching(event(11).strip(), index=100, end=ResponseDone())
+        watch = self.watch(stalled, renewal, watching())
+        self.clock.pump([RENEW_SECONDS, 1])
+        items = [self.successResultOf(watch.next()) for _ in range(3)]
+        self.assertEqual([item.node.modified_index for item in items if item.node], [7, 9, 11])
+        self.assertEqual(self.begun(), ["5", "10", "12"])
+
+    def test_a_quiet_long_poll_moves_the_index(self) -> None:
+        """It would have been answered at once if there was an event up to the index of the machine."""
+        self.watch(watching(index=100), watching(index=200), watching(index=300))
+        self.clock.pump([RENEW_SECONDS, RENEW_SECONDS])
+        self.assertEqual(self.begun(), ["5", "5", "201"])
 
     def test_a_lost_history_does_not_spin(self) -> None:
         """If the history is lost again and again the pauses grow."""
