@@ -7,11 +7,13 @@ This module must never hold back an event that has arrived, nor take half of one
 from collections.abc import Callable
 from typing import cast
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
 from etcd_twisted.client.results import Index
 
@@ -66,8 +68,9 @@ class EventStream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the body."""
         clean = reason.check(ResponseDone) is not None
-        if clean and self._rest and not self._closed:
-            self._take(self, self._rest)  # a long poll's event has no newline
+        # A long poll's event has no newline, and an answer without a length ends with its connection.
+        if self._rest and not self._closed and (clean or (reason.check(PotentialDataLoss) and _is_json(self._rest))):
+            self._take(self, self._rest)
         self._end(clean)
 
     def _end(self, clean: bool) -> None:
@@ -97,3 +100,12 @@ class EventStream(Protocol):
         if self.transport is not None:
             self.transport.loseConnection()
         self._end(False)
+
+
+def _is_json(data: bytes) -> bool:
+    """Returns whether this is one JSON document as a whole."""
+    try:
+        msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return False
+    return True

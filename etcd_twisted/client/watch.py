@@ -8,9 +8,9 @@ Rule 3. Every connection begins at C{_next_index}. The server has the events sin
         it has not: then the consumer gets a L{HistoryLost} with the state to go on from.
 
 A connection streams events, unless something on the way holds them back; then each is a long poll for one event. A
-quiet one is renewed from time to time, so that its index does not grow too old for the server's history, and so that a
-machine that is cut off is noticed. This module must never keep more than a bounded number of events for a slow
-consumer, and never try again without a pause.
+quiet one is renewed from time to time by a long poll, so that its index does not grow too old for the server's
+history, and so that a machine that is cut off is noticed. This module must never keep more than a bounded number of
+events for a slow consumer, and never try again without a pause.
 """
 
 from collections import deque
@@ -130,7 +130,8 @@ class Watch:
 
         @raise WatchClosed: (as a failure) the watch was closed.
         @raise ClientClosed: (as a failure) the client was closed.
-        @raise ApiError: (as a failure) the cluster refuses the watch, for want of a right for example.
+        @raise ClientError: (as a failure) the cluster refuses the watch, for want of a right for example, or what
+            comes is no watch of this cluster any more.
         @raise RuntimeError: the one before has not fired yet.
         """
         if self._waiting is not None:
@@ -165,7 +166,19 @@ class Watch:
         @return: fires when the watch is closed, and fails when the function fails or the watch can't go on. Cancelling
             it closes the watch.
         """
-        return Deferred.fromCoroutine(self._for_each(callback))
+
+        def cancel(_: "Deferred[None]") -> None:
+            self.close()
+            running.cancel()  # it may wait for what the function has returned
+
+        def end(result: "Failure | None") -> None:
+            if not done.called:
+                done.callback(result)
+
+        done: Deferred[None] = Deferred(cancel)
+        running = Deferred.fromCoroutine(self._for_each(callback))
+        running.addBoth(end)
+        return done
 
     async def _for_each(self, callback: "Callable[[Event | HistoryLost], object]") -> None:
         try:
@@ -225,7 +238,7 @@ class Watch:
         while self._end is None:
             try:
                 if self._stream is None:
-                    await self._connect(self._next_index)
+                    await self._connect(self._next_index, self._streaming and not self._is_held_back)
                 assert self._stream is not None  # noqa: S101  # _accept has set it
                 await self._until_ended(self._stream)
             except (HistoryCleared, WatcherCleared):
@@ -238,10 +251,11 @@ class Watch:
                     self._is_held_back = await self._is_read_answered()
                 await self._pause()
 
-    async def _connect(self, wait_index: int | None, is_renewal: bool = False) -> None:
+    async def _connect(self, wait_index: int | None, streaming: bool) -> None:
         """
         Make a connection that begins at an index, in place of the one before.
 
+        @param streaming: whether to ask for a stream, not for one event.
         @raise HistoryCleared: the server does not have the events since then.
         """
         self._check_wanted()
@@ -250,18 +264,18 @@ class Watch:
             query["recursive"] = "true"
         if wait_index is not None:
             query["waitIndex"] = str(wait_index)
-        if self._streaming and not self._is_held_back and not is_renewal:
+        if streaming:
             query["stream"] = "true"
         seconds = self._renew_seconds if self._is_held_back else None
 
         async def accept(_: str, response: IResponse) -> None:
-            self._accept(response, wait_index, "stream" in query)
+            self._accept(response, wait_index, streaming)
 
-        await self._openings.acquire()
-        try:
-            await self._sender.open(Request("GET", keys.target(self._key, query)), accept, seconds, seconds)
-        finally:
-            self._openings.release()
+        request = Request("GET", keys.target(self._key, query))
+        if self._is_held_back:  # then it takes until there is an event
+            await self._sender.open(request, accept, seconds, seconds)
+        else:
+            await self._openings.run(self._sender.open, request, accept)
 
     def _accept(self, response: IResponse, wait_index: int | None, streaming: bool) -> None:
         index = index_of(response.headers)
@@ -374,7 +388,7 @@ class Watch:
                 # quiet says nothing: its connection may be cut in the middle of the history, or something may hold
                 # its events back.
                 self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
-            await self._connect(self._next_index, is_renewal=True)
+            await self._connect(self._next_index, streaming=False)
         except ClientError as error:
             # Nothing is lost while the old connection lives. The history may well not reach back to its beginning.
             self._log.debug("Can't renew the watch of {key!r} now: {reason}", key=self._key, reason=str(error))

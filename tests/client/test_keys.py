@@ -30,6 +30,7 @@ class KeyTests(key_requests.KeyRequests):
             with self.assertRaises(ValueError) as caught:
                 wrong()
             self.assertIn(named, str(caught.exception))
+
     def test_bad_types_are_named(self) -> None:
         for wrong, said in (
             (lambda: self.client.set("/key", b"1"), "the value of '/key' is bytes, but values are str"),  # type: ignore[arg-type]

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import CancelledError, DeferredSemaphore
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
-from etcd_twisted.client import Event, HistoryLost, UnexpectedAnswer
+from etcd_twisted.client import Event, HistoryLost, UnexpectedAnswer, WatchClosed
 from etcd_twisted.client.watch import RENEW_SECONDS, Watch
 from tests.client.stubs import A, B, Hang, Outcome, Reply, Sent, StubAgent, error, sender_of
 
@@ -139,6 +140,29 @@ class ConnectionTests(SynchronousTestCase):
         self.watch(watching(index=100), watching(index=200), watching(index=300))
         self.clock.pump([RENEW_SECONDS, RENEW_SECONDS])
         self.assertEqual(self.begun(), ["5", "5", "201"])
+
+    def test_a_long_poll_without_a_length_ends_with_its_connection(self) -> None:
+        """As behind a proxy of HTTP 1.0; what is only half there is no event."""
+        half = watching(event(101)[:-20], end=PotentialDataLoss())
+        watch = self.watch(half, watching(event(101).strip(), end=PotentialDataLoss()), watching())
+        self.clock.advance(1)
+        item = self.successResultOf(watch.next())
+        assert isinstance(item, Event)
+        self.assertEqual((item.node.modified_index, self.begun()[:2]), (101, ["5", "5"]))
+
+    def test_for_each_is_cancelled_by_its_own_function(self) -> None:
+        watch = self.watch(watching(end=ConnectionLost()), watching(event(101) + event(102)))
+        seen: list[Event | HistoryLost] = []
+
+        def take(item: Event | HistoryLost) -> None:
+            seen.append(item)
+            done.cancel()
+
+        done = watch.for_each(take)
+        self.clock.advance(1)
+        self.failureResultOf(done, CancelledError)
+        self.failureResultOf(watch.next(), WatchClosed)
+        self.assertEqual(len(seen), 1)
 
     def test_a_lost_history_does_not_spin(self) -> None:
         """If the history is lost again and again the pauses grow."""

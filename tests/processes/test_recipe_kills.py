@@ -19,11 +19,14 @@ from twisted.trial.unittest import TestCase
 from etcd_twisted.client import Client, ConnectionFailed, OutcomeUnknown
 from etcd_twisted.client.recipes import Queue
 from tests.processes.child import SOURCE, ChildProcess, spawn
-from tests.processes.cluster import Cluster, Member, together, until
+from tests.processes.cluster import OFTEN, Cluster, Member, together, until
 from tests.processes.recipe_worker import QUEUE, Journal, Note
 from tests.processes.test_cluster_kills import HASTY, ROUNDS, SEED
 
 WORKERS = 4
+BACKLOG = 20
+"""How many items wait in the queue, about."""
+
 PROGRESSES = (1, 10)
 """The least and the most that the workers have done before the next kill."""
 
@@ -72,15 +75,16 @@ class RecipeKillTests(TestCase):
     async def progressed(self, count: int) -> None:
         """Waits until the workers have got what they want so many more times."""
 
-        def done() -> int:
-            return sum(note.action == self.progress for note in self.journal.read())
-
-        goal = done() + count
+        goal = self.done() + count
 
         async def reached() -> bool | None:
-            return True if done() >= goal else None
+            return True if self.done() >= goal else None
 
         await until(reached, f"workers note {self.progress!r} {count} more times")
+
+    def done(self) -> int:
+        """Returns how often the workers have got what they want."""
+        return sum(note.action == self.progress for note in self.journal.read())
 
     async def end(self, worker: ChildProcess) -> None:
         """Kills a worker, and notes that."""
@@ -124,15 +128,17 @@ class QueueKillTests(RecipeKillTests):
         self.addCleanup(self.producing.cancel)
 
     async def produce(self) -> None:
-        """Puts items into the queue, a little faster than they are taken; each is put once."""
+        """Puts items into the queue, as long as few are in it; each is put once."""
         queue = Queue(self.client, QUEUE)
         for number in count():
+            while len(self.put) - self.done() > BACKLOG:
+                await deferLater(reactor, OFTEN)
             try:
                 await queue.put(str(number))
                 self.put.append(str(number))
             except (ConnectionFailed, OutcomeUnknown) as error:
                 self.journal.note("failed", repr(error))
-            await deferLater(reactor, 0.02)
+            await deferLater(reactor, 0.01)
 
     async def drain(self) -> None:
         """Waits until nothing is in the queue any more."""

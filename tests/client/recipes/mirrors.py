@@ -27,6 +27,7 @@ from etcd_twisted.keyspace.commands import (
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.paths import join
 from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.testing.replica import FakeReplica
 from tests.client.store import Store
 
@@ -92,6 +93,12 @@ class _HeldReplica(FakeReplica):
             self._delivery = None
         else:
             super()._deliver()
+
+    def watch(self, key: str, recursive: bool, stream: bool, since: int | None, *rest: Any) -> Watcher:
+        watcher = super().watch(key, recursive, stream, since, *rest)
+        if since is not None and since <= self.index:  # a machine has the events of its history at once
+            self.clock.callLater(0, super()._deliver)
+        return watcher
 
     def release_events(self) -> None:
         self.holds_events = False
