@@ -304,8 +304,8 @@ class Queue:
 
     async def _write(self, node: Node, lease: Lease) -> Node | None:
         """Write a claimed item again, and return it, or C{None} if it is gone, or the claim is."""
-        found = node
-        while lease.is_held:
+        found: Node | None = node
+        while found is not None and lease.is_held:
             try:
                 event = await self._client.compare_and_swap(
                     found.key, found.value or "", previous_index=found.modified_index
@@ -313,15 +313,21 @@ class Queue:
             except KeyNotFound:
                 return None
             except CompareFailed:
-                found = (await self._client.get(node.key, quorum=True)).node
-                if found.created_index != node.created_index:
-                    return None
+                found = await self._read(node)
             except OutcomeUnknown as error:  # if it was done, or will be, the next one fails, and finds the new index
                 self._log.info("May have written {key}: {reason}", key=node.key, reason=str(error))
                 await pause(self._client, self._ttl_seconds * RETRY_FRACTION)
             else:
                 return event.node
         return None
+
+    async def _read(self, node: Node) -> Node | None:
+        """Returns an item as it is now, or C{None} if it is gone."""
+        try:
+            found = (await self._client.get(node.key, quorum=True)).node
+        except KeyNotFound:
+            return None
+        return found if found.created_index == node.created_index else None
 
 
 class PriorityQueue(Queue):

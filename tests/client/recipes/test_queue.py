@@ -1,6 +1,7 @@
 """Queues, on a simulated clock: no item is lost, or acknowledged twice, whoever dies and whatever is cut off."""
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +9,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import Client, ClientClosed, ClientError, ConnectionFailed, NotADirectory, OutcomeUnknown
+from etcd_twisted.client import (
+    Client,
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    Event,
+    NotADirectory,
+    OutcomeUnknown,
+    Reading,
+)
 from etcd_twisted.client.recipes import Item, NotHeld, PriorityQueue, Queue, QueueEmpty
 from tests import examples
 from tests.client.recipes.contenders import TTL_SECONDS, pad_names
@@ -258,6 +268,26 @@ class HeldTests(QueueTest):
         acknowledging = item.ack()
         self.step()
         self.failureResultOf(acknowledging, NotHeld)
+
+    def test_item_that_is_changed_and_deleted_by_hand_while_it_is_taken(self) -> None:
+        """The taker goes on to the next item."""
+        self.put("work", "more")
+        client = self.store.client()
+        key = f"{DIRECTORY}/items/{self.items()[0]}"
+        swap, get = client.compare_and_swap, client.get
+
+        def swap_late(changed: str, value: str, **conditions: Any) -> "Deferred[Event]":
+            if changed == key:
+                self.store.replica.put(key, "changed")
+            return swap(changed, value, **conditions)
+
+        def get_late(read: str, **settings: Any) -> "Deferred[Reading]":
+            self.store.replica.delete(read)
+            return get(read, **settings)
+
+        self.patch(client, "compare_and_swap", swap_late)
+        self.patch(client, "get", get_late)
+        self.assertEqual(self.taken(self.queue(client)).value, "more")
 
     def test_context(self) -> None:
         async def use(error: Exception | None) -> None:
