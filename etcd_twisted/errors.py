@@ -129,3 +129,10 @@ class StorageError(StartError):
 
 class RequestDroppedError(Exception):
     """Nothing was changed by the request and nothing will be, so that it is safe to make it again."""
+
+
+class CannotForwardError(RequestDroppedError):
+    """
+    The request can't be forwarded from here, now or later: the leader runs a version that takes no such requests, or
+    this machine is not a member of the cluster. The client has to ask the leader itself.
+    """

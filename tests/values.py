@@ -62,6 +62,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "allowed-hosts": st.lists(st.lists(NAMES, min_size=1, max_size=3).map(",".join), min_size=1, max_size=3),
     "verbosity": st.integers(0, 2),
     "log-format": st.sampled_from(["text", "json"]),
+    "follower-requests": st.sampled_from(["forward", "redirect"]),
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
 }
 SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))

@@ -25,6 +25,7 @@ from etcd_twisted.config.value_types import (
     DIRECTORY,
     DIRECTORY_URL,
     FILE,
+    FOLLOWER_REQUESTS,
     FRONTEND,
     HOST_NAMES,
     LISTENING_ADDRESS,
@@ -229,6 +230,14 @@ class Config:
         converter=whole,
         metadata=option(BYTES_OR_ZERO, "How large the key space may get, in bytes; 0 for any size."),
     )
+    follower_requests: str = attrs.field(
+        default="forward",
+        metadata=option(
+            FOLLOWER_REQUESTS,
+            "What a machine that does not lead does with requests that are the leader's: have the leader carry"
+            " them out, or redirect the client.",
+        ),
+    )
     max_request_bytes: int = attrs.field(
         default=10 * _MIB,
         converter=whole,
@@ -348,6 +357,11 @@ class Config:
     def hosts(self) -> frozenset[str]:
         """Each host of L{allowed_hosts} by itself; C{*} stands for all."""
         return frozenset(host for text in self.allowed_hosts for host in text.split(","))
+
+    @property
+    def forwards(self) -> bool:
+        """Whether this machine, when it does not lead, asks the leader for its clients and does not redirect them."""
+        return self.follower_requests == "forward"
 
     def given_as(self, name: str) -> str:
         """

@@ -74,6 +74,10 @@ class ValueType(Generic[T]):
 # Text
 
 
+FOLLOWER_REQUEST_MODES = ("forward", "redirect")
+"""What a machine can do with requests that are the leader's."""
+
+
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("should be a path, neither empty nor with a zero byte")
@@ -89,6 +93,12 @@ def _name(text: str) -> str:
 def _log_format(text: str) -> str:
     if text not in FORMATS:
         raise ValueError(f"should be {' or '.join(FORMATS)}")
+    return text
+
+
+def _follower_requests(text: str) -> str:
+    if text not in FOLLOWER_REQUEST_MODES:
+        raise ValueError(f"should be {' or '.join(FOLLOWER_REQUEST_MODES)}")
     return text
 
 
@@ -108,6 +118,7 @@ FILE = ValueType(Form.TEXT, _path, "FILE")
 DIRECTORY = ValueType(Form.TEXT, _path, "DIRECTORY")
 MACHINE_NAME = ValueType(Form.TEXT, _name, "NAME")
 LOG_FORMAT = ValueType(Form.TEXT, _log_format, "text|json")
+FOLLOWER_REQUESTS = ValueType(Form.TEXT, _follower_requests, "forward|redirect")
 FRONTEND = ValueType(Form.TEXT, _frontend, "NAME[:option=value...]")
 SWITCH = ValueType(Form.SWITCH, _switch, "true|false")
 

@@ -16,6 +16,8 @@ from etcd_twisted.consensus.background.expirer import Expirer
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.forwarding.forwarded import Forwarded
+from etcd_twisted.consensus.forwarding.forwarder import Forwarder
 from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.messenger import Messenger
 from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
@@ -98,6 +100,11 @@ def _unknown(keyspace: KeySpace) -> EtcdError:
     return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
 
 
+def _unanswered(keyspace: KeySpace) -> EtcdError:
+    cause = "the leader was asked and has not answered; whether the write was done is unknown"
+    return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
+
+
 def _too_much(keyspace: KeySpace) -> EtcdError:
     cause = "the cluster does not keep up with the writes: this one was not made; try again later"
     return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
@@ -130,6 +137,8 @@ class LocalMember:
     @ivar changes: proposes changes of the group.
     @ivar node: drives the Raft core.
     @ivar proposer: proposes changes of the key space.
+    @ivar forwarder: has the leader carry out what only the leader can.
+    @ivar forwarded: carries that out for other machines.
     @ivar admissions: decides from which machines messages are taken.
     @ivar receiver: receives the leader's snapshots.
     """
@@ -183,9 +192,21 @@ class LocalMember:
         self.proposer = Proposer(
             core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )
+        self.forwarder = Forwarder(
+            clock,
+            core,
+            transport,
+            self._proposals,
+            self.state_machine,
+            functools.partial(_unanswered, keyspace),
+            too_much,
+            self._proposal_timeout_seconds,
+        )
+        self.forwarded = Forwarded(core, self.node, self.state_machine, self.proposer, self._time)
         self.receiver = SnapshotReceiver(clock, disk, core, self.node, self.state_machine, environment.traffic)
-        count, most_bytes = settings.snapshot_count, settings.snapshot_bytes
-        self._snapshotter = Snapshotter(clock, disk, core, self.node, self.state_machine, count, most_bytes)
+        self._snapshotter = Snapshotter(
+            clock, disk, core, self.node, self.state_machine, settings.snapshot_count, settings.snapshot_bytes
+        )
         self.admissions = Admissions(cluster_id, core)
         forbidden = ForbiddenMachines(cluster_id, core, self.state_machine, self._time, self.proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
@@ -237,7 +258,7 @@ class LocalMember:
         Return when nobody waits for an answer any more, or the time for that is over. The caller must not have stopped
         the transport yet, as answers come from the other machines.
         """
-        waiting = [self._proposals.when_none(), self.node.when_answered()]
+        waiting = [self._proposals.when_none(), self.node.when_answered(), self.forwarder.when_none()]
         await DeferredList(waiting, consumeErrors=True).addTimeout(self._proposal_timeout_seconds, self._clock)
 
     async def stop(self) -> None:
@@ -248,6 +269,7 @@ class LocalMember:
         self.node.stop()
         self._clearing.stop()
         self._lead_no_longer()
+        self.forwarder.stop(self._availability.closed or RequestDroppedError("this machine is not a member any more"))
         self._proposals.fail(_unknown(self._keyspace))
         self._throttle.refuse(RequestDroppedError("this machine is stopping"))
         self._statuses.stop()
@@ -260,6 +282,7 @@ class LocalMember:
 
     def fail(self, error: EtcdError) -> None:
         """Fail all who wait with C{error}, as the node can't go on."""
+        self.forwarder.stop(error)
         self._proposals.fail(error)
         self._throttle.refuse(error)
 
@@ -305,6 +328,8 @@ class LocalMember:
             if expires:
                 self._expirer.schedule()
             self._throttle.admit()
+        if self.forwarder.applying:
+            self.forwarder.applied(self.state_machine.applied_index)
         if keyspace.removed_directories.roots:
             self._clearing.schedule()
         self._quota.log_alarm()
@@ -329,10 +354,10 @@ class LocalMember:
         self._timekeeper.changed()
         self._election_log.changed()
         if raft.leadership is not None:
-            self._proposals.stop_timeout()
+            self._proposals.stop_timeout(raft.term)
             self._upkeep.start()
         else:
-            self._proposals.start_timeout()
+            self._proposals.start_timeout(0 if raft.leader is None else raft.term)
             self._lead_no_longer()
         if raft.accepts_proposals:
             self._expirer.schedule()
@@ -340,6 +365,7 @@ class LocalMember:
         else:
             self._expirer.stop()  # proposals of a leader that is handing over would be lost
             self._throttle.refuse(RequestDroppedError("this machine no longer leads"))
+        self.forwarder.changed()
         self._tell_availability()
         self._alarm.check()
 

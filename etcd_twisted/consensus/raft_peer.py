@@ -4,12 +4,15 @@ This machine as the others of its group see it: what the peer port asks of it an
 It must never take messages or snapshots from a machine that L{Admissions} refuses.
 """
 
-from twisted.internet.defer import Deferred, ensureDeferred, fail
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from zope.interface import implementer
 
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.cluster_state import ClusterState
+from etcd_twisted.consensus.forwarding.requests import NotLeading, encode
 from etcd_twisted.consensus.group_state import report
 from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.errors import NotLeaderError
@@ -36,6 +39,7 @@ class RaftPeer:
 
     @ivar on_claim: called when an unknown machine claims to be in a newer configuration. The observer should then ask
         other members, and pass their answers to L{learn_members}.
+    @ivar answer_question: see L{IReplica.answer_questions}; C{None} while nobody answers.
     """
 
     def __init__(self, clocks: Clocks, cluster: ClusterState, availability: Availability) -> None:
@@ -45,6 +49,7 @@ class RaftPeer:
         self.machine_id = ""
         self.cluster_id = ""
         self.on_claim: Observers = []
+        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
         self._clocks = clocks
         self._cluster = cluster
         self._availability = availability
@@ -132,6 +137,12 @@ class RaftPeer:
         if receiver is None or admissions is None or not admissions.takes_from(sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
         return receiver.piece(sender, offset, data)
+
+    def forwarded(self, sender: str, request: bytes) -> "Deferred[bytes]":
+        """See L{IRaftPeer}."""
+        if self._member is None or not self._member.admissions.takes_from(sender):
+            return succeed(encode(NotLeading()))
+        return self._member.forwarded.answer(request, self.answer_question)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""

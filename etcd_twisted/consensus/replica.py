@@ -6,7 +6,7 @@ was made before it was.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
@@ -26,7 +26,7 @@ from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
 from etcd_twisted.consensus.reconfiguration.forbidden import check_name
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.errors import EtcdError, RequestDroppedError
+from etcd_twisted.errors import CannotForwardError, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     Forbidden,
@@ -279,6 +279,37 @@ class Replica:
             return go_on()
 
         return self.when_led().addCallback(led)
+
+    # Requests that are the leader's
+
+    def forward(self, command: Change) -> "Deferred[Event]":
+        """See L{IReplica}."""
+        if self.is_leader:
+            return self.propose(command)
+        member = self._forwarding_member()
+        return member if isinstance(member, Deferred) else member.forwarder.forward(command)
+
+    def confirm_at_leader(self, recent: bool) -> "Deferred[None]":
+        """See L{IReplica}."""
+        if self.is_leader:
+            return self.confirm_recent() if recent else self.confirm_reads()
+        member = self._forwarding_member()
+        return member if isinstance(member, Deferred) else member.forwarder.confirm(recent)
+
+    def ask_leader(self, question: bytes) -> "Deferred[bytes]":
+        """See L{IReplica}."""
+        member = self._forwarding_member()
+        return member if isinstance(member, Deferred) else member.forwarder.ask(question)
+
+    def answer_questions(self, answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
+        """See L{IReplica}."""
+        self.peer.answer_question = answer
+
+    def _forwarding_member(self) -> "LocalMember | Deferred[Any]":
+        """Returns this machine as a member, or a Deferred that has failed if it can't forward anything."""
+        if self._availability.closed is not None:
+            return fail(self._availability.closed)
+        return fail(CannotForwardError("this machine is not a member")) if self._member is None else self._member
 
     def cluster_config(self) -> ClusterConfig:
         """See L{IReplica}."""

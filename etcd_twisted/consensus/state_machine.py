@@ -5,8 +5,6 @@ It tells the proposer of an entry, if that is on this machine, the outcome. It m
 of order, nor read a clock to decide what a command does.
 """
 
-import contextlib
-
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
@@ -17,6 +15,7 @@ from etcd_twisted.consensus.raft.configurations import decode_configuration, dif
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
+from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 
@@ -97,11 +96,15 @@ class StateMachine:
 
     def _apply_command(self, entry: Entry) -> None:
         proposal = self._proposals.take(entry)
-        if proposal is None or proposal.command is None:
-            self._apply_unasked(decode_command(entry.data))
+        if proposal is None:
+            self._apply_unasked(entry)
             return
+        command: Command | None = proposal.command
+        if command is None:  # the leader has put it into the log for this machine
+            command = decode_command(entry.data)
+            self._time.observe(command.time)
         try:
-            event = self.keyspace.apply(proposal.command)
+            event = self.keyspace.apply(command)
         except EtcdError as error:
             proposal.tell(error)
         except Exception:
@@ -111,13 +114,19 @@ class StateMachine:
         else:
             proposal.tell(event)
 
-    def _apply_unasked(self, command: Command) -> None:
+    def _apply_unasked(self, entry: Entry) -> None:
         """
-        Apply a command that nobody here waits for. If it fails, it fails on all machines, and the proposer knows.
+        Apply a command that nobody here is known to wait for. If it fails, it fails on all machines.
         """
+        command = decode_command(entry.data)
         self._time.observe(command.time)
-        with contextlib.suppress(EtcdError):
-            self.keyspace.apply(command)
+        outcome: Event | EtcdError | None
+        try:
+            outcome = self.keyspace.apply(command)
+        except EtcdError as error:
+            outcome = error
+        if self._proposals.expected and outcome is not None:
+            self._proposals.note(entry, outcome)
 
     def _apply_other(self, entry: Entry) -> None:
         if entry.kind is EntryKind.CONFIGURATION:

@@ -4,7 +4,7 @@ This machine's Raft member as the peer port sees it, and the transport of its me
 This module must never hold any code: only what the rooms promise each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -17,6 +17,9 @@ class IRaftPeer(Interface):
 
     machine_id: str = Attribute("This machine's id in the group; empty until it is known.")
     cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
+    answer_question: "Callable[[bytes], Deferred[bytes]] | None" = Attribute(
+        "Answers the questions that are forwarded; see L{IReplica.answer_questions}."
+    )
     configuration_index: int = Attribute("The log index of the newest configuration that this machine knows.")
 
     def admission(machine_id: str, configuration_index: int) -> Admission:
@@ -74,6 +77,14 @@ class IRaftPeer(Interface):
 
         Errbacks with L{ValueError} if the piece does not begin where the file ends so far, or with a failure of the
         disk.
+        """
+
+    def forwarded(sender: str, request: bytes) -> "Deferred[bytes]":
+        """
+        Does what another machine asks for its clients, see L{ITransport.forward}, if this machine leads. Fires with
+        the answer, which may be that it does not. Cancelling the Deferred withdraws what is not done yet.
+
+        Errbacks with L{ValueError} if this is no request.
         """
 
     def join(request: JoinRequest) -> "Deferred[JoinReply]":
@@ -136,6 +147,17 @@ class ITransport(Interface):
         Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
 
         Errbacks if the connection is lost. The file is closed either way. Cancelling the Deferred stops sending.
+        """
+
+    def forward(machine_id: str, request: bytes) -> "Deferred[bytes]":
+        """
+        Sends a request to the machine that leads, which takes it with L{IRaftPeer.forwarded}. It arrives once or not
+        at all. Fires with the answer, which may take any time as long as the connection lasts. Cancelling the Deferred
+        withdraws the request.
+
+        Errbacks with L{etcd_twisted.errors.RequestDroppedError} if the request was not sent, namely with
+        L{etcd_twisted.errors.CannotForwardError} if the machine does not take such requests; with L{ConnectionError}
+        if it was sent, and the connection was lost before the answer came.
         """
 
     def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":

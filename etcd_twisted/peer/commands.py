@@ -216,8 +216,30 @@ class Status(amp.Command):
     response: ClassVar = [(b"report", StructArgument(StatusReport))]
 
 
+class Forward(amp.Command):
+    """
+    See L{etcd_twisted.interfaces.IRaftPeer.forwarded}. C{number} is the request's on this connection, and is not used
+    twice. With C{more}, C{data} is a part of the request, and the others follow; a part is answered at once, with an
+    empty C{answer}.
+    """
+
+    arguments: ClassVar = [
+        (b"number", amp.Integer()),
+        (b"data", LongBytes()),
+        (b"more", amp.Boolean(optional=True)),
+    ]
+    response: ClassVar = [(b"answer", LongBytes())]
+
+
+class Withdraw(amp.Command):
+    """Withdraws a L{Forward}, whose answer is then of no use."""
+
+    arguments: ClassVar = [(b"number", amp.Integer())]
+    requiresAnswer = False  # noqa: N815  # Twisted's name
+
+
 COMMANDS: Mapping[bytes, type[amp.Command]] = {
     command.commandName: command
-    for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe, Status)
+    for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe, Status, Forward, Withdraw)
 }
 """All commands, by their names on the wire."""

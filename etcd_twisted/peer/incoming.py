@@ -27,6 +27,7 @@ from etcd_twisted.peer import commands
 from etcd_twisted.peer.boxes import MAX_BOX_BYTES, Box
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.connection import MessageConnection
+from etcd_twisted.peer.forwarded import ForwardedRequests
 from etcd_twisted.peer.responder import Responder, Values
 
 MAX_STRANGER_BOX_BYTES = 1 << 14
@@ -39,7 +40,15 @@ MAX_PENDING_REQUESTS = 8
 """How many requests of one connection may be without an answer."""
 
 _MAX_NAME_CHARACTERS = 255
-_FOR_MEMBERS = (commands.OfferSnapshot, commands.SnapshotPiece, commands.Status)
+_FOR_MEMBERS = (
+    commands.OfferSnapshot,
+    commands.SnapshotPiece,
+    commands.Status,
+    commands.Forward,
+    commands.Withdraw,
+)
+_UNCOUNTED = (commands.Forward, commands.Withdraw)
+"""Commands whose number is bounded by L{ForwardedRequests}."""
 
 
 @attrs.define
@@ -63,7 +72,8 @@ class IncomingConnection(MessageConnection):
     A connection that another machine, or a stranger, has made.
 
     @ivar sender: the id of the machine, once it is admitted; empty for a stranger.
-    @ivar pending: how many requests are not answered yet.
+    @ivar pending: how many requests are not answered yet, but for those that are forwarded.
+    @ivar forwarded: the requests that the other machine forwards.
     """
 
     _log = Logger()
@@ -72,6 +82,7 @@ class IncomingConnection(MessageConnection):
         super().__init__(context.clock, MAX_STRANGER_BOX_BYTES)
         self.sender = ""
         self.pending = 0
+        self.forwarded = ForwardedRequests()
         self._context = context
         self._name = ""
         self._requests = 0
@@ -129,6 +140,7 @@ class IncomingConnection(MessageConnection):
         if self.has_part and not self.sender and not self.closing:
             self._log_closed("garbage", "half a box, and the end")
         super().connectionLost(reason)
+        self.forwarded.withdraw_all()
         if self.sender:
             self._context.connected.remove(self.sender, self)
             if self.has_sent:
@@ -157,9 +169,10 @@ class IncomingConnection(MessageConnection):
             self.refuse(f"a {name.decode()} that can't be read: {error!r}")
             return
         if self._may_request(command):
-            self.pending += 1
             answer = maybeDeferred(self._context.responder.respond, self, command, arguments)
-            answer.addBoth(self._done)
+            if command not in _UNCOUNTED:
+                self.pending += 1
+                answer.addBoth(self._done)
             answer.addCallbacks(self._answered, self._failed, (command, box), {}, (command, box), {})
             answer.addErrback(self._internal_error)
 
@@ -169,7 +182,7 @@ class IncomingConnection(MessageConnection):
             self.refuse(f"a {command.__name__}, and it has not said who it is")
         elif not self.sender and self._requests > MAX_STRANGER_REQUESTS:
             self.refuse(f"more than {MAX_STRANGER_REQUESTS} requests")
-        elif self.pending >= MAX_PENDING_REQUESTS:
+        elif self.pending >= MAX_PENDING_REQUESTS and command not in _UNCOUNTED:
             self.refuse(f"more than {MAX_PENDING_REQUESTS} requests at once")
         return not self.closing
 

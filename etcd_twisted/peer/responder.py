@@ -8,7 +8,7 @@ or is not a member, nor let anything into the log that could not be a machine's.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
@@ -17,6 +17,7 @@ from etcd_twisted.interfaces.cluster import NAME, PROTOCOL_VERSION, Admission, J
 from etcd_twisted.interfaces.ids import is_id
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.dialer import PeerUrlError, read_peer_url
+from etcd_twisted.peer.forwarded import ForwardedRequests
 
 Values = dict[str, Any]
 """The arguments or the results of a command, by their names."""
@@ -27,9 +28,11 @@ class Requester(Protocol):
     The connection that a request comes on.
 
     @ivar sender: the id of the machine, once it is admitted; empty for a stranger.
+    @ivar forwarded: the requests that it forwards.
     """
 
     sender: str
+    forwarded: ForwardedRequests
 
     def admit(self, sender: str, name: str, received: Callable[[bytes], None]) -> None:
         """
@@ -53,6 +56,8 @@ class Responder:
             commands.Leave: lambda *args, **values: ensureDeferred(self._leave(*args, **values)),
             commands.Describe: self._describe,
             commands.Status: self._status,
+            commands.Forward: self._forward,
+            commands.Withdraw: self._withdraw,
         }
 
     def respond(
@@ -105,6 +110,17 @@ class Responder:
             await self._raft.snapshot_piece(requester.sender, offset, data)
         except (ValueError, OSError) as error:
             raise commands.SnapshotError(str(error)) from error
+        return {}
+
+    def _forward(self, requester: Requester, number: int, data: bytes, more: bool | None) -> "Deferred[Values]":
+        request = requester.forwarded.take(number, data, bool(more))
+        if request is None:
+            return succeed({"answer": b""})
+        answer = requester.forwarded.answer(number, self._raft.forwarded(requester.sender, request))
+        return answer.addCallback(lambda answer: {"answer": answer})
+
+    def _withdraw(self, requester: Requester, number: int) -> Values:
+        requester.forwarded.withdraw(number)
         return {}
 
     async def _join(self, _: Requester, request: JoinRequest) -> Values:

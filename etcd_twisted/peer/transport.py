@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted.errors import RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer, IReactor, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import StatusReport
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
@@ -138,6 +139,13 @@ class AmpTransport:
         """See L{ITransport}."""
         link = self._links.get(machine_id)
         return fail(ConnectionError("there is no connection")) if link is None else link.ask_status()
+
+    def forward(self, machine_id: str, request: bytes) -> "Deferred[bytes]":
+        """See L{ITransport}."""
+        link = self._links.get(machine_id)
+        if link is None or link.connection is None:
+            return fail(RequestDroppedError("there is no connection to the leader"))
+        return link.connection.forward(request)
 
     async def stop(self) -> None:
         """Close all connections. Returns when nothing is left of them."""

@@ -8,12 +8,13 @@ let a port take another clock than the one that it is given.
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
+from etcd_twisted.errors import RequestDroppedError
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.net.listening import ListenAddress
@@ -53,6 +54,7 @@ class MemoryPorts:
         self._ports: dict[int, IProtocolFactory] = {}
         self._services: list[PortService] = []
         self._closed = False
+        replica.answer_questions(self._answer_question)
 
     # The reactor of the ports
 
@@ -99,6 +101,15 @@ class MemoryPorts:
             service.startService().addErrback(failures.append)
         if failures:
             failures[0].raiseException()
+
+    def _answer_question(self, question: bytes) -> "Deferred[bytes]":
+        """Answers the first question of another machine: what serves is made, and answers that one and all others."""
+        if self._closed:
+            return fail(RequestDroppedError("this machine is stopping"))
+        self._open()
+        answer = self._replica.peer.answer_question
+        assert answer is not None
+        return answer(question)
 
     def abort_connections(self) -> None:
         """Break all connections."""

@@ -33,7 +33,8 @@ class FakeRaftPeer:
     @ivar payloads: the payloads that came, with their senders.
     @ivar lost: the machines that were unreachable, in order.
     @ivar snapshot: the part of a snapshot that has come.
-    @ivar failing: the error that joining, leaving and snapshots fail with.
+    @ivar requests: the requests that were forwarded to it, in order.
+    @ivar failing: the error that joining, leaving, forwarded requests and snapshots fail with.
     """
 
     def __init__(self, machine_id: str = FIRST, members: tuple[str, ...] = (FIRST, SECOND)) -> None:
@@ -47,6 +48,8 @@ class FakeRaftPeer:
         self.offers: list[tuple[str, bytes, bytes, int]] = []
         self.snapshot = b""
         self.joins: list[JoinRequest] = []
+        self.requests: list[bytes] = []
+        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
         self.failing: Exception | None = None
         self.holding: Deferred[Any] | None = None
         self.view = VIEW
@@ -114,6 +117,14 @@ class FakeRaftPeer:
         self.snapshot += data
         self.look()
         return self.holding or succeed(None)
+
+    def forwarded(self, sender: str, request: bytes) -> "Deferred[bytes]":
+        assert sender in self.members
+        if self.failing is not None:
+            return fail(self.failing)
+        self.requests.append(request)
+        self.look()
+        return self.holding or succeed(b"answer to " + request[:100])
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         if self.failing is not None:

@@ -81,6 +81,10 @@ class FakeReplica:
     @ivar holding: whether proposals and confirmations of reads wait for L{release} or L{fail_held}.
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command that was proposed, in order.
+    @ivar forwarded: every command that was put into the leader's log for this machine, in order.
+    @ivar unforwarded: the error that requests to the leader fail with; C{None} while the leader can be asked.
+    @ivar answers: how the leader answers L{ask_leader}.
+    @ivar answer_question: see L{answer_questions}.
     @ivar removed: the names of the machines that were to be removed, in order.
     @ivar moved: the id and the new peer URL of each machine that was to be moved, in order.
     @ivar measured: what L{measurements} returns.
@@ -111,6 +115,10 @@ class FakeReplica:
         self.full = False
         self.leased = True
         self.proposed: list[Change] = []
+        self.forwarded: list[Change] = []
+        self.unforwarded: Exception | None = None
+        self.answers: Callable[[bytes], Deferred[bytes]] = succeed
+        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
         self.removed: list[str] = []
         self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
@@ -324,10 +332,45 @@ class FakeReplica:
         self.propose(command).addCallbacks(on_outcome, lambda failure: on_outcome(failure.value))
         return True
 
+    def forward(self, command: Change) -> "Deferred[Event]":
+        if self.is_leader:
+            return self.propose(command)
+        try:
+            encoded(command)
+        except EtcdError as error:
+            return fail(error)
+        return self._at_leader(lambda: self._note_forwarded(command))
+
+    def _note_forwarded(self, command: Change) -> "Deferred[Event]":
+        self.forwarded.append(command)
+        return self._apply(command)
+
+    def confirm_at_leader(self, recent: bool) -> "Deferred[None]":
+        if self.is_leader:
+            return self.confirm_recent() if recent else self.confirm_reads()
+        return self._at_leader(lambda: succeed(None))
+
+    def ask_leader(self, question: bytes) -> "Deferred[bytes]":
+        return self._at_leader(lambda: self.answers(question))
+
+    def answer_questions(self, answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
+        self.answer_question = answer
+
+    def _at_leader(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
+        """Does what the leader would do for this machine: at once, or when it is released."""
+        if self.unforwarded is not None:
+            return fail(self.unforwarded)
+        if self.is_leader or self.known_leader is None:
+            return fail(RequestDroppedError("no other machine is known to lead"))
+        return self._unless_held(go_on)
+
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
         """Do what only a leader can: at once, or when it is released."""
         if not self.is_leader:
             return fail(RequestDroppedError("another machine leads"))
+        return self._unless_held(go_on)
+
+    def _unless_held(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
         if not self.holding:
             return go_on()
         done: Deferred[Any] = Deferred()

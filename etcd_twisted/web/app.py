@@ -192,14 +192,15 @@ class ClientPages(Resource):
         clock: IReactorTime,
         usage: Usage,
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
+        forwards: bool = False,
     ) -> None:
         """
-        See L{ClientApp}.
+        See L{ClientApp} and L{ModulePages}.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
         self._pages = ClientApp(replica, clock, usage, leader_wait_seconds).app.resource()
-        self._modules = ModulePages(replica, clock, leader_wait_seconds)
+        self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
         self._module_pages = self._modules.app.resource()
 
     def stop(self) -> None:

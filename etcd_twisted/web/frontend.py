@@ -55,9 +55,9 @@ class HttpFrontend:
         cors = Cors(config.origins, EXPOSED) if config.origins else None
         wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
         limits = Limits.of(config, file_descriptors.client_connections())
-        pages = ClientPages(replica, reactor, usage, wait_seconds)
+        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards)
         resource: Resource = pages
-        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds)
+        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
@@ -58,11 +58,18 @@ class KeyEndpoint:
     _log = Logger()
 
     def __init__(
-        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
+        forwards: bool = False,
     ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
+        @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
+            them unless it has to.
         """
+        self._forwards = forwards
         self._replica = replica
         self._clock = clock
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
@@ -114,19 +121,26 @@ class KeyEndpoint:
         if leader is not None and not self._replica.is_leader:
             query = b"?" + request.query if request.query else b""
             return succeed(redirect(leader.client_url, self.prefix + request.path + query))
+        return self._once_led(request, deadline)
+
+    def _once_led(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
+        """Handle a request again, once there is a leader."""
         led = self._leader.until_led(deadline)
         return led.addCallback(lambda until: self._handled(request, until)).addErrback(self._failed)
 
     def _lost(self, reason: Failure, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
-        """Send the client to the new leader, if the change was not made because this machine no longer leads."""
-        return (
-            self._at_leader(request, deadline) if reason.check(RequestDroppedError) else succeed(self._failed(reason))
-        )
+        """Turn to the new leader, if nothing was done because no machine leads that was asked."""
+        if not reason.check(RequestDroppedError):
+            return succeed(self._failed(reason))
+        if self._forwards and not reason.check(CannotForwardError):
+            return self._once_led(request, deadline)
+        return self._at_leader(request, deadline)
 
     def _not_serving(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Let a read wait until this machine has a copy that can be read."""
         replica = self._replica
-        if replica.standby or (not replica.is_leader and _is_for_leader(parse(request.query))):
+        redirects = not replica.is_leader and not self._forwards and _is_for_leader(parse(request.query))
+        if replica.standby or redirects:
             return self._at_leader(request, deadline)
         serving = replica.when_serving()
         serving.addTimeout(READ_WAIT_SECONDS, self._clock)
@@ -147,7 +161,8 @@ class KeyEndpoint:
 
     def _write(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
-        if not replica.is_leader:
+        leads = replica.is_leader
+        if not leads and (not self._forwards or replica.standby):
             return self._at_leader(request, deadline)
         form = parse(request.query, request.body, request.content_type)
         silent = False
@@ -159,6 +174,9 @@ class KeyEndpoint:
             command: Change = Set(key, now, form["value"])
         else:
             command = _WRITES[request.method](form, key, now)
+        if not leads:
+            forwarded = replica.forward(command)
+            return forwarded.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
         later = Later()
         if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):
             return later
@@ -202,9 +220,12 @@ class KeyEndpoint:
         _check_booleans(form)
         if not _is_for_leader(form):
             return self._here(request, form)
-        if not replica.is_leader:
+        if replica.is_leader:
+            confirmed = replica.confirm_reads() if flag(form, "quorum") else replica.confirm_recent()
+        elif self._forwards:
+            confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
+        else:
             return self._at_leader(request, deadline)
-        confirmed = replica.confirm_reads() if flag(form, "quorum") else replica.confirm_recent()
         answer = confirmed.addCallback(lambda _: self._here(request, form))
         return answer.addErrback(self._lost, request, deadline)
 

@@ -20,7 +20,9 @@ from tests.wires import ServedTest
 
 
 class RedirectTests(ServedTest):
-    """A client sends a write to a follower."""
+    """A client sends a write to a follower that redirects."""
+
+    settings = {"follower_requests": "redirect"}  # noqa: RUF012  # as in the base
 
     async def setUp(self) -> None:
         """Starts one follower and one leader."""

@@ -143,6 +143,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "allowed-hosts": ("a:80", "http://a", "a,", "*.a", "å", "a/b", "256.0.0.1", "::1", "[::1]:1"),
     "verbosity": ("-1", "3", "loud"),
     "log-format": ("xml", "JSON"),
+    "follower-requests": ("proxy", "Forward"),
     "frontend": (":port=1",),
 }
 

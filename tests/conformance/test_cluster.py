@@ -1,5 +1,5 @@
 """
-Each machine of a cluster answers as recorded, if the client follows redirects.
+Each machine of a cluster answers as recorded, whether followers ask the leader or the client follows their redirects.
 """
 
 import json
@@ -45,17 +45,20 @@ class ClusterTests(TestCase):
     """The server is a cluster of three machines in one process."""
 
     timeout = 480
+    follower_requests = "forward"
 
     async def setUp(self) -> None:
         # All of them wait for one processor.
-        self.cluster = LoopbackCluster(reactor, Path(self.mktemp()), peer_election_timeout=2_000)
+        self.cluster = LoopbackCluster(
+            reactor, Path(self.mktemp()), peer_election_timeout=2_000, follower_requests=self.follower_requests
+        )
         self.addCleanup(self.cluster.close)
         await self.cluster.start(3)
 
-    async def _conforms(self, machine: LoopbackMachine) -> None:
+    async def _conforms(self, machine: LoopbackMachine, player: type[Player] = ClusterPlayer) -> None:
         found = []
         for name, (scenario, transcript) in load().items():
-            answers = await ClusterPlayer(reactor, machine.url).play(scenario)
+            answers = await player(reactor, machine.url).play(scenario)
             for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
                 if wanted is not None:
                     found += [f"{name}: {json.dumps(step)}: {line}" for line in differences(wanted, got)]
@@ -64,6 +67,17 @@ class ClusterTests(TestCase):
     async def test_leader_answers_as_recorded(self) -> None:
         (leader,) = [each for each in self.cluster.machines if each.is_leader]
         await self._conforms(leader)
+
+    async def test_follower_answers_as_recorded(self) -> None:
+        """It asks the leader, redirects nobody, and has in its own copy what it has answered."""
+        follower = next(each for each in self.cluster.machines if not each.is_leader)
+        await self._conforms(follower, Player)
+
+
+class RedirectingClusterTests(ClusterTests):
+    """Followers redirect requests that are the leader's."""
+
+    follower_requests = "redirect"
 
     async def test_follower_answers_as_recorded(self) -> None:
         """It redirects what it cannot do itself."""

@@ -52,6 +52,9 @@ class NobodyElse:
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":  # noqa: ARG002
         raise AssertionError(f"there is no {machine_id}")
 
+    def forward(self, machine_id: str, request: bytes) -> "Deferred[bytes]":  # noqa: ARG002
+        raise AssertionError(f"there is no {machine_id}")
+
     def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
         raise AssertionError(f"there is no {machine_id}")
 

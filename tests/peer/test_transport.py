@@ -8,9 +8,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
 
+from etcd_twisted.errors import CannotForwardError, RequestDroppedError
 from etcd_twisted.peer.commands import SnapshotError
-from etcd_twisted.peer.outgoing import AnswerError, DisconnectedError
+from etcd_twisted.peer.outgoing import AnswerError, DisconnectedError, OutgoingConnection
 from etcd_twisted.peer.transport import SNAPSHOT_PIECE_BYTES
 from etcd_twisted.testing.raft_peer import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.logs.lines import Log
@@ -293,3 +295,91 @@ class SnapshotTests(MachinesTest):
         self.second.raft.snapshot = b"x" * (len(self.CONTENT) + 1)
         await self.assertFailure(self.send(), AnswerError)
         self.assertEqual(self.file.closed, 1)
+
+
+class ForwardingTests(MachinesTest):
+    """Requests that one machine forwards to another."""
+
+    async def connected(self) -> OutgoingConnection:
+        """Connects the first machine to the second, and returns the connection once it is made."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        connection = self.first.transport._links[SECOND].connection
+        assert connection is not None
+        return connection
+
+    def hold(self) -> "list[Deferred[bytes]]":
+        """Has the answers of the second machine wait; returns a list to which they are added as requests come."""
+        held: list[Deferred[bytes]] = []
+
+        def forwarded(_: str, request: bytes) -> "Deferred[bytes]":
+            held.append(Deferred())
+            self.second.raft.requests.append(request)
+            self.second.raft.look()
+            return held[-1].addErrback(self._note)
+
+        self.ended: Deferred[type[BaseException]] = Deferred()
+        self.patch(self.second.raft, "forwarded", forwarded)
+        return held
+
+    def _note(self, failure: Failure) -> Failure:
+        self.ended.callback(failure.type)
+        return failure
+
+    async def test_request_is_answered(self) -> None:
+        await self.connected()
+        self.assertEqual(await self.first.transport.forward(SECOND, b"request"), b"answer to request")
+        self.assertEqual(self.second.raft.requests, [b"request"])
+
+    async def test_long_request_goes_in_parts(self) -> None:
+        """Short ones overtake it."""
+        await self.connected()
+        long = b"x" * 3_000_000
+        answers = [self.first.transport.forward(SECOND, each) for each in (long, b"short")]
+        self.assertEqual(await answers[0], b"answer to " + long[:100])
+        self.assertEqual(await answers[1], b"answer to short")
+        self.assertEqual(self.second.raft.requests, [b"short", long])
+
+    async def test_many_requests_wait_at_once(self) -> None:
+        """Their number is not limited as that of other requests is."""
+        await self.connected()
+        held = self.hold()
+        answers = [self.first.transport.forward(SECOND, b"%d" % number) for number in range(100)]
+        await self.second.raft.when(lambda: len(held) == len(answers))
+        for number, each in reversed(list(enumerate(held))):
+            each.callback(b"answer %d" % number)
+        self.assertEqual([await each for each in answers], [b"answer %d" % number for number in range(100)])
+
+    async def test_withdrawn_request_is_cancelled(self) -> None:
+        """The connection goes on."""
+        await self.connected()
+        held = self.hold()
+        answer = self.first.transport.forward(SECOND, b"request")
+        await self.second.raft.when(lambda: bool(held))
+        answer.cancel()
+        await self.assertFailure(answer, CancelledError)
+        self.assertIs(await self.ended, CancelledError)
+        another = self.first.transport.forward(SECOND, b"another")
+        await self.second.raft.when(lambda: len(held) > 1)
+        held[1].callback(b"done")
+        self.assertEqual(await another, b"done")
+
+    async def test_lost_connection(self) -> None:
+        """Nobody knows what became of the request, and the other machine withdraws it."""
+        connection = await self.connected()
+        held = self.hold()
+        answer = self.first.transport.forward(SECOND, b"request")
+        await self.second.raft.when(lambda: bool(held))
+        connection.abort()
+        await self.assertFailure(answer, ConnectionError)
+        self.assertIs(await self.ended, CancelledError)
+
+    async def test_nothing_is_sent_without_a_connection(self) -> None:
+        await self.assertFailure(self.first.transport.forward(SECOND, b"request"), RequestDroppedError)
+
+    async def test_earlier_version(self) -> None:
+        """It would close the connection if it were asked."""
+        connection = await self.connected()
+        connection.commands = frozenset({b"Status"})
+        await self.assertFailure(self.first.transport.forward(SECOND, b"request"), CannotForwardError)
+        self.assertEqual(self.second.raft.requests, [])

@@ -33,7 +33,7 @@ class ThreeMachinesTests(ClusterTest):
         """Each step continues from the last one."""
         self.cluster = Cluster(self, 3)
         await self.cluster.start()
-        for step in (self._one_view, self._redirects, self._writes):
+        for step in (self._one_view, self._forwards, self._writes):
             await step()
         for step in (self._leader_killed, self._leader_stopped, self._all_killed):
             await step()
@@ -61,8 +61,10 @@ class ThreeMachinesTests(ClusterTest):
             self.assertEqual(statistics["state"], "leader" if machine is leader else "follower")
             self.assertEqual((await machine.client.request("GET", "/health")).json(), {"health": "true"})
 
-    async def _redirects(self) -> None:
-        """A follower redirects requests that need the leader, and answers all others itself."""
+    async def test_followers_redirect(self) -> None:
+        """A follower that is told so redirects requests that need the leader, and answers all others itself."""
+        self.cluster = Cluster(self, 3, "--follower-requests", "redirect")
+        await self.cluster.start()
         leader = await self.cluster.leader()
         for follower in await self.cluster.followers():
             for method, path in (
@@ -75,6 +77,23 @@ class ThreeMachinesTests(ClusterTest):
                 answer = await follower.client.request(method, path)
                 self.assertEqual((answer.status, answer.location), (307, leader.url + path))
             self.assertEqual((await follower.client.get("/")).status, 200)
+        await self._writes()
+
+    async def _forwards(self) -> None:
+        """A follower answers all requests about keys itself, and redirects administrators."""
+        leader = await self.cluster.leader()
+        for follower in await self.cluster.followers():
+            for method, path, status in (
+                ("PUT", "/v2/keys/forwarded/a?value=a%20b", 201),
+                ("POST", "/v2/keys/forwarded", 201),
+                ("GET", "/v2/keys/forwarded?recursive=true", 200),
+                ("GET", "/v2/keys/?consistent=true", 200),
+                ("GET", "/v2/keys/forwarded/a?quorum=true", 200),
+                ("DELETE", "/v2/keys/forwarded?recursive=true", 200),
+            ):
+                answer = await follower.client.request(method, path)
+                self.assertEqual(answer.status, status, answer)
+            self.assertEqual((await follower.client.get("/forwarded")).status, 404)
             answer = await follower.client.request("GET", "/v2/stats/leader")
             self.assertEqual(answer.status, 403)
             config = (await follower.administer("GET", "config")).body

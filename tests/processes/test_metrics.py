@@ -23,7 +23,7 @@ class MetricsTests(TestCase):
     timeout = 240
 
     async def setUp(self) -> None:
-        self.cluster = Cluster(self, 3)
+        self.cluster = Cluster(self, 3, "--follower-requests", "redirect")
         await self.cluster.start()
 
     async def values(self, machine: Member) -> Values:

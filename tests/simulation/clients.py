@@ -31,6 +31,7 @@ from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.linearizability import NEVER
+from tests.simulation.plan import Plan
 
 _PATIENCE = 6.0
 """The number of seconds after which a client gives a request up."""
@@ -39,6 +40,9 @@ _TRIES = 8
 """How many machines a client tries, one after the other, until one takes its request."""
 
 _SECOND = 1_000_000
+
+TIME_STEP = 65_536
+"""In microseconds: by the rest of its time on division by this, a command is told from all others."""
 
 
 class Machines(Protocol):
@@ -55,6 +59,7 @@ class World(Machines, Protocol):
     """What clients need."""
 
     operations: list[Operation]
+    plan: Plan
 
     def lease_used(self) -> None:
         """A read is answered by a lease."""
@@ -168,6 +173,8 @@ class Client:
 
     def _machine(self) -> SimulatedMachine:
         machines = self._world.machines
+        if self._world.plan.forwards:
+            return machines[self._random.choice(list(machines))]
         if self._leader in machines and self._random.random() < 0.9:
             return machines[self._leader]
         return machines[self._random.choice(list(machines))]
@@ -175,11 +182,14 @@ class Client:
     def _handler(self, operation: Operation, make: Make | Read) -> Callable[[Replica], Any]:
         if isinstance(make, Read):
             return partial(self._read, make)
-        return partial(_change, operation, make)
+        return partial(_change, self._world.plan.forwards, operation, make)
 
     def _read(self, read: Read, replica: Replica) -> "Deferred[Any]":
-        confirmed = replica.confirm_recent() if read.lease else replica.confirm_reads()
-        if read.lease and confirmed.called:
+        if self._world.plan.forwards:
+            confirmed = replica.confirm_at_leader(read.lease)
+        else:
+            confirmed = replica.confirm_recent() if read.lease else replica.confirm_reads()
+        if read.lease and confirmed.called and replica.is_leader:
             self._world.lease_used()
         return confirmed.addCallback(lambda _: _found(replica, read.key)).addErrback(_hint, replica)
 
@@ -405,11 +415,16 @@ def _hint(failure: Failure, replica: Replica) -> Failure:
     return Failure(_ElsewhereError("" if leader is None or leader.name == replica.name else leader.name))
 
 
-def _change(operation: Operation, make: Make, replica: Replica) -> "Deferred[Event]":
-    """Makes a change as of now: its time makes it unique, and determines when a key expires."""
-    command = make(operation.number, replica.now() // 65_536 * 65_536 - 65_536 + operation.number)
+def _change(forwards: bool, operation: Operation, make: Make, replica: Replica) -> "Deferred[Event]":
+    """
+    Makes a change as of now: its time makes it unique, and determines when a key expires.
+
+    @param forwards: whether a machine that does not lead has the leader make it.
+    """
+    command = make(operation.number, replica.now() // TIME_STEP * TIME_STEP - TIME_STEP + operation.number)
     operation.request = command
-    return replica.propose(command).addErrback(_hint, replica)
+    changed = replica.forward(command) if forwards else replica.propose(command)
+    return changed.addErrback(_hint, replica)
 
 
 def _found(replica: Replica, key: str) -> tuple[int, Node | None]:

@@ -11,19 +11,23 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import attrs
+import msgspec
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from etcd_twisted.consensus.forwarding.forwarded import Forwarded
 from etcd_twisted.consensus.raft import core
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
+from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
 from etcd_twisted.testing.simulation.disk import DISK_FAILURE, CrashError
 from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
 from etcd_twisted.testing.simulation.schedule import Process
-from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
+from tests.simulation.clients import TIME_STEP, Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
 from tests.simulation.invariants import Invariants, Violation, member_of
@@ -221,11 +225,30 @@ class Cluster(SimulatedCluster):
         observer = _LogObserver(self.broken)
         globalLogPublisher.addObserver(observer)
         try:
-            with self:
+            with self._retimed_commands(), self:
                 yield
         finally:
             globalLogPublisher.removeObserver(observer)
             gc.enable()
+
+    @contextlib.contextmanager
+    def _retimed_commands(self) -> Iterator[None]:
+        """
+        Has leaders that give forwarded commands other times keep the part of these that makes a command unique, and
+        notes the time that it had.
+        """
+        timed = Forwarded._timed
+
+        def timed_uniquely(forwarded: Forwarded, command: Change) -> Change:
+            result = timed(forwarded, command)
+            if result is not command:
+                time = result.time // TIME_STEP * TIME_STEP - TIME_STEP + command.time % TIME_STEP
+                result = msgspec.structs.replace(result, time=time)
+                self.reference.asked_times[(type(command).__name__, time)] = command.time
+            return result
+
+        with mock.patch.object(Forwarded, "_timed", timed_uniquely):
+            yield
 
     def _wait(self, what: str, most: float, met: Callable[[], bool]) -> None:
         """

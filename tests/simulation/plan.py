@@ -58,6 +58,8 @@ class Plan:
     @ivar fault_pause: how long it takes from one fault to the next, about, in seconds.
     @ivar forms_first: whether there are no faults before the cluster has formed.
     @ivar trouble: for how many seconds there are faults.
+    @ivar forwards: whether clients ask any machine, and those that do not lead ask the leader for them. No seed draws
+        this, so that each seed gives the same run as ever.
     """
 
     machines: int
@@ -73,6 +75,7 @@ class Plan:
     fault_pause: float
     forms_first: bool
     trouble: float = 12.0
+    forwards: bool = False
 
     @property
     def leases_hold(self) -> bool:

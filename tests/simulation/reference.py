@@ -29,6 +29,8 @@ class Reference:
     @ivar roots: the tree at each of the key space's indexes at which one can see it.
     @ivar commands: the commands in the entries, and their outcomes, by log index.
     @ivar configuration: the group as of the last entry.
+    @ivar asked_times: of the commands that a leader has given other times, by their class and their new time, the time
+        that they had when they were forwarded.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class Reference:
         self.roots: dict[int, Directory] = {0: EMPTY_ROOT}
         self.commands: dict[int, tuple[Command, Event | EtcdError | None]] = {}
         self.configuration = Configuration(())
+        self.asked_times: dict[tuple[str, int], int] = {}
         self._keyspace = KeySpace(_EVERYTHING)
 
     @property

@@ -52,7 +52,8 @@ def _check_logged(reference: Reference, operations: list[Operation]) -> set[int]
     """
     results: dict[tuple[str, int], list[Event | EtcdError | None]] = defaultdict(list)
     for command, result in reference.commands.values():
-        results[_identity(command)].append(result)
+        name, time = _identity(command)
+        results[(name, reference.asked_times.get((name, time), time))].append(result)
     logged = set()
     for operation in operations:
         if isinstance(operation.request, Read):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import attrs
 from treq.client import HTTPClient
 from twisted.internet import error
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -23,6 +24,8 @@ from etcd_twisted.client import Client
 from etcd_twisted.testing import SimulatedCluster, SimulatedMachine, Weather
 from etcd_twisted.testing.simulation.streams import MOST_RETRANSMISSION_SECONDS
 from tests.testing.client_scenario import run
+
+LOCK = "/mod/v2/lock/mylock"
 
 
 class Body(Protocol):
@@ -109,9 +112,82 @@ class RequestTests(ClusterTest):
         machines: Any = self.cluster.result_of(ensureDeferred(response.json()))
         self.assertEqual({each["name"] for each in machines}, {"machine0", "machine1", "machine2"})
 
+    def test_a_follower_asks_the_leader(self) -> None:
+        """It answers writes and consistent reads itself, and has what it has answered in its own copy."""
+        self.start()
+        for number, follower in enumerate(self.cluster.followers()):
+            self.put(follower, f"{number}")
+            for query in ("", "?consistent=true", "?quorum=true"):
+                status, body = self.answer("GET", follower, f"/v2/keys/a{query}")
+                self.assertEqual((status, body["node"]["value"]), (200, f"{number}"))
+
+    def test_a_follower_has_locks(self) -> None:
+        """Its clients get them, wait for them, and give them up when they go away, as the leader's do."""
+        leader = self.start()
+        first, second = self.cluster.followers()
+        held = self.text("POST", first, data={"ttl": "60", "value": "first"})
+        self.assertEqual(self.text("POST", first, data={"ttl": "60", "value": "first"}), held)
+        lost = ensureDeferred(self.http.post(second.config.client_url + LOCK, data={"ttl": "60", "value": "lost"}))
+        self.cluster.advance(1)
+        waiting = ensureDeferred(
+            self.http.post(second.config.client_url + LOCK, data={"ttl": "60", "value": "second"})
+        )
+        self.cluster.advance(1)
+        for machine in (leader, first, second):
+            self.assertEqual(self.text("GET", machine, "?field=value"), "first")
+        lost.addErrback(lambda _: None)
+        lost.cancel()
+        self.cluster.advance(1)
+        self.text("PUT", second, data={"ttl": "60", "index": held})
+        self.text("DELETE", second, f"?index={held}")
+        response: IResponse = self.cluster.result_of(waiting)
+        self.assertEqual(response.code, 200)
+        self.assertEqual(self.text("GET", first, "?field=value"), "second")
+        self.assertEqual(self.answer("DELETE", first, f"{LOCK}?index={held}")[0], 404)
+
+    def text(self, method: str, machine: SimulatedMachine, query: str = "", **options: Any) -> str:
+        """Makes a request about a lock that succeeds, and returns the body."""
+
+        async def read() -> str:
+            response = await self.http.request(method, machine.config.client_url + LOCK + query, **options)
+            self.assertEqual(response.code, 200)
+            return await response.text()
+
+        return self.cluster.result_of(ensureDeferred(read()))
+
+    def test_a_waiting_client_of_a_follower_outlives_the_leader(self) -> None:
+        """The next leader finds its entry again."""
+        leader = self.start()
+        (follower, _) = self.cluster.followers()
+        held = self.text("POST", leader, data={"ttl": "60", "value": "first"})
+        url = follower.config.client_url + LOCK
+        waiting = ensureDeferred(self.http.post(url, data={"ttl": "60", "value": "second"}))
+        self.cluster.advance(1)
+        leader.crash()
+        self.cluster.advance(5)
+        self.text("DELETE", follower, f"?index={held}")
+        response: IResponse = self.cluster.result_of(waiting)
+        self.assertEqual(response.code, 200)
+        self.assertEqual(self.text("GET", follower, "?field=value"), "second")
+
+    def test_a_follower_waits_for_the_next_leader(self) -> None:
+        """A write through a follower is made once the others have elected another leader."""
+        leader = self.start()
+        (follower, _) = self.cluster.followers()
+        leader.crash()
+        status, body = self.answer("POST", follower, "/v2/keys/queue", data={"value": "x"})
+        self.assertEqual(status, 201, body)
+        listed = self.answer("GET", follower, "/v2/keys/queue")[1]
+        self.assertEqual([each["value"] for each in listed["node"]["nodes"]], ["x"])
+
     def test_a_follower_sends_clients_to_the_leader(self) -> None:
+        """It does so if it is told to."""
         leader = self.start()
         (follower, *_) = self.cluster.followers()
+        follower.crash()
+        follower.config = attrs.evolve(follower.config, follower_requests="redirect")
+        self.cluster.result_of(follower.launch())
+        self.cluster.settle()
         url = f"{follower.config.client_url}/v2/keys/a"
         asked = ensureDeferred(self.http.put(url, data={"value": "1"}, allow_redirects=False))
         response: IResponse = self.cluster.result_of(asked)

@@ -1,6 +1,8 @@
 """
 The proposals of this machine that are not applied yet, and the callbacks that wait for their outcomes.
 
+This machine has put them into the log as the leader, or the leader has done so for this machine, which forwards them.
+
 A proposal is identified by the index and the term of its entry. Once an entry is applied at that index, the outcome is
 known. Until then the proposal may still be committed, even if this machine no longer leads. This module must never
 report that a change was not made while it may still be made.
@@ -16,12 +18,18 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.entries import Entry
-from etcd_twisted.errors import RequestDroppedError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
+
+_MOST_EARLY_OUTCOMES = 10_000
+"""Of how many entries the outcome is kept, in case that the leader put them into the log for this machine."""
+
+_MOST_EARLY_BYTES = 64 << 20
+"""How many bytes of data these entries may have together."""
 
 _MAX_MEASURED_AT_ONCE = 2_000
 """Of how many proposals the growth is looked up at once, which takes about 10 ms."""
@@ -43,7 +51,8 @@ class Proposal(msgspec.Struct, frozen=True):
     """
     A change that is not applied yet.
 
-    @ivar command: the command; C{None} for a change of the group.
+    @ivar command: the command; C{None} for a change of the group, and for one that the leader put into the log for
+        this machine: what was logged may differ from what was asked for.
     @ivar term: the term in which it was proposed.
     @ivar size: how many bytes of data its entry has.
     @ivar on_outcome: called once, with the outcome.
@@ -70,6 +79,8 @@ class Proposals:
 
     @ivar size: how many bytes of data their entries have together.
     @ivar failed: how many proposals were not made, or may not have been made.
+    @ivar expected: how many requests to put commands into the log the leader has not answered yet. Until then, the
+        outcomes of all entries are kept: some of these may be what this machine has asked for.
     """
 
     def __init__(self, clock: IReactorTime, timeout_seconds: float, unknown: Callable[[], Exception]) -> None:
@@ -79,6 +90,10 @@ class Proposals:
         """
         self.size = 0
         self.failed = 0
+        self.expected = 0
+        self._early: dict[int, tuple[int, Event | EtcdError]] = {}
+        self._early_bytes = 0
+        self._leaders_term = 0
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._unknown = unknown
@@ -105,6 +120,44 @@ class Proposals:
             self.size -= replaced.size
             self._forget_growths()
             self._fail(replaced, self._unknown())
+
+    # Those that the leader puts into the log for this machine
+
+    def expect(self) -> None:
+        """Keep the outcomes of entries that are applied from here on, as some may be those of proposals."""
+        self.expected += 1
+
+    def expect_no_longer(self) -> None:
+        """The leader has answered, or never will. Every call of L{expect} is followed by one of this."""
+        self.expected -= 1
+        if not self.expected:
+            self._early = {}
+            self._early_bytes = 0
+
+    def note(self, entry: Entry, outcome: Event | EtcdError) -> None:
+        """Keep the outcome of an entry that was applied. There is a bound; beyond it, outcomes remain unknown."""
+        if len(self._early) < _MOST_EARLY_OUTCOMES and self._early_bytes <= _MOST_EARLY_BYTES:
+            self._early[entry.index] = (entry.term, outcome)
+            self._early_bytes += len(entry.data)
+
+    def place(self, index: int, proposal: Proposal, applied_index: int) -> None:
+        """
+        Wait for the entry that the leader has put at C{index}, which may be applied already.
+
+        @param applied_index: the index of the last entry that was applied.
+        """
+        if index > applied_index:
+            self.add(index, proposal)
+            if proposal.term != self._leaders_term:
+                self._limit_wait()
+            return
+        term, outcome = self._early.get(index, (0, None))
+        if outcome is None:
+            self._fail(proposal, self._unknown())
+        elif term != proposal.term:
+            self._fail(proposal, RequestDroppedError())
+        else:
+            proposal.tell(outcome)
 
     def growth(self, of_one: Callable[[Change], int]) -> int:
         """
@@ -150,18 +203,36 @@ class Proposals:
             return None
         return proposal
 
-    def stop_timeout(self) -> None:
-        """End the time limit, as this machine leads and every proposal will have an outcome."""
-        self._wait_no_longer()
+    def stop_timeout(self, term: int) -> None:
+        """
+        End the time limit, as this machine leads and every proposal that is in its log will have an outcome. Those
+        that another leader has put into its own log may not be there.
 
-    def start_timeout(self) -> None:
-        """Limit the wait, as this machine does not lead and may never learn the outcome of some proposals."""
-        if self._proposals and self._too_late is None:
+        @param term: the term in which this machine leads.
+        """
+        self._leaders_term = term
+        if not any(each.command is None and each.size for each in self._proposals.values()):
+            self._wait_no_longer()
+
+    def start_timeout(self, leaders_term: int) -> None:
+        """
+        Limit the wait, as this machine does not lead and may never learn the outcome of some proposals.
+
+        @param leaders_term: the term of the leader, which sends what it has put into the log for this machine; 0 while
+            no machine leads.
+        """
+        self._leaders_term = leaders_term
+        if self._proposals:
+            self._limit_wait()
+
+    def _limit_wait(self) -> None:
+        if self._too_late is None:
             self._too_late = self._clock.callLater(self._timeout_seconds, self._give_up)
 
     def _give_up(self) -> None:
         self._too_late = None
-        self.fail(self._unknown())
+        kept = {index: each for index, each in self._proposals.items() if each.term == self._leaders_term}
+        self._fail_others(kept, self._unknown())
 
     def _wait_no_longer(self) -> None:
         if self._too_late is not None:
@@ -184,12 +255,17 @@ class Proposals:
     def fail(self, error: Exception) -> None:
         """Fail all proposals with C{error}."""
         self._wait_no_longer()
-        proposals, self._proposals = self._proposals, {}
-        self.size = 0
+        self._fail_others({}, error)
+
+    def _fail_others(self, kept: dict[int, Proposal], error: Exception) -> None:
+        proposals, self._proposals = self._proposals, kept
+        self.size = sum(proposal.size for proposal in kept.values())
         self._forget_growths()
-        for proposal in proposals.values():
-            self._fail(proposal, error)
-        self._none.fire()
+        for index, proposal in proposals.items():
+            if index not in kept:
+                self._fail(proposal, error)
+        if not self._proposals:
+            self._none.fire()
 
     def when_none(self) -> "Deferred[None]":
         """Returns a Deferred that fires when no proposal waits."""

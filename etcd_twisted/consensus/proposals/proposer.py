@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 import msgspec
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.consensus.monitoring.statuses import Statuses
@@ -226,6 +226,39 @@ class Proposer:
         self._propose(command, data, outcome_callback(made))
         return made
 
-    def _propose(self, command: Change, data: bytes, on_outcome: OutcomeCallback) -> None:
+    def _propose(self, command: Change, data: bytes, on_outcome: OutcomeCallback) -> int:
         index = self._node.propose(data)
         self._proposals.add(index, Proposal(command, self._raft.term, len(data), on_outcome))
+        return index
+
+    # Changes that other machines forward
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a change may be proposed without waiting."""
+        return self._throttle.is_open
+
+    def when_room(self, size: int) -> "Deferred[None]":
+        """Returns a Deferred that fires when a change of this size may be proposed; see L{Throttle.wait}."""
+        return succeed(None) if self._throttle.is_open else self._throttle.wait(size)
+
+    def place(self, command: Change) -> int:
+        """
+        Put a change into the log whose outcome another machine waits for. There has to be room for it.
+
+        @return: the index of its entry.
+        @raise EtcdError: the command is refused; see L{etcd_twisted.interfaces.IReplica.propose}.
+        @raise NotLeaderError: this machine does not lead.
+        """
+        command = self._for_all_versions(command)
+        try:
+            data = encoded(command)
+        except EtcdError as error:
+            error.index = self._keyspace.index
+            raise
+        self._quota.room_for(command, len(data))
+        return self._propose(command, data, _nobody_waits)
+
+
+def _nobody_waits(_: object) -> None:
+    """Another machine waits for the outcome, and applies the entry itself."""

@@ -4,13 +4,15 @@ What a machine sends over the simulated network: messages and snapshots to membe
 This module must never give a message to a process that has ended.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted.errors import CannotForwardError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.peer.client import UnreachableError
@@ -36,6 +38,7 @@ class _Connection:
         self._closed = False
         self._incarnation: Process | None = None
         self._asking: set[Deferred[Any]] = set()
+        self._forwarded: set[_Forwarded] = set()
         self._try_later(0.01)
 
     def _try_later(self, most: float) -> None:
@@ -79,6 +82,9 @@ class _Connection:
         self._fail_questions()
 
     def _fail_questions(self) -> None:
+        forwarded, self._forwarded = self._forwarded, set()
+        for request in sorted(forwarded, key=lambda each: each.number):
+            request.lost(self._network.prompt)
         if self._network.prompt:
             asking, self._asking = self._asking, set()
             for each in asking:
@@ -137,9 +143,97 @@ class _Connection:
             answer.addBoth(self._answered, answer)
         return answer
 
+    def forward(self, request: bytes) -> "Deferred[bytes]":
+        """
+        Send a request, which arrives once or not at all, and in no other process than the connection leads to. Its
+        answer may take any time.
+        """
+        forwarded = _Forwarded(self._network, self._process, self._host, self._transport.peer.machine_id, request)
+        self._forwarded.add(forwarded)
+        forwarded.answer.addBoth(self._has_answer, forwarded)
+        forwarded.send(self._incarnation)
+        return forwarded.answer
+
+    def _has_answer(self, result: "bytes | Failure", forwarded: "_Forwarded") -> "bytes | Failure":
+        self._forwarded.discard(forwarded)
+        return result
+
     def _answered(self, result: Any, answer: "Deferred[Any]") -> Any:
         self._asking.discard(answer)
         return result
+
+
+class _Forwarded:
+    """
+    A request that one machine forwards to another.
+
+    @ivar answer: fires with the answer.
+    @ivar number: differs for each.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, network: Network, process: Process, host: Host, sender: str, request: bytes) -> None:
+        self.answer: Deferred[bytes] = Deferred(self._withdraw)
+        self.number = next(self._numbers)
+        self._network = network
+        self._process = process
+        self._host = host
+        self._sender = sender
+        self._request = request
+        self._running: Deferred[bytes] | None = None
+
+    def send(self, incarnation: Process | None) -> None:
+        """
+        Send it.
+
+        @param incarnation: the process that may take it.
+        """
+        self._network.carry(self._process.name, self._host, "forwarded", self._arrived, incarnation)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._process.after(self._network.answer_seconds, "lost", self._check)
+
+    def _check(self) -> None:
+        """Look whether the answer may still come."""
+        if not self.answer.called:
+            if self._running is not None and not self._running.called and self._host.up:
+                self._wait()
+            else:
+                self.answer.errback(LostError(f"{self._host.name} does not answer"))
+
+    def _arrived(self, incarnation: Process | None) -> None:
+        peer = self._host.peer
+        if peer is not None and self._host.process is incarnation and self._running is None:
+            self._running = peer.forwarded(self._sender, self._request)
+            self._running.addErrback(_withdrawn).addCallback(self._answered)
+
+    def _answered(self, answer: bytes) -> None:
+        if self._process.alive:
+            back = Host(self._process.name, self._process)
+            self._network.carry(self._host.name, back, "answer", self._come_back, answer)
+
+    def _come_back(self, answer: bytes) -> None:
+        if not self.answer.called:
+            self.answer.callback(answer)
+
+    def _withdraw(self, _: object = None) -> None:
+        self._network.carry(self._process.name, self._host, "withdrawal", self._cancel)
+
+    def _cancel(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    def lost(self, prompt: bool) -> None:
+        """
+        The connection is lost.
+
+        @param prompt: whether the machine that has sent the request knows it at once.
+        """
+        self._withdraw()
+        if prompt and not self.answer.called:
+            self.answer.errback(LostError(f"the connection to {self._host.name} is lost"))
 
 
 def _receive(peer: IRaftPeer, sender: str, payload: bytes) -> bool:
@@ -217,6 +311,15 @@ class SimulatedTransport:
             return succeed(None)
         return connection.ask(lambda peer: succeed(peer.status())).addErrback(_not_answered)
 
+    def forward(self, machine_id: str, request: bytes) -> "Deferred[bytes]":
+        """See L{ITransport}."""
+        connection = self._connections.get(machine_id)
+        if connection is None or not connection.check():
+            return fail(RequestDroppedError("there is no connection to the leader"))
+        if connection.name in self.network.older:
+            return fail(CannotForwardError("the leader takes no requests of other machines"))
+        return connection.forward(request).addErrback(_not_answered)
+
     async def _send_snapshot(self, machine_id: str, file: ISnapshotFile) -> None:
         try:
             connection = self._connections.get(machine_id)
@@ -245,7 +348,12 @@ class SimulatedTransport:
                 connection.lost()
 
 
-def _not_answered(failure: Failure) -> None:
+def _withdrawn(failure: Failure) -> bytes:
+    failure.trap(CancelledError)
+    return b""
+
+
+def _not_answered(failure: Failure) -> NoReturn:
     failure.trap(LostError)
     raise ConnectionError(failure.getErrorMessage())
 

@@ -2,9 +2,9 @@
 The pages of the modules: C{/mod/v2/lock/KEY} and C{/mod/v2/leader/KEY} (api, "Lock Module" and "Leader Module").
 
 An election is a lock whose entries have the candidates' names as values: the holder of the lock leads. Clients can ask
-any machine: one that does not lead redirects them to the leader, and one that no longer leads redirects the clients
-that wait, with the index of the entry that each has. This module must never answer that a lock is held before a quorum
-knows it.
+any machine: one that does not lead asks the leader for them, or redirects them to it. One that no longer leads does so
+with the clients that wait, and passes on the index of the entry that each has. This module must never answer that a
+lock is held before a quorum knows it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,13 +18,14 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.forms import Parameters, parse
 from etcd_twisted.web.klein_pages import new_app, send
 from etcd_twisted.web.modules import parameters
+from etcd_twisted.web.modules.leader_locks import LeaderLocks, UnansweredError, answer
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 from etcd_twisted.web.modules.queue_entry import LeadershipLostError
@@ -35,6 +36,9 @@ MODULES = b"/mod/v2/"
 
 NAMES = (MODULES + b"lock", MODULES + b"leader")
 """The paths that a name follows."""
+
+
+_Locks = Locks | LeaderLocks
 
 
 class _Rest(BaseConverter):
@@ -78,16 +82,24 @@ class ModulePages:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float) -> None:
+    def __init__(
+        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float, forwards: bool = False
+    ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
+        @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
+            them unless it has to.
         """
-        self._locks = Locks(replica, clock)
+        self._locks = locks = Locks(replica, clock)
+        self._leader_locks = LeaderLocks(replica)
+        self._forwards = forwards
+        replica.answer_questions(lambda question: answer(locks, question))
         self._replica = replica
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
     def stop(self) -> None:
         """Send all clients that wait for a lock away, and delete their entries."""
+        self._replica.answer_questions(None)
         self._locks.stop(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self._replica.index))
 
     # Locks
@@ -103,9 +115,9 @@ class ModulePages:
         """Renew the TTL of an entry."""
         directory, form = _directory(name), _form(request)
 
-        async def renew(_index: int | None) -> Response:
+        async def renew(locks: _Locks, _index: int | None) -> Response:
             entry, ttl_seconds = parameters.renewal(form, directory, self._replica.now())
-            await self._locks.renew(entry, ttl_seconds)
+            await locks.renew(entry, ttl_seconds)
             return self._text("")
 
         return send(request, await self._at_leader(request, renew))
@@ -144,48 +156,61 @@ class ModulePages:
     # Both
 
     async def _wait(self, request: IRequest, read: Callable[[], LockRequest]) -> bytes:
-        async def acquire(index: int | None) -> Response:
+        async def acquire(locks: _Locks, index: int | None) -> Response:
             wanted = read()
             if index is not None:
                 wanted = attrs.evolve(wanted, index=index)
-            return self._text(str(await self._locks.acquire(wanted)))
+            return self._text(str(await locks.acquire(wanted)))
 
         return send(request, await self._at_leader(request, acquire))
 
     async def _release(self, request: IRequest, read: Callable[[], EntryReference]) -> bytes:
-        async def release(_index: int | None) -> Response:
-            await self._locks.release(read())
+        async def release(locks: _Locks, _index: int | None) -> Response:
+            await locks.release(read())
             return self._text("")
 
         return send(request, await self._at_leader(request, release))
 
     async def _holder(self, request: IRequest, directory: str, read: Callable[[], str]) -> bytes:
-        async def holder(_index: int | None) -> Response:
+        async def holder(locks: _Locks, _index: int | None) -> Response:
             field = read()
-            index, value = await self._locks.holder(directory) or ("", "")
+            index, value = await locks.holder(directory) or ("", "")
             return self._text(value if field == "value" else str(index))
 
         return send(request, await self._at_leader(request, holder))
 
-    async def _at_leader(self, request: IRequest, work: Callable[[int | None], Awaitable[Response]]) -> Response:
+    async def _at_leader(
+        self, request: IRequest, work: Callable[["_Locks", int | None], Awaitable[Response]]
+    ) -> Response:
         """
-        Do something here if this machine leads, or redirect the client to the leader. Waits for a leader if need be.
+        Do something here if this machine leads; otherwise have the leader do it, or redirect the client to the leader.
+        Waits for a leader if need be.
 
-        @param work: does it. Its argument is the index of the entry that the client has got here, or C{None}.
+        @param work: does it. Its arguments are the locks, and the index of the entry that the client has got, or
+            C{None}.
         """
         replica = self._replica
+        forwards = self._forwards
         index: int | None = None
         deadline: float | None = None
         while True:
+            led = replica.is_leader
             try:
-                if replica.is_leader:
-                    return await work(index)
+                if led:
+                    return await work(self._locks, index)
+                if forwards:
+                    return await work(self._leader_locks, index)
             except LeadershipLostError as lost:
                 index, deadline = lost.index, None
+                forwards = forwards and not led  # this machine may be about to stop
+            except CannotForwardError:
+                forwards = False
+            except UnansweredError:
+                deadline = None  # the client may have waited at that leader for long
             except RequestDroppedError:
                 pass  # the next leader does it
             leader = replica.leader()
-            if leader is not None and not replica.is_leader:
+            if leader is not None and not replica.is_leader and not forwards:
                 return redirect(leader.client_url, _target(request.uri, index))
             deadline = await self._leader.until_led(deadline)
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
-from etcd_twisted.errors import RequestDroppedError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
@@ -66,9 +66,9 @@ class ProposalsTests(SynchronousTestCase):
     def test_lost_leader_makes_the_outcome_unknown_after_a_while(self) -> None:
         """The proposers wait for a while, because another leader may settle the outcome."""
         answer = self.add(5)
-        self.proposals.start_timeout()
+        self.proposals.start_timeout(0)
         self.clock.advance(TIMEOUT_SECONDS / 2)
-        self.proposals.start_timeout()
+        self.proposals.start_timeout(0)
         self.clock.advance(TIMEOUT_SECONDS / 2 - 0.1)
         self.assertNoResult(answer)
         self.clock.advance(0.1)
@@ -77,7 +77,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def test_outcome_is_settled_meanwhile(self) -> None:
         first, second = self.add(5), self.add(6)
-        self.proposals.start_timeout()
+        self.proposals.start_timeout(0)
         self.assertIsNotNone(self.proposals.take(entry(5, 1)))
         self.assertIsNone(self.proposals.take(entry(6, 2)))
         self.failureResultOf(second, RequestDroppedError)
@@ -87,14 +87,14 @@ class ProposalsTests(SynchronousTestCase):
     def test_machine_that_leads_again_settles_its_proposals(self) -> None:
         """The machine commits what it has in its log, or learns otherwise."""
         answer = self.add(5)
-        self.proposals.start_timeout()
-        self.proposals.stop_timeout()
+        self.proposals.start_timeout(0)
+        self.proposals.stop_timeout(2)
         self.clock.advance(10 * TIMEOUT_SECONDS)
         self.assertNoResult(answer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_timer_without_proposals(self) -> None:
-        self.proposals.start_timeout()
+        self.proposals.start_timeout(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_snapshot_in_its_place_makes_the_outcome_unknown(self) -> None:
@@ -104,6 +104,64 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answers[0], UnknownError)
         self.failureResultOf(answers[1], UnknownError)
         self.assertNoResult(answers[2])
+
+    # Those that the leader puts into its log for this machine
+
+    def place(self, index: int, term: int = 1, applied_index: int = 0) -> "Deferred[object]":
+        answer: Deferred[object] = Deferred()
+        self.proposals.place(index, Proposal(None, term, 10, outcome_callback(answer)), applied_index)
+        return answer
+
+    def test_placed_proposal_waits_for_its_entry(self) -> None:
+        """It has the outcome when the entry is applied, and was not made if another leader's entry is there."""
+        self.proposals.start_timeout(1)
+        first, second = self.place(5), self.place(6)
+        proposal = self.proposals.take(entry(5, 1))
+        assert proposal is not None
+        proposal.tell(None)
+        self.assertIsNone(self.successResultOf(first))
+        self.assertIsNone(self.proposals.take(entry(6, 2)))
+        self.failureResultOf(second, RequestDroppedError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_entry_may_be_applied_before_its_index_is_known(self) -> None:
+        """The outcomes of all entries are kept while the leader has not answered."""
+        error = EtcdError(ErrorCode.KEY_NOT_FOUND, "/a", 3)
+        self.proposals.expect()
+        self.proposals.note(entry(5, 1), error)
+        self.proposals.note(entry(6, 2), error)
+        self.assertIs(self.failureResultOf(self.place(5, 1, 7), EtcdError).value, error)
+        self.failureResultOf(self.place(6, 1, 7), RequestDroppedError)
+        self.failureResultOf(self.place(7, 1, 7), UnknownError)  # a snapshot covers it
+        self.proposals.expect_no_longer()
+        self.failureResultOf(self.place(5, 1, 7), UnknownError)
+
+    def test_leader_of_the_same_term_still_sends_what_it_has_placed(self) -> None:
+        """Only the outcomes of other leaders' terms may never become known."""
+        self.proposals.start_timeout(1)
+        first = self.place(5)
+        self.proposals.start_timeout(2)
+        second = self.place(6, term=2)
+        self.clock.advance(TIMEOUT_SECONDS)
+        self.failureResultOf(first, UnknownError)
+        self.assertNoResult(second)
+        self.assertEqual((self.proposals.pending, self.proposals.size), (1, 10))
+
+    def test_late_answer_of_an_earlier_leader_limits_the_wait(self) -> None:
+        """The entry may be in no log any more, and nothing may ever come in its place."""
+        self.proposals.start_timeout(2)
+        answer = self.place(5, term=1)
+        self.clock.advance(TIMEOUT_SECONDS)
+        self.failureResultOf(answer, UnknownError)
+
+    def test_next_leader_limits_the_wait_for_what_another_one_has_placed(self) -> None:
+        """Its own log may end before."""
+        answer = self.place(5, term=1)
+        own = self.add(9, term=2)
+        self.proposals.stop_timeout(2)
+        self.clock.advance(TIMEOUT_SECONDS)
+        self.failureResultOf(answer, UnknownError)
+        self.assertNoResult(own)
 
     def assert_size(self, count: int) -> None:
         self.assertEqual(self.proposals.size, 10 * count)
@@ -174,7 +232,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def test_outcomes_are_unknown_at_the_end(self) -> None:
         answers = [self.add(index) for index in (4, 5)]
-        self.proposals.start_timeout()
+        self.proposals.start_timeout(0)
         error = ValueError("stopped")
         self.proposals.fail(error)
         for answer in answers:

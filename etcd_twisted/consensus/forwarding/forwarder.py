@@ -1,0 +1,319 @@
+"""
+A follower's side of forwarding: has the leader put commands into the log and confirm reads, for clients of this
+machine.
+
+All commands of one turn of the reactor go to the leader in one request, and it answers with the log indexes of their
+entries. From there on, this machine waits for their outcomes as a leader does for its own (L{Proposals}): it learns
+them when it applies the entries itself, so that whoever was answered finds the change in this machine's copy.
+
+A request is sent once. This module must never report that a command was not made while the leader may have put it into
+the log, nor let a read proceed that the leader did not confirm.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+import msgspec
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.forwarding.requests import (
+    DROPPED,
+    Answer,
+    Answered,
+    Ask,
+    Confirm,
+    Confirmed,
+    NotLeading,
+    Placed,
+    Propose,
+    Refusal,
+    Request,
+    decode_answer,
+    encode,
+)
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
+from etcd_twisted.consensus.proposals.proposer import MOST_WAITING_BYTES, encoded
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.errors import EtcdError, RequestDroppedError
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.waiters import Waiters
+
+MOST_REQUESTS = 8
+"""How many requests with commands may be at the leader. The commands of further turns gather for the next one."""
+
+MOST_COMMANDS = 256
+"""How many commands are in one request."""
+
+BATCH_BYTES = 1 << 20
+"""How many bytes of commands are in one request, unless one command alone has more."""
+
+_Waiting = tuple[bytes, "Deferred[Event]"]
+"""An encoded command, and the Deferred that fires with its outcome."""
+
+
+class Forwarder:
+    """
+    The forwarder of one member; see the module.
+
+    @ivar applying: the confirmed reads, as a heap: the log index that each waits for, a number that keeps them in
+        order, and what fires then.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        raft: RaftState,
+        transport: ITransport,
+        proposals: Proposals,
+        machine: StateMachine,
+        unknown: Callable[[], Exception],
+        too_much: Callable[[], Exception],
+        timeout_seconds: float,
+    ) -> None:
+        """
+        @param unknown: makes the error for a command of which it is unknown whether it was made.
+        @param too_much: makes the error for a command that there is no room for.
+        @param timeout_seconds: how long the answer of a leader may take once another machine leads, or none.
+        """
+        self.applying: list[tuple[int, int, Deferred[None]]] = []
+        self._clock = clock
+        self._raft = raft
+        self._transport = transport
+        self._proposals = proposals
+        self._machine = machine
+        self._unknown = unknown
+        self._too_much = too_much
+        self._timeout_seconds = timeout_seconds
+        self._commands: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._reads: dict[bool, list[Deferred[None]]] = {}
+        """The reads of this turn: those that a lease suffices for (C{True}), and the others."""
+        self._numbers = itertools.count()
+        self._turn: IDelayedCall | None = None
+        self._requests = 0
+        self._asked: dict[Deferred[bytes], str] = {}
+        """The requests that have no answer, each with the leader that was asked."""
+        self._overdue: IDelayedCall | None = None
+        self._none = Waiters()
+
+    # What doors ask for
+
+    def forward(self, command: Change) -> "Deferred[Event]":
+        """See L{etcd_twisted.interfaces.IReplica.forward}."""
+        try:
+            data = encoded(command)
+        except EtcdError as error:
+            error.index = self._machine.keyspace.index
+            return fail(error)
+        if self._waiting_bytes > MOST_WAITING_BYTES:
+            return fail(self._too_much())
+        made: Deferred[Event] = Deferred()
+        self._commands.append((data, made))
+        self._waiting_bytes += len(data)
+        self._soon()
+        return made
+
+    def confirm(self, recent: bool) -> "Deferred[None]":
+        """See L{etcd_twisted.interfaces.IReplica.confirm_at_leader}."""
+        confirmed: Deferred[None] = Deferred()
+        self._reads.setdefault(recent, []).append(confirmed)
+        self._soon()
+        return confirmed
+
+    def ask(self, question: bytes) -> "Deferred[bytes]":
+        """See L{etcd_twisted.interfaces.IReplica.ask_leader}."""
+        asked = self._request(Ask(question))
+
+        def answered(answer: Answer) -> "Deferred[bytes]":
+            if not isinstance(answer, Answered):
+                raise _not_leading(answer)
+            return self._when_applied(answer.index).addCallback(lambda _: answer.answer)
+
+        return asked.addCallback(answered)
+
+    def _soon(self) -> None:
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._send)
+
+    # Requests to the leader
+
+    def _send(self) -> None:
+        self._turn = None
+        reads, self._reads = self._reads, {}
+        for recent, waiting in reads.items():
+            self._request(Confirm(recent)).addCallbacks(
+                self._confirmed, self._not_confirmed, (waiting,), errbackArgs=(waiting,)
+            )
+        while self._commands and self._requests < MOST_REQUESTS:
+            batch = self._next_batch()
+            self._requests += 1
+            self._proposals.expect()
+            placing = self._request(Propose([data for data, _ in batch]))
+            placed = placing.addCallbacks(self._placed, self._not_placed, (batch,), errbackArgs=(batch,))
+            placed.addErrback(self._failed).addCallback(self._has_room)
+        self._tell_if_none()
+
+    def _next_batch(self) -> list[_Waiting]:
+        size = count = 0
+        for data, _ in self._commands[:MOST_COMMANDS]:
+            if count and size + len(data) > BATCH_BYTES:
+                break
+            size += len(data)
+            count += 1
+        batch, self._commands = self._commands[:count], self._commands[count:]
+        self._waiting_bytes -= size
+        return batch
+
+    def _request(self, request: Request) -> "Deferred[Answer]":
+        """
+        Send a request to the leader. Errbacks with L{RequestDroppedError} if it was not sent, and with
+        L{ConnectionError} if it was and there is no answer.
+        """
+        leader = self._raft.leader
+        if leader is None or leader == self._raft.machine_id:
+            return fail(RequestDroppedError("another machine may lead"))
+        answered = self._transport.forward(leader, encode(request))
+        self._asked[answered] = leader
+        return answered.addBoth(self._has_answer, answered).addCallback(_decoded)
+
+    def _has_answer(self, result: "bytes | Failure", answered: "Deferred[bytes]") -> "bytes | Failure":
+        given_up = self._asked.pop(answered, None) is None
+        self._tell_if_none()
+        return Failure(ConnectionError("the machine that was asked has not answered")) if given_up else result
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("Forwarding changes to the leader failed", failure)
+
+    def _has_room(self, _: None) -> None:
+        self._requests -= 1
+        if self._commands:
+            self._soon()
+        self._tell_if_none()
+
+    # The outcomes of commands
+
+    def _placed(self, answer: Answer, batch: list[_Waiting]) -> None:
+        outcomes: list[int | Refusal] = [DROPPED] * len(batch)
+        term = 0
+        if isinstance(answer, Placed) and len(answer.outcomes) == len(batch):
+            outcomes, term = answer.outcomes, answer.term
+        elif not isinstance(answer, NotLeading):
+            self._not_placed(Failure(ConnectionError("it gave no answer to the request")), batch)
+            return
+        for (data, made), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                made.errback(outcome.error())
+            elif outcome == DROPPED:
+                made.errback(RequestDroppedError("the machine that was asked does not lead"))
+            else:
+                proposal = Proposal(None, term, len(data), outcome_callback(made))
+                self._proposals.place(outcome, proposal, self._machine.applied_index)
+        self._proposals.expect_no_longer()
+
+    def _not_placed(self, failure: Failure, batch: list[_Waiting]) -> None:
+        self._proposals.expect_no_longer()
+        for _, made in batch:
+            made.errback(self._unknown() if failure.check(ConnectionError) else failure)
+
+    # Reads
+
+    def _confirmed(self, answer: Answer, waiting: "list[Deferred[None]]") -> None:
+        if not isinstance(answer, Confirmed):
+            self._not_confirmed(Failure(_not_leading(answer)), waiting)
+            return
+        for each in waiting:
+            self._when_applied(answer.index).chainDeferred(each)
+
+    def _not_confirmed(self, failure: Failure, waiting: "list[Deferred[None]]") -> None:
+        for each in waiting:
+            each.errback(RequestDroppedError(str(failure.value)) if failure.check(ConnectionError) else failure)
+
+    def _when_applied(self, index: int) -> "Deferred[None]":
+        if self._machine.applied_index >= index:
+            return succeed(None)
+        applied: Deferred[None] = Deferred()
+        heapq.heappush(self.applying, (index, next(self._numbers), applied))
+        return applied
+
+    def applied(self, index: int) -> None:
+        """Let the reads proceed that wait for an index up to C{index}, which is applied."""
+        applying = self.applying
+        while applying and applying[0][0] <= index:
+            heapq.heappop(applying)[2].callback(None)
+        self._tell_if_none()
+
+    # Events
+
+    def changed(self) -> None:
+        """
+        Follow a change of the leader: reads that were confirmed have to be confirmed again, as this machine may never
+        apply what they wait for, and the answers of a machine that does not lead may never come.
+        """
+        waiting, self.applying = self.applying, []
+        for _, _, applied in waiting:
+            applied.errback(RequestDroppedError("another machine may lead"))
+        is_late = any(leader != self._raft.leader for leader in self._asked.values())
+        if is_late and self._overdue is None:
+            self._overdue = self._clock.callLater(self._timeout_seconds, self._give_up)
+        self._tell_if_none()
+
+    def _give_up(self) -> None:
+        """Wait no longer for machines that do not lead."""
+        self._overdue = None
+        self._cancel([each for each, leader in self._asked.items() if leader != self._raft.leader])
+
+    def _cancel(self, requests: "list[Deferred[bytes]]") -> None:
+        for each in requests:
+            del self._asked[each]
+        for each in requests:
+            each.cancel()
+
+    def when_none(self) -> "Deferred[None]":
+        """Returns a Deferred that fires when nobody waits for the leader."""
+        return succeed(None) if self._is_idle else self._none.wait()
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._commands or self._reads or self._requests or self._asked or self.applying)
+
+    def _tell_if_none(self) -> None:
+        if self._none.waiting and self._is_idle:
+            self._none.fire()
+
+    def stop(self, error: Exception) -> None:
+        """Fail all who wait; with C{error} those whose requests were not sent."""
+        for call in (self._turn, self._overdue):
+            if call is not None:
+                call.cancel()
+        self._turn = self._overdue = None
+        commands, self._commands = self._commands, []
+        reads, self._reads = self._reads, {}
+        applying, self.applying = self.applying, []
+        self._waiting_bytes = 0
+        for _, made in commands:
+            made.errback(error)
+        for read in (*itertools.chain.from_iterable(reads.values()), *(each for _, _, each in applying)):
+            read.errback(error)
+        self._cancel(list(self._asked))
+        self._none.fire()
+
+
+def _decoded(data: bytes) -> Answer:
+    try:
+        answer: Answer = decode_answer(data)
+    except msgspec.MsgspecError as error:
+        raise ConnectionError(f"an answer that can't be read: {error}") from error
+    return answer
+
+
+def _not_leading(answer: Answer) -> RequestDroppedError:
+    return RequestDroppedError(f"the machine that was asked does not lead, but has {type(answer).__name__}")

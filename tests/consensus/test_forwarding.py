@@ -1,0 +1,233 @@
+"""
+Followers have the leader carry out what only the leader can, and answer as the leader would.
+"""
+
+from typing import Any, TypeVar
+from unittest import mock
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.forwarding.forwarded import MOST_LATE_MICROSECONDS
+from etcd_twisted.consensus.forwarding.requests import NotLeading, Propose, decode_answer, encode
+from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Set, encode_command
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import File
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+
+_E = TypeVar("_E", bound=BaseException)
+
+UNKNOWN = "whether the write was done is unknown"
+
+
+class ForwardingTests(ClusterTestCase):
+    """Three machines, of which two follow."""
+
+    def setUp(self) -> None:
+        self.group: Cluster = self.cluster()
+        self.group.start(3)
+        self.leader = self.group.leader
+        self.follower, self.other = self.group.followers
+
+    def set(self, key: str, value: str, machine: ClusterMachine | None = None) -> "Deferred[Event]":
+        replica = (machine or self.follower).replica
+        return replica.forward(Set(key, replica.now(), value))
+
+    def value(self, key: str, machine: ClusterMachine | None = None) -> str:
+        node = (machine or self.follower).replica.get(key)
+        assert isinstance(node, File)
+        return node.value
+
+    def failure_of(self, deferred: "Deferred[Any]", kind: type[_E]) -> _E:
+        """Advances until a Deferred has failed with an exception of this kind, and returns that."""
+        with self.assertRaises(kind) as raised:
+            self.group.result_of(deferred)
+        return raised.exception
+
+    def test_change_is_made_and_seen_where_it_was_asked_for(self) -> None:
+        """Whoever is answered by a follower finds the change in its copy at once, with the leader's index."""
+        event = self.group.result_of(self.set("/a", "one"))
+        self.assertEqual(
+            (event.result.action, self.value("/a"), event.index), ("set", "one", self.follower.replica.index)
+        )
+        self.assertSame(self.group)
+
+    def test_leader_forwards_to_nobody(self) -> None:
+        with mock.patch.object(self.leader.transport, "forward") as forward:
+            event = self.group.result_of(self.set("/a", "one", self.leader))
+            self.group.result_of(self.leader.replica.confirm_at_leader(recent=False))
+            self.group.result_of(self.leader.replica.confirm_at_leader(recent=True))
+        forward.assert_not_called()
+        self.assertEqual(event.index, self.leader.replica.index)
+
+    def test_errors_are_those_of_the_leader(self) -> None:
+        """Their indexes too."""
+        self.group.result_of(self.set("/a", "one"))
+        errors = []
+        for machine in (self.follower, self.leader):
+            replica = machine.replica
+            swap = replica.forward(CompareAndSwap("/a", replica.now(), "two", None, "other"))
+            error = self.failure_of(swap, EtcdError)
+            errors.append((error.code, error.cause, error.index))
+            bad = replica.forward(Set("/a//b", replica.now(), ""))
+            error = self.failure_of(bad, EtcdError)
+            errors.append((error.code, error.cause, error.index))
+        self.assertEqual(errors[:2], errors[2:])
+        self.assertEqual([code for code, _, _ in errors[:2]], [ErrorCode.COMPARE_FAILED, ErrorCode.INVALID_FIELD])
+
+    def test_changes_of_one_turn_are_one_request_in_order(self) -> None:
+        with mock.patch.object(self.follower.transport, "forward", wraps=self.follower.transport.forward) as forward:
+            replica = self.follower.replica
+            made = [replica.forward(CreateInOrder("/q", replica.now(), f"{number}")) for number in range(100)]
+            events = [self.group.result_of(each) for each in made]
+        self.assertEqual(forward.call_count, 1)
+        self.assertEqual([event.index for event in events], sorted(event.index for event in events))
+        self.assertEqual([event.node.value for event in events], [f"{number}" for number in range(100)])
+
+    def test_many_and_long_changes(self) -> None:
+        made = [self.set(f"/many/{number}", "x" * 100_000) for number in range(60)]
+        made += [self.set(f"/few/{number}", "x") for number in range(3_000)]
+        made.append(self.set("/long", "y" * 3_000_000))
+        for each in made:
+            self.group.result_of(each)
+        self.assertEqual(len(self.value("/long")), 3_000_000)
+        self.assertSame(self.group)
+
+    def test_reads_see_what_was_acknowledged_elsewhere(self) -> None:
+        """Both kinds of reads do."""
+        for recent in (False, True):
+            self.group.result_of(self.set("/a", f"{recent}", self.leader))
+            confirmed = self.follower.replica.confirm_at_leader(recent)
+            self.assertNoResult(confirmed)
+            self.group.result_of(confirmed)
+            self.assertEqual(self.value("/a"), f"{recent}")
+
+    def test_reads_are_asked_for_again_when_the_leader_is_lost(self) -> None:
+        self.group.network.isolate(self.leader.name)
+        dropped = self.follower.replica.confirm_at_leader(recent=False)
+        self.failure_of(dropped, RequestDroppedError)
+
+    def test_nothing_is_sent_without_a_connection(self) -> None:
+        """The change was certainly not made."""
+        self.group.network.isolate(self.leader.name)
+        error = self.failure_of(self.set("/a", "one"), RequestDroppedError)
+        self.assertNotIsInstance(error, CannotForwardError)
+
+    def test_outcome_is_unknown_if_the_connection_is_lost(self) -> None:
+        """It may have been made all the same."""
+        changed = self.set("/a", "one")
+        self.follower.clock.callLater(0, self.group.network.break_connections, self.leader.name)
+        error = self.failure_of(changed, EtcdError)
+        self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
+        self.assertIn(UNKNOWN, error.cause)
+
+    def test_outcome_of_what_a_lost_leader_has_placed(self) -> None:
+        """
+        If its entry is in no other log, it is known not to be made as soon as another leader's entry is there.
+        """
+        self.group.network.cut |= {(self.leader.name, each.name) for each in (self.follower, self.other)}
+        placed = Failure(RequestDroppedError("another machine leads"))
+        with mock.patch.object(self.follower.transport, "forward", self._placing):
+            changed = self.set("/a", "one")
+            self.group.advance(0.001)
+        self.lose_leader(self.group)
+        error = self.failure_of(changed, Exception)
+        if isinstance(error, EtcdError):
+            self.assertIn(UNKNOWN, error.cause)
+        else:
+            self.assertIsInstance(error, placed.type)
+        self.group.network.heal()
+        self.group.settle()
+        with self.assertRaises(EtcdError):
+            self.follower.replica.get("/a")
+
+    def _placing(self, machine_id: str, request: bytes) -> "Deferred[bytes]":
+        assert machine_id == self.leader.id
+        return self.leader.peer.forwarded(self.follower.id, request)
+
+    def test_leader_stops(self) -> None:
+        """What is under way when the leader is stopped is made, or is not; the next leader takes what comes then."""
+        made = [self.set(f"/{number}", "x") for number in range(10)]
+        self.group.advance(0.001)
+        self.leader.stop()
+        outcomes: list[object] = []
+        for each in made:
+            each.addBoth(outcomes.append)
+        self.group.advance_until(lambda: len(outcomes) == len(made))
+        self.assertTrue(all(isinstance(each, Event) for each in outcomes), outcomes)
+        self.group.await_leader()
+        self.group.result_of(self.set("/after", "x", self.group.followers[0]))
+
+    def test_earlier_version_takes_no_requests(self) -> None:
+        """The client has to be redirected."""
+        self.group.network.older.add(self.leader.name)
+        self.failure_of(self.set("/a", "one"), CannotForwardError)
+        self.failure_of(self.follower.replica.confirm_at_leader(recent=True), CannotForwardError)
+        self.failure_of(self.follower.replica.ask_leader(b""), CannotForwardError)
+
+    def test_follower_passes_nothing_on(self) -> None:
+        """Machines that disagree about who leads do not send a request to and fro."""
+        request = encode(Propose([encode_command(Delete("/a", 0))]))
+        with mock.patch.object(self.other.transport, "forward") as forward:
+            answer = self.group.result_of(self.other.peer.forwarded(self.follower.id, request))
+        forward.assert_not_called()
+        self.assertIsInstance(decode_answer(answer), NotLeading)
+
+    def test_stranger_is_not_served(self) -> None:
+        request = encode(Propose([encode_command(Set("/a", 0, "x"))]))
+        answer = self.group.result_of(self.leader.peer.forwarded("f" * 16, request))
+        self.assertIsInstance(decode_answer(answer), NotLeading)
+
+    def test_what_is_no_request_is_refused(self) -> None:
+        self.failure_of(self.leader.peer.forwarded(self.follower.id, b"\xc1"), ValueError)
+
+    def test_ttl_is_the_leaders(self) -> None:
+        """A machine that does not know the cluster time well makes no key that expires at another time."""
+        now = self.leader.replica.now()
+        for ahead in (-3_600_000_000, 3_600_000_000, -2 * MOST_LATE_MICROSECONDS, 1_000):
+            command = Set("/a", now + ahead, "x", False, now + ahead + 10_000_000)
+            self.group.result_of(self.follower.replica.forward(command))
+            node = self.follower.replica.get("/a")
+            assert node.expires is not None
+            self.assertLess(abs(node.expires - now - 10_000_000), 500_000)
+        self.assertLess(abs(self.follower.replica.now() - self.leader.replica.now()), 500_000)
+
+    def test_questions(self) -> None:
+        """The leader's doors answer them, and the follower has applied by then what the leader had."""
+
+        def answer(question: bytes) -> "Deferred[bytes]":
+            made = self.set("/asked", question.decode(), self.leader)
+            return made.addCallback(lambda _: question[::-1])
+
+        self.leader.replica.answer_questions(answer)
+        self.assertEqual(self.group.result_of(self.follower.replica.ask_leader(b"abc")), b"cba")
+        self.assertEqual(self.value("/asked"), "abc")
+        self.leader.replica.answer_questions(None)
+        self.failure_of(self.follower.replica.ask_leader(b"abc"), RequestDroppedError)
+
+    def test_question_is_withdrawn(self) -> None:
+        """When the client does not wait any more, and when the connection is lost."""
+        asked: list[Deferred[bytes]] = []
+        ended: list[Failure] = []
+
+        def answer(_: bytes) -> "Deferred[bytes]":
+            asked.append(Deferred())
+            return asked[-1].addErrback(lambda failure: ended.append(failure) or failure)
+
+        self.leader.replica.answer_questions(answer)
+        for number, withdraw in enumerate((Deferred.cancel, self._lose_connections)):
+            waiting = self.follower.replica.ask_leader(b"")
+            self.group.advance_until(lambda number=number: len(asked) > number)  # type: ignore[misc]
+            withdraw(waiting)
+            self.failure_of(waiting, Exception)
+            self.group.advance_until(lambda number=number: len(ended) > number)  # type: ignore[misc]
+            self.assertIs(ended[-1].type, CancelledError)
+
+    def _lose_connections(self, _: object) -> None:
+        self.group.network.break_connections(self.follower.name)
+
+    def test_answered_in_the_same_turn(self) -> None:
+        """An answer that is there at once is as good as a later one."""
+        self.leader.replica.answer_questions(succeed)
+        self.assertEqual(self.group.result_of(self.follower.replica.ask_leader(b"abc")), b"abc")
