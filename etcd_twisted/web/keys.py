@@ -139,8 +139,8 @@ class KeyEndpoint:
     def _not_serving(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Let a read wait until this machine has a copy that can be read."""
         replica = self._replica
-        redirects = not replica.is_leader and not self._forwards and _is_for_leader(parse(request.query))
-        if replica.standby or redirects:
+        redirects = not (replica.is_leader or self._forwards)
+        if replica.standby or (redirects and _is_for_leader(parse(request.query))):
             return self._at_leader(request, deadline)
         serving = replica.when_serving()
         serving.addTimeout(READ_WAIT_SECONDS, self._clock)
