@@ -81,7 +81,7 @@ class IRaftPeer(Interface):
 
     def forwarded(sender: str, request: bytes) -> "Deferred[bytes]":
         """
-        Does what another machine asks for its clients, see L{ITransport.forward}, if this machine leads. Fires with
+        Do what another machine asks for its clients, see L{ITransport.forward}, if this machine leads. Fires with
         the answer, which may be that it does not. Cancelling the Deferred withdraws what is not done yet.
 
         Errbacks with L{ValueError} if this is no request.
@@ -151,7 +151,7 @@ class ITransport(Interface):
 
     def forward(machine_id: str, request: bytes) -> "Deferred[bytes]":
         """
-        Sends a request to the machine that leads, which takes it with L{IRaftPeer.forwarded}. It arrives once or not
+        Send a request to the machine that leads, which takes it with L{IRaftPeer.forwarded}. It arrives once or not
         at all. Fires with the answer, which may take any time as long as the connection lasts. Cancelling the Deferred
         withdraws the request.
 

@@ -144,7 +144,7 @@ class IReplica(Interface):
 
     def forward(command: Change) -> "Deferred[Event]":
         """
-        Does what L{propose} does, on any machine: one that does not lead has the leader put the command into the log.
+        Do what L{propose} does, on any machine: one that does not lead has the leader put the command into the log.
         Fires once it is applied here, as on the leader.
 
         Errbacks with L{etcd_twisted.errors.RequestDroppedError} if it was not made and may be tried again: no leader
@@ -154,7 +154,7 @@ class IReplica(Interface):
 
     def confirm_at_leader(recent: bool) -> "Deferred[None]":
         """
-        Does what L{confirm_reads} does, on any machine: one that does not lead asks the leader, and applies all that
+        Do what L{confirm_reads} does, on any machine: one that does not lead asks the leader, and applies all that
         the leader had applied. Errbacks as L{forward} does.
 
         @param recent: whether to do what L{confirm_recent} does.
@@ -162,7 +162,7 @@ class IReplica(Interface):
 
     def ask_leader(question: bytes) -> "Deferred[bytes]":
         """
-        Has the leader do what only the leader does; see L{answer_questions}. Fires once this machine has applied what
+        Have the leader do what only the leader does; see L{answer_questions}. Fires once this machine has applied what
         the leader had. Cancelling the Deferred withdraws the question.
 
         Errbacks as L{forward} does if nothing was done, and with L{ConnectionError} if the leader was asked and has
@@ -171,7 +171,7 @@ class IReplica(Interface):
 
     def answer_questions(answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
         """
-        Has a function answer L{ask_leader} of other machines while this one leads.
+        Have a function answer L{ask_leader} of other machines while this one leads.
 
         @param answer: returns a Deferred of the answer, which errbacks with
             L{etcd_twisted.errors.RequestDroppedError} if this machine does not lead any more; C{None} for no answers.

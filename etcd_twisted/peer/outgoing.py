@@ -94,7 +94,7 @@ class OutgoingConnection(MessageConnection):
         return answered
 
     async def _forward_in_parts(self, number: int, request: bytes) -> dict[str, Any]:
-        """Sends a long request. A heartbeat waits for one part of it at most, as each is answered before the next."""
+        """Send a long request. A heartbeat waits for one part of it at most, as each is answered before the next."""
         *others, last = range(0, len(request), FORWARDED_PIECE_BYTES)
         for start in others:
             await self.request(Forward, number=number, data=request[start : start + FORWARDED_PIECE_BYTES], more=True)

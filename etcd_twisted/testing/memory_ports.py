@@ -103,7 +103,7 @@ class MemoryPorts:
             failures[0].raiseException()
 
     def _answer_question(self, question: bytes) -> "Deferred[bytes]":
-        """Answers the first question of another machine: what serves is made, and answers that one and all others."""
+        """Answer the first question of another machine: what serves is made, and answers that one and all others."""
         if self._closed:
             return fail(RequestDroppedError("this machine is stopping"))
         self._open()

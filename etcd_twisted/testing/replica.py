@@ -357,7 +357,7 @@ class FakeReplica:
         self.answer_question = answer
 
     def _at_leader(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
-        """Does what the leader would do for this machine: at once, or when it is released."""
+        """Do what the leader would do for this machine: at once, or when it is released."""
         if self.unforwarded is not None:
             return fail(self.unforwarded)
         if self.is_leader or self.known_leader is None:

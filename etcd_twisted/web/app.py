@@ -48,11 +48,19 @@ class ClientApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, usage: Usage, leader_wait_seconds: float) -> None:
+    def __init__(
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        usage: Usage,
+        leader_wait_seconds: float,
+        forwards: bool = False,
+    ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
         @param usage: the usage of the client port.
         @param leader_wait_seconds: how long a change waits for a leader.
+        @param forwards: whether this machine has the leader make changes of keys while another one leads.
         """
         self._members = MembersPage(replica, clock, leader_wait_seconds)
         self._replica = replica
@@ -60,7 +68,7 @@ class ClientApp:
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
-        self._status = StatusPages(replica, clock)
+        self._status = StatusPages(replica, clock, forwards)
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -199,7 +207,7 @@ class ClientPages(Resource):
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(replica, clock, usage, leader_wait_seconds).app.resource()
+        self._pages = ClientApp(replica, clock, usage, leader_wait_seconds, forwards).app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
         self._module_pages = self._modules.app.resource()
 

@@ -193,21 +193,20 @@ class ChangeTests(PageTest):
             await field.type(seconds)
         await (await self.browser.button("Save")).click()
 
-    async def test_follower_changes_nothing(self) -> None:
-        """Its page shows and watches, and links to the leader's page for changes."""
+    async def test_follower_has_the_leader_change_keys(self) -> None:
+        """Its page changes keys like the leader's; without a leader it changes nothing."""
+        self.set("/k", "v")
         self.replica.register(OTHER)
-        self.set("/a key", "v")
         self.replica.follow()
-        await self.open("/a key")
-        await self.browser.shows("This is the copy of machine0.", ".panel")
-        link = await self.browser.find(".panel .notice a")
-        self.assertEqual(await link.property("href"), f"{OTHER.client_url}/mod/dashboard/#keys/a%20key")
-        self.assertTrue(await (await self.browser.find(".panel textarea")).property("readOnly"))
-        self.assertTrue(await self.browser.run("return document.querySelector('button.main').hidden"))
+        await self.open("/k")
+        field = await self.browser.find(".panel textarea:read-write")
+        await field.clear()
+        await field.type("new")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(len(self.replica.forwarded), 1)
         self.replica.lose_leader()
         await self.browser.shows("The cluster has no leader at the moment", ".panel")
-        self.replica.lead()
-        await self.browser.button("Save")
 
     async def test_page_waits_for_a_readable_copy(self) -> None:
         """A machine that cannot read its keys offers no changes, and shows the key as soon as it can."""
@@ -316,3 +315,25 @@ class WatchTests(PageTest):
         await self.service.stopService()
         await self.browser.shows("The machine did not answer.", "#trouble")
         await self.browser.shows("Trying again", ".watched")
+
+
+class RedirectingTests(PageTest):
+    """Tests of a machine that redirects changes to the leader."""
+
+    settings = {"follower_requests": "redirect"}  # noqa: RUF012  # as in the base
+
+    async def test_follower_changes_nothing(self) -> None:
+        """Its page shows and watches, and links to the leader's page for changes."""
+        self.replica.register(OTHER)
+        self.set("/a key", "v")
+        self.replica.follow()
+        await self.open("/a key")
+        await self.browser.shows("This is the copy of machine0.", ".panel")
+        link = await self.browser.find(".panel .notice a")
+        self.assertEqual(await link.property("href"), f"{OTHER.client_url}/mod/dashboard/#keys/a%20key")
+        self.assertTrue(await (await self.browser.find(".panel textarea")).property("readOnly"))
+        self.assertTrue(await self.browser.run("return document.querySelector('button.main').hidden"))
+        self.replica.lose_leader()
+        await self.browser.shows("The cluster has no leader at the moment", ".panel")
+        self.replica.lead()
+        await self.browser.button("Save")

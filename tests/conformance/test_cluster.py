@@ -69,7 +69,7 @@ class ClusterTests(TestCase):
         await self._conforms(leader)
 
     async def test_follower_answers_as_recorded(self) -> None:
-        """It asks the leader, redirects nobody, and has in its own copy what it has answered."""
+        """It asks the leader, redirects nobody, and has in its own copy what it has answered (spec, "Redirects")."""
         follower = next(each for each in self.cluster.machines if not each.is_leader)
         await self._conforms(follower, Player)
 

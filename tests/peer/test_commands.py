@@ -48,6 +48,12 @@ WIRE: dict[bytes, tuple[dict[bytes, str], dict[bytes, str], set[bytes]]] = {
     b"Leave": ({b"name": "Unicode"}, {}, {b"ETCD_ERROR"}),
     b"Describe": ({}, {b"view": "ClusterView"}, set()),
     b"Status": ({}, {b"report": "StatusReport"}, set()),
+    b"Forward": (
+        {b"number": "Integer", b"data": "LongBytes", b"more": "Boolean, optional"},
+        {b"answer": "LongBytes"},
+        set(),
+    ),
+    b"Withdraw": ({b"number": "Integer"}, {}, set()),
 }
 """
 The arguments, the results and the error codes of each command on the wire. Machines of other versions rely on them:
@@ -145,7 +151,7 @@ class ArgumentTests(SynchronousTestCase):
     def test_command_names_stay(self) -> None:
         """The names on the wire stay the same."""
         names = {b"Hello", b"Deliver", b"OfferSnapshot", b"SnapshotPiece", b"Join", b"Leave", b"Describe", b"Status"}
-        self.assertEqual(set(COMMANDS), names)
+        self.assertEqual(set(COMMANDS), names | {b"Forward", b"Withdraw"})
 
     def test_arguments_results_and_errors_stay(self) -> None:
         """A cluster of mixed versions needs all of them: a renamed class or argument would break it."""

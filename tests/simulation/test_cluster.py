@@ -40,7 +40,7 @@ class SimulationTests(SynchronousTestCase):
     def test_seeds_pass_through_any_machine(self) -> None:
         """
         The same holds if clients ask any machine, and those that do not lead ask the leader for them: the answers are
-        linearizable, and nothing is done twice.
+        linearizable, and nothing is done twice (spec, "Redirects").
         """
         for seed in range(2_000, 2_000 + _SEEDS):
             report = Cluster(seed, forwards=True).run()

@@ -122,7 +122,10 @@ class RequestTests(ClusterTest):
                 self.assertEqual((status, body["node"]["value"]), (200, f"{number}"))
 
     def test_a_follower_has_locks(self) -> None:
-        """Its clients get them, wait for them, and give them up when they go away, as the leader's do."""
+        """
+        Its clients get them, wait for them, and give them up when they go away, as the leader's do (spec, "Other
+        client endpoints").
+        """
         leader = self.start()
         first, second = self.cluster.followers()
         held = self.text("POST", first, data={"ttl": "60", "value": "first"})

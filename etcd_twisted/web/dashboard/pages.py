@@ -55,6 +55,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
 
     @ivar uptime: seconds since this machine was started.
     @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
+    @ivar forwards: whether this machine has the leader make changes, and so keys can be changed here.
     @ivar problems: what is wrong, the worst first.
     @ivar index: the index of the key space. It and all fields below are left out while this machine can't read the key
         space.
@@ -70,6 +71,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     raft_index: int
     problems: list[Problem]
     machines: list[MemberView]
+    forwards: bool = False
     index: int | None = None
     keys: int | None = None
     size_bytes: int | None = None
@@ -91,7 +93,11 @@ def _view(status: MachineStatus) -> MemberView:
 class StatusPages:
     """Makes the responses about one machine."""
 
-    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, forwards: bool) -> None:
+        """
+        @param forwards: whether this machine has the leader make changes while another one leads.
+        """
+        self._forwards = forwards
         self._replica = replica
         self._clock = clock
         self._started = clock.seconds()
@@ -111,6 +117,7 @@ class StatusPages:
             replica.raft_index,
             problems(replica),
             [_view(each) for each in statuses],
+            self._forwards and not replica.standby,
         )
         if replica.serving:
             contents = replica.measurements().contents

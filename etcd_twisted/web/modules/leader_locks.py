@@ -113,7 +113,7 @@ class LeaderLocks:
 
 def answer(locks: Locks, data: bytes) -> "Deferred[bytes]":
     """
-    Answers a question of L{LeaderLocks}. Cancelling the Deferred does what cancelling the method of L{Locks} does.
+    Answer a question of L{LeaderLocks}. Cancelling the Deferred does what cancelling the method of L{Locks} does.
 
     @return: errbacks with L{RequestDroppedError} if this machine does not lead, and nothing was done.
     """

@@ -163,23 +163,23 @@ export class Editor {
 
     arrange() {
         const { entry, draft, observer } = this;
-        const led = !observer.follower;
+        const editable = !observer.readOnly;
         const gone = draft?.basis === GONE;
         const conflict = draft !== undefined && !gone && draft.basis !== entry.modifiedIndex;
         this.valueField.hidden = entry.dir;
-        this.value.readOnly = !led || this.tooLong;
-        this.lifetimeField.hidden = !led || !entry.parent || (this.tooLong && !entry.dir);
+        this.value.readOnly = !editable || this.tooLong;
+        this.lifetimeField.hidden = !editable || !entry.parent || (this.tooLong && !entry.dir);
         this.save.hidden = this.lifetimeField.hidden;
         this.save.disabled = conflict || !(draft || this.lifetime.changed);
         this.drop.hidden = !draft || conflict;
-        this.create.hidden = !led || !entry.dir;
-        this.remove.hidden = !led || !entry.parent || gone;
-        this.empty.hidden = !led || entry.parent !== null || entry.children?.length !== 0;
+        this.create.hidden = !editable || !entry.dir;
+        this.remove.hidden = !editable || !entry.parent || gone;
+        this.empty.hidden = !editable || entry.parent !== null || entry.children?.length !== 0;
         this.create.classList.toggle("main", !this.empty.hidden);
         this.conflict.hidden = !conflict;
         write(this.theirs, conflict ? entry.value.slice(0, LONGEST) : "");
         this.showNote();
-        this.showElsewhere(led);
+        this.showElsewhere(editable);
     }
 
     showNote() {
@@ -195,11 +195,11 @@ export class Editor {
         this.note.hidden = text === "";
     }
 
-    showElsewhere(led) {
-        this.elsewhere.hidden = led;
+    showElsewhere(editable) {
+        this.elsewhere.hidden = editable;
         const { leader, self } = this.observer;
         const to = leader && api.dashboard(leader, `#keys${api.address(this.entry.key)}`);
-        if (led || this.told === (to ?? "")) {
+        if (editable || this.told === (to ?? "")) {
             return;
         }
         this.told = to ?? "";

@@ -22,14 +22,14 @@ export class Missing {
         this.update();
     }
 
-    // The machine's role in the cluster may have changed: only the leader can create a key.
+    // The machine's role in the cluster may have changed: it may not be able to create a key now.
     update() {
-        const { follower, leader } = this.observer;
+        const { readOnly, leader } = this.observer;
         if (this.key === null) {
             return;
         }
         const elsewhere = leader ? dashboard(leader, `#keys${address(this.key)}`) : null;
-        const to = follower ? (elsewhere ?? "") : "here";
+        const to = readOnly ? (elsewhere ?? "") : "here";
         if (this.told === to) {
             return;
         }

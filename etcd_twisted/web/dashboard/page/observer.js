@@ -65,8 +65,9 @@ export class Observer {
         return this.machines.find((machine) => machine.name === name);
     }
 
-    get follower() {
-        return this.self !== null && !this.leads;
+    // Whether keys can't be changed here: this machine does not lead, and has no leader make the changes.
+    get readOnly() {
+        return this.self !== null && !this.leads && !(this.status?.forwards && this.leader);
     }
 
     async run() {
