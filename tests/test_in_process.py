@@ -300,6 +300,7 @@ class OtherMachineTests(InProcessTest):
         )
         await self.start(
             addr=addresses[2],
+            follower_requests="redirect",
             bind_addr=Address("127.0.0.1", 0),
             peer_addr=addresses[3],
             peer_bind_addr=addresses[3],
