@@ -121,7 +121,7 @@ class BrowserPolicy:
         """
         for host in (*values(b"host"), authority or b"localhost"):
             if not self._knows(host):
-                return host if _looks_like_a_browser(values) else None
+                return host if looks_like_a_browser(values) else None
         return None
 
     def _knows(self, authority: bytes) -> bool:
@@ -149,7 +149,8 @@ class BrowserPolicy:
         return page in self._own or any(page == _parsed(page.scheme, host) for host in hosts)
 
 
-def _looks_like_a_browser(values: Values) -> bool:
+def looks_like_a_browser(values: Values) -> bool:
+    """Returns whether a request carries a mark that only those of browsers have."""
     return any(map(values, _MARKS)) or any(agent.startswith(_BROWSER) for agent in values(b"user-agent"))
 
 

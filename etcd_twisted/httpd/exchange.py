@@ -29,6 +29,8 @@ _PIECE_BYTES = 1 << 16
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CANT_SEND = "An answer could not be sent"
 _CLOSING = b"Connection: close\r\n"
+_UNBUFFERED = b"X-Accel-Buffering: no\r\n"
+"""Tells a proxy to pass on each event as it comes."""
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -200,11 +202,12 @@ class Exchange:
 
     def _head(self, connection: ExchangeConnection, response: Response) -> bytes:
         length = framing(response.body, self._chunked)
-        return b"%s%s%s%s%s\r\n" % (
+        return b"%s%s%s%s%s%s\r\n" % (
             _STATUS_LINES[response.status],
             connection.site.server_fields,
             b"" if connection.persistent else _CLOSING,
             response.fields,
+            _UNBUFFERED if isinstance(response.body, Events) else b"",
             length,
         )
 

@@ -36,6 +36,12 @@ class Handler(Protocol):
 
     prefix: bytes
 
+    def target_of_alias(self, target: bytes) -> bytes | None:
+        """
+        Returns what a target without the prefix means below it, which is a path and maybe a query, or C{None} if the
+        target is not the handler's.
+        """
+
     def handle(self, request: ParsedRequest) -> AnyResponse:
         """
         Returns the response to a request, which may be an error.

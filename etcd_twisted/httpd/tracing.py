@@ -38,6 +38,10 @@ class TracedHandler:
         self._handler = handler
         self._clock = clock
 
+    def target_of_alias(self, target: bytes) -> bytes | None:
+        """See L{Handler}."""
+        return self._handler.target_of_alias(target)
+
     def handle(self, request: ParsedRequest) -> AnyResponse:
         """See L{Handler}."""
         began = self._clock.seconds()

@@ -23,6 +23,8 @@ from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
+from etcd_twisted.web.discovery import DiscoveryPage
+from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
 from etcd_twisted.web.members import MembersPage, forbid_parameter
 from etcd_twisted.web.metrics import Metrics
@@ -63,6 +65,7 @@ class ClientApp:
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
         """
         self._members = MembersPage(replica, clock, leader_wait_seconds)
+        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds))
         self._replica = replica
         self._metrics = Metrics(replica, usage)
         self._clock = clock
@@ -136,6 +139,13 @@ class ClientApp:
         except EtcdError as error:
             return send(request, json_message(400, error.cause))
         return send(request, await self._members.remove(member_id, request.uri, by))
+
+    @app.route("/discovery/new", methods=["GET", "POST", "PUT"])
+    async def new_token(self, request: IRequest) -> bytes:
+        """Make a token of the discovery service, and show its URL."""
+        if request.method == b"HEAD":
+            return send(request, plain(405, "a token is made by GET or POST", b"Allow: GET, POST, PUT, OPTIONS\r\n"))
+        return send(request, await self._discovery.new(request))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:

@@ -28,6 +28,7 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import writes
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
+from etcd_twisted.web.discovery import registry_target
 from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
@@ -73,6 +74,10 @@ class KeyEndpoint:
         self._replica = replica
         self._clock = clock
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
+
+    def target_of_alias(self, target: bytes) -> bytes | None:
+        """Returns the key of a registration that a target of the discovery service stands for; see L{Handler}."""
+        return registry_target(target)
 
     def handle(self, request: ParsedRequest, deadline: float | None = None) -> AnyResponse:
         """

@@ -33,6 +33,7 @@ class EtcdMachine:
     @ivar name: its name.
     @ivar url: where it serves clients.
     @ivar peer_url: where other machines reach it.
+    @ivar discovery: the URL at which it finds the other machines of its cluster, if it does not know them.
     """
 
     child: ChildProcess
@@ -48,6 +49,7 @@ class EtcdMachine:
         self.url = f"{scheme}://127.0.0.1:{port}"
         self.peer_url = f"http://127.0.0.1:{peer_port}"
         self.token = token
+        self.discovery: str | None = None
         self._test = test
         self._directory = Path(test.mktemp()).resolve()
         self._directory.mkdir()
@@ -71,7 +73,10 @@ class EtcdMachine:
         command: list[str | Path] = [str(ETCD), "--name", self.name, "--data-dir", self._data]
         command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         command += ["--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url]
-        command += ["--initial-cluster", cluster, "--initial-cluster-token", self.token]
+        if self.discovery is None:
+            command += ["--initial-cluster", cluster, "--initial-cluster-token", self.token]
+        else:
+            command += ["--discovery", self.discovery]
         command += ["--strict-reconfig-check=false", *self._flags]
         self.child = spawn(cast(IReactorProcess, reactor), command, self._directory, {"ETCD_ENABLE_V2": "true"})
         self._test.addCleanup(self.child.stop)

@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.exchange import Exchange, framing
+from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.responses import Events, Response, plain
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import Turns
+from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Wire, put
 
 FIELDS = b"X-Field: 1\r\n"
 
@@ -257,3 +260,31 @@ class EndedWaitTests(ExchangeTest):
         promised.callback(plain(200, "made"))
         self.assertTrue(self.connection.sent.endswith(b"made\n"))
         self.assertEqual(self.connection.done, [exchange])
+
+
+class ProxyTests(SynchronousTestCase):
+    """These tests read what the answers of both doors say to a proxy on the way."""
+
+    def heads(self, *requests: bytes) -> list[bytes]:
+        """Returns the head of the answer to each request, by either door."""
+        heads = []
+        for kind in (FastSite, Site):
+            wire = Wire(kind=kind)
+            self.addCleanup(wire.stop)
+            for request in requests:
+                channel, transport = wire.connect()
+                channel.dataReceived(request)
+                head, end, _ = transport.value().partition(b"\r\n\r\n")
+                self.assertTrue(end, head)
+                heads.append(head)
+        return heads
+
+    def test_watches_ask_proxies_not_to_buffer(self) -> None:
+        """A proxy is to pass on each event as it comes (spec, "Later additions")."""
+        for head in self.heads(WATCH, STREAM):
+            self.assertEqual(head.count(b"\r\nX-Accel-Buffering: no"), 1, head)
+
+    def test_other_answers_say_nothing_of_buffers(self) -> None:
+        """They cost not a byte more."""
+        for head in self.heads(put("1"), GET, HEAD, VERSION):
+            self.assertNotIn(b"X-Accel", head)

@@ -37,6 +37,9 @@ class TracingTests(SynchronousTestCase):
         class Slow:
             prefix = b"/v2/keys"
 
+            def target_of_alias(self, _target: bytes) -> None:
+                return None
+
             def handle(self, request: ParsedRequest) -> Any:
                 clock.advance(0.25)
                 answer = Response(404, b"", b"")

@@ -40,6 +40,9 @@ class _Noted:
     def __init__(self) -> None:
         self.requests: list[ParsedRequest] = []
 
+    def target_of_alias(self, _target: bytes) -> None:
+        return None
+
     def handle(self, request: ParsedRequest) -> Response:
         self.requests.append(request)
         return plain(200, "noted")

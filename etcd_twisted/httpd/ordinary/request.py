@@ -135,6 +135,8 @@ class Request(server.Request):
             self._refuse(channel, command, version, refusal)
             return
         rest = None if handler is None else targets.below(target, handler.prefix)
+        if rest is None and handler is not None and not targets.is_too_deep(target):
+            rest = handler.target_of_alias(target)
         if command == b"OPTIONS" and (cors is not None or rest is None):
             # Load balancers send this, with any path, to see whether the server is up.
             options = Response(200, b"", b"") if cors is None else cors.preflight(self.requestHeaders)
