@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
-	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk and etcd'
+	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd and proxies'
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks'
@@ -39,8 +39,8 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# The large tests: the dashboard in a browser, and short runs of the benchmarks.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd
+# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, and machines behind proxies.
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.proxies
 
 # All other tests.
 TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \

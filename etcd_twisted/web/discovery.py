@@ -5,6 +5,9 @@ Machines of etcd that are started with C{--discovery URL/discovery/TOKEN} use th
 C{_config/size} below it, create a key of their own, and watch until there are that many. So a token is the directory
 C{/_etcd/registry/TOKEN}, and whatever is asked of it is asked of the key endpoint.
 
+Every machine answers as the leader would, as the public service did: a machine of etcd gives up if it does not find the
+size of its cluster, which it may ask of a machine that does not know of it yet.
+
 This module must never let a path below a token lead to another key than one below C{/_etcd/registry}.
 """
 
@@ -59,7 +62,7 @@ def registry_target(target: bytes) -> bytes | None:
         return REGISTRY.encode() + path + mark + query
     if key.split("/")[1] in ("", _NEW):
         return None
-    return (REGISTRY + quote(key)).encode() + mark + query
+    return b"%s?%s%squorum=true" % ((REGISTRY + quote(key)).encode(), query, b"&" if query else b"")
 
 
 class DiscoveryPage:

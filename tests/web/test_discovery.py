@@ -145,6 +145,16 @@ class RegistrationTests(DiscoveryTest):
         (answer,) = read_answers(transport.value(), "GET")
         self.assertEqual(json.loads(answer.body)["node"]["value"], "m0=http://127.0.0.1:7001")
 
+    def test_reads_are_the_leaders(self) -> None:
+        """A machine that is behind does not know every token. A client that says that it may be so is obeyed."""
+        path = self.new()
+        self.replica.follow()
+        answer = self.ask(path)
+        key = path.replace("/discovery", REGISTRY)
+        location = f"http://127.0.0.1:4002/v2/keys{key}?quorum=true"
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, location))
+        self.assertEqual(self.ask(f"{path}?quorum=false").status, 200)
+
     def test_only_tokens_are_served(self) -> None:
         for target in ("/discovery", "/discovery/", "/discovery/..", "/discovery/new/x"):
             self.assertEqual(self.ask(target).status, 404, target)

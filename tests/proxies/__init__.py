@@ -1,0 +1,3 @@
+"""
+Clients that reach machines through nginx and HAProxy, with the configurations of the page about proxies.
+"""
