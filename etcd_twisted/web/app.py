@@ -65,7 +65,7 @@ class ClientApp:
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
         """
         self._members = MembersPage(replica, clock, leader_wait_seconds)
-        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds))
+        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards))
         self._replica = replica
         self._metrics = Metrics(replica, usage)
         self._clock = clock

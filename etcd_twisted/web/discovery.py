@@ -5,8 +5,8 @@ Machines of etcd that are started with C{--discovery URL/discovery/TOKEN} use th
 C{_config/size} below it, create a key of their own, and watch until there are that many. So a token is the directory
 C{/_etcd/registry/TOKEN}, and whatever is asked of it is asked of the key endpoint.
 
-Every machine answers as the leader would, as the public service did: a machine of etcd gives up if it does not find the
-size of its cluster, which it may ask of a machine that does not know of it yet.
+Reads below a token are linearizable: a machine of etcd gives up if it does not find the size of its cluster, and the
+machine that it asks may be behind the one that made the token.
 
 This module must never let a path below a token lead to another key than one below C{/_etcd/registry}.
 """
