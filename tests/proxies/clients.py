@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -18,6 +19,7 @@ from etcd_twisted.client import Client, Tls
 from etcd_twisted.client.results import Event
 from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.testing.loopback import LoopbackCluster, LoopbackMachine
+from tests.processes.client import GONE
 from tests.processes.client import Client as PlainClient
 from tests.processes.cluster import Credentials, until
 from tests.proxies.proxy import Proxy
@@ -59,6 +61,26 @@ class Streamed(Protocol):
         while not self.ended:
             self._waiting = Deferred()
             await self._waiting
+
+
+class Hanging(Protocol):
+    """A machine that says that it is well, and closes the connection when it is asked for a change."""
+
+    def __init__(self, changes: list[bytes]) -> None:
+        self._changes = changes
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        head, end, body = self._data.partition(b"\r\n\r\n")
+        if not end:
+            return
+        if head.startswith(b"GET "):
+            self._data = b""
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif body == b"value=1":
+            self._changes.append(head)
+            self.transport.abortConnection()
 
 
 class ProxyTest(TestCase):
@@ -189,6 +211,28 @@ class ProxyTest(TestCase):
         self.assertTrue(token.startswith(f"{self.proxy.url}/discovery/"), token)
         size = await self.plain.request("GET", token.removeprefix(self.proxy.url) + "/_config/size")
         self.assertEqual(size.json()["node"]["value"], "1")
+
+    async def test_change_whose_answer_is_lost_is_not_repeated(self) -> None:
+        """The client learns that nobody knows its outcome, and no other machine is asked for it."""
+        lost: list[bytes] = []
+        hanging = Factory.forProtocol(lambda: Hanging(lost))
+        listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(hanging)
+        self.addCleanup(listening.stopListening)
+        ports = [each.config.addr.port for each in self.cluster.machines[:2]]
+        self.proxy = self.kind(self, [*ports, listening.getHost().port])
+        await self.start()
+        unknown = 0
+        for number in range(ENOUGH):
+            method = "POST" if number % 2 else "PUT"
+            try:
+                answer = await self.plain.request(method, f"/v2/keys/{number}", {"value": "1"})
+            except GONE:
+                unknown += 1
+            else:
+                self.assertIn(answer.status, (201, 502))
+                unknown += answer.status == 502
+        self.assertGreater(unknown, 0)
+        self.assertEqual(len(lost), unknown)
 
     async def statuses(self) -> list[int]:
         """Returns the statuses of many answers in a row."""
