@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
-	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd and proxies'
+	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd, proxies and mypy'
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks'
@@ -39,8 +39,9 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, and machines behind proxies.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.proxies
+# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, machines behind proxies, and
+# the type checker.
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.proxies tests.types
 
 # All other tests.
 TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
@@ -50,7 +51,7 @@ test: .venv/installed-test
 	$(bin)/trial -j4 $(TESTS)
 
 # The benchmarks alone load both processors.
-test-large: .venv/installed-test .venv/installed-axe
+test-large: .venv/installed-test .venv/installed-lint .venv/installed-axe
 	$(bin)/trial -j2 $(LARGE_TESTS)
 
 format: .venv/installed-lint

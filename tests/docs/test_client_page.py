@@ -1,7 +1,7 @@
 """
 The reference of the page about the client library is whole, and its example without a file of its own runs.
 
-L{tests.docs.test_pages} runs all other examples, and L{tests.docs.test_types} checks their types.
+L{tests.docs.test_pages} runs all other examples, and L{tests.types.test_pages} checks their types.
 """
 
 import inspect
