@@ -28,7 +28,7 @@ help:
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
-	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 40 in make test'
+	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 25 in make test'
 	@echo 'make watch-campaign have watches follow 10,000 changes while leaders die; WATCH_CHANGES=N, WATCH_SEEDS=N'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill machines and clients, over and over, and look for lost writes and locks with two holders'
