@@ -8,7 +8,7 @@ import os
 
 from etcd_twisted.client import Event, HistoryLost, Reading
 
-CHANGES = int(os.environ.get("WATCH_CHANGES", "500"))
+CHANGES = int(os.environ.get("WATCH_CHANGES", "1000"))
 """How many changes a watch follows. C{make watch-campaign} has it follow more."""
 
 
