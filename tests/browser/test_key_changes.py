@@ -10,8 +10,8 @@ from etcd_twisted.testing.replica import OTHER
 from tests.browser.served import PageTest
 
 
-class ChangeTests(PageTest):
-    """These tests change keys."""
+class PanelTest(PageTest):
+    """A test that writes into the text of a key."""
 
     async def _write(self, text: str) -> None:
         field = await self.browser.find(".panel textarea")
@@ -20,6 +20,10 @@ class ChangeTests(PageTest):
 
     async def _value(self) -> Any:
         return await (await self.browser.find(".panel textarea")).property("value")
+
+
+class ChangeTests(PanelTest):
+    """These tests change keys."""
 
     async def test_save_keeps_the_time_to_live(self) -> None:
         """A new value has the old one's TTL. There is nothing to save before a change."""
@@ -222,23 +226,6 @@ class ChangeTests(PageTest):
         self.assertEqual(await self._value(), "v")
         self.assertTrue(await (await self.browser.find("#keys > .notice.bad")).property("hidden"))
 
-    async def test_deposed_leader_keeps_the_text(self) -> None:
-        """The page says that the machine no longer leads, and the text stays."""
-        self.replica.register(OTHER)
-        self.set("/k", "v")
-        await self.open("/k")
-        await self._write("mine")
-        await self.browser.run(
-            """
-            const ask = window.fetch; // the page does not get to know before it tries
-            window.fetch = (path, how) => (how.method === "GET" ? new Promise(() => {}) : ask(path, how));
-            """
-        )
-        self.replica.follow()
-        await (await self.browser.button("Save")).click()
-        await self.browser.shows("This machine is not the leader", ".panel")
-        self.assertEqual(await self._value(), "mine")
-
 
 class WatchTests(PageTest):
     """These tests watch changes as they happen."""
@@ -317,7 +304,7 @@ class WatchTests(PageTest):
         await self.browser.shows("Trying again", ".watched")
 
 
-class RedirectingTests(PageTest):
+class RedirectingTests(PanelTest):
     """Tests of a machine that redirects changes to the leader."""
 
     settings = {"follower_requests": "redirect"}  # noqa: RUF012  # as in the base
@@ -337,3 +324,30 @@ class RedirectingTests(PageTest):
         await self.browser.shows("The cluster has no leader at the moment", ".panel")
         self.replica.lead()
         await self.browser.button("Save")
+
+    async def test_deposed_leader_keeps_the_text(self) -> None:
+        """The page says that the machine no longer leads, and the text stays."""
+        self.replica.register(OTHER)
+        self.set("/k", "v")
+        await self.open("/k")
+        await self._write("mine")
+        await self.browser.run(
+            """
+            const ask = window.fetch; // the page does not get to know before it tries
+            window.fetch = (path, how) => (how.method === "GET" ? new Promise(() => {}) : ask(path, how));
+            """
+        )
+        self.replica.follow()
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("This machine is not the leader", ".panel")
+        self.assertEqual(await self._value(), "mine")
+
+    async def test_missing_key_is_created_at_the_leader(self) -> None:
+        """The page of a follower links to the leader's."""
+        self.replica.register(OTHER)
+        self.set("/d/k", "v")
+        self.replica.follow()
+        await self.browser.open(f"{self.page}#keys/d/new/deep%20er")
+        await self.browser.shows("There is no key /d/new/deep er.", "#keys")
+        link = await self.browser.find("#keys > .notice a")
+        self.assertEqual(await link.property("href"), f"{OTHER.client_url}/mod/dashboard/#keys/d/new/deep%20er")
