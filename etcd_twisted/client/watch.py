@@ -112,6 +112,7 @@ class Watch:
         self._stream: EventStream | None = None
         self._connection: Connection | None = None
         self._until_connected: list[Deferred[Connection]] = []
+        self._is_gone = False
         self._streaming = True
         self._is_held_back = False
         self._replays_history = False
@@ -224,6 +225,10 @@ class Watch:
                 each.errback(reason)
 
     def _deliver(self, item: Event | HistoryLost) -> None:
+        if isinstance(item, HistoryLost):
+            self._is_gone = item.node is None
+        else:
+            self._is_gone = item.is_removal and f"/{self._key.strip('/')}/".startswith(f"{item.node.key}/")
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(item)
@@ -388,13 +393,40 @@ class Watch:
                 # quiet says nothing: its connection may be cut in the middle of the history, or something may hold
                 # its events back.
                 self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
-            await self._connect(self._next_index, streaming=False)
+            try:
+                await self._connect(self._next_index, streaming=False)
+            except (HistoryCleared, WatcherCleared):
+                if not await self._goes_on_from_state():
+                    raise
+                await self._connect(self._next_index, streaming=False)
         except ClientError as error:
             # Nothing is lost while the old connection lives. The history may well not reach back to its beginning.
             self._log.debug("Can't renew the watch of {key!r} now: {reason}", key=self._key, reason=str(error))
             if self._stream is stream:
                 stream.active_at = self._clock.seconds()
                 self._renew_in(self._renew_seconds)
+
+    async def _goes_on_from_state(self) -> bool:
+        """
+        Look at the present state where the history does not reach back to a quiet connection, and go on from there if
+        it shows more than the connection has brought: its machine may be gone without a sign.
+
+        @return: whether the watch goes on from there. Otherwise nothing speaks against the old connection.
+        """
+        node, index = await self._read_state()
+        next_index = self._next_index or 0
+        if index.etcd_index + 1 < next_index:
+            return False
+        if node is None:
+            shows_more = not self._is_gone
+        else:
+            shows_more = any(each.modified_index >= next_index for each in node.walk())
+        if not shows_more and (node is None or self._recursive or node.directory):
+            return False
+        self._next_index = index.etcd_index + 1
+        if shows_more:
+            self._deliver(HistoryLost(node, index))
+        return True
 
     # Trouble
 

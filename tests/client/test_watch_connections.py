@@ -164,6 +164,25 @@ class ConnectionTests(SynchronousTestCase):
         self.failureResultOf(watch.next(), WatchClosed)
         self.assertEqual(len(seen), 1)
 
+    def test_a_connection_that_is_dead_without_a_sign_is_left_though_the_history_is_short(self) -> None:
+        """The renewal is refused, and the state shows what the connection has not brought."""
+        state = event(150).strip()
+
+        def machine(sent: Sent) -> Outcome:
+            if "wait=true" not in sent.target:
+                return Reply(200, state, {"X-Etcd-Index": "200"})
+            if "waitIndex=5" in sent.target and "stream=true" in sent.target:
+                return watching(event(101))
+            return watching(index=200) if "waitIndex=201" in sent.target else error(401, "cleared [140/102]")
+
+        watch = self.watch(machine)
+        self.assertIsInstance(self.successResultOf(watch.next()), Event)
+        self.clock.advance(RENEW_SECONDS)
+        lost = self.successResultOf(watch.next())
+        assert isinstance(lost, HistoryLost)
+        assert lost.node is not None
+        self.assertEqual((lost.node.modified_index, self.begun()[-1]), (150, "201"))
+
     def test_a_lost_history_does_not_spin(self) -> None:
         """If the history is lost again and again the pauses grow."""
 

@@ -182,6 +182,10 @@ class QuietTests(SynchronousTestCase):
         self.assertEqual(self.taken(), ["/watched/a"])
 
     def test_it_keeps_its_connection_when_the_history_is_too_short_to_renew_it(self) -> None:
+        """The state shows no more than the connection has brought."""
+        self.change("/watched/first")
+        self.store.advance(0.1)
+        self.assertEqual(self.taken(), ["/watched/first"])
         for _ in range(3):
             for _ in range(2 * HISTORY):
                 self.change("/other")
