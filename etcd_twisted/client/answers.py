@@ -1,7 +1,8 @@
 """
 What answers mean: their JSON as nodes, events and lists, and their errors as exceptions.
 
-This module must never send anything, nor decide whether to send something again.
+L{judge} says what an error means for the request: it was refused, it can be tried again, or nobody knows. This module
+must never send anything, nor say that a write was not made when it may have been.
 """
 
 import enum

@@ -119,8 +119,8 @@ class Client:
         else those of C{_etcd-server-ssl._tcp} or C{_etcd-server._tcp}, whose machines are asked where they serve
         clients. Names with C{ssl} in them stand for C{https://}.
 
-        Whoever forges DNS records can lead a client elsewhere. Only a C{ca_file} of the cluster's own keeps such a
-        stranger from getting the credentials.
+        Forged DNS records can lead a client to a stranger's machines. Only a C{ca_file} of the cluster's own keeps the
+        credentials from them.
 
         @param domain: the domain, such as C{example.com}.
         @param resolver: looks the records up; C{None} to ask the name servers of this computer.
@@ -181,8 +181,8 @@ class Client:
 
     def run(self, deferred: "Deferred[_T]") -> "Deferred[_T]":
         """
-        Have something that is built on this client end with it: when the client closes, the Deferred is cancelled, and
-        fails with L{ClientClosed}. Returns the same Deferred.
+        End something that is built on this client when the client closes: the Deferred is cancelled then, and fails
+        with L{ClientClosed}. Returns the same Deferred.
         """
         return self._sender.run(deferred)
 
@@ -330,8 +330,8 @@ class Client:
         timeout_seconds: float | None = None,
     ) -> "Deferred[Event]":
         """
-        Have a key expire later than it would, without a change of its value. Watchers do not notice. etcd has this
-        since version 2.3.
+        Extend the life of a key without changing its value. Watchers do not notice. etcd has had this since
+        version 2.3.
 
         @param previous_index: the index at which the key must have been modified last, by a refresh too. Without it
             also a directory is given the TTL.

@@ -1,8 +1,9 @@
 """
 One request to one machine, and its answer.
 
-Whether a request that fails may have been carried out is decided here, and nowhere else: L{NotSent} says that it was
-not, L{NoAnswer} that nobody knows. This module must never send a request twice, nor follow a redirect.
+If no answer comes, this module decides whether the request may have been carried out: L{NotSent} says that it was not,
+L{NoAnswer} that nobody knows. What an answer says of that is judged in L{etcd_twisted.client.answers}. This module
+must never send a request twice, nor follow a redirect.
 """
 
 import base64

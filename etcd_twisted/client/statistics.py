@@ -7,6 +7,7 @@ This module must never make up a number that a server leaves out.
 import re
 from datetime import datetime
 
+import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
@@ -76,23 +77,9 @@ class _WireFollowers(msgspec.Struct):
     followers: dict[str, _WireFollower]
 
 
-class _WireStore(msgspec.Struct, rename="camel"):
-    gets_success: int | None = None
-    gets_fail: int | None = None
-    sets_success: int | None = None
-    sets_fail: int | None = None
-    create_success: int | None = None
-    create_fail: int | None = None
-    update_success: int | None = None
-    update_fail: int | None = None
-    delete_success: int | None = None
-    delete_fail: int | None = None
-    compare_and_swap_success: int | None = None
-    compare_and_swap_fail: int | None = None
-    compare_and_delete_success: int | None = None
-    compare_and_delete_fail: int | None = None
-    expire_count: int | None = None
-    watchers: int | None = None
+_WireStore = msgspec.defstruct(
+    "_WireStore", [(field.name, int | None, None) for field in attrs.fields(StoreStatistics)], rename="camel"
+)
 
 
 class Statistics:

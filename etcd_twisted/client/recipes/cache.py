@@ -29,7 +29,7 @@ DEFAULT_MAX_KEYS = 1_000
 @attrs.frozen
 class _Entry:
     """
-    What is known of a key.
+    A key as the cache knows it.
 
     @ivar node: the key; C{None} if it does not exist.
     @ivar index: the index at which it was so.

@@ -40,7 +40,7 @@ class Leadership(Hold):
         self.value = value
 
     def resign(self) -> "Deferred[None]":
-        """Have the next candidate lead; see L{Hold.release}."""
+        """Give up the leadership, so that the next candidate leads; see L{Hold.release}."""
         return self.release()
 
 

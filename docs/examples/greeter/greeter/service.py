@@ -18,7 +18,7 @@ GREETING = "/greeter/greeting"
 
 
 class Greeter:
-    """What is served."""
+    """The web page that greets its visitors."""
 
     app = Klein()
 
