@@ -18,6 +18,9 @@ class ParsedRequest(msgspec.Struct, eq=False):
     @ivar path: what follows the handler's prefix, still percent-encoded: empty, or beginning with C{/}.
     @ivar query: what follows the C{?}.
     @ivar content_type: C{None} where the request has none.
+    @ivar authorization: the C{Authorization} header; C{None} where the request has none. Several headers are joined as
+        HTTP says, which makes none of them valid.
+    @ivar common_name: the common name of the client's certificate, where the port requires one; otherwise C{None}.
     """
 
     method: bytes
@@ -25,6 +28,8 @@ class ParsedRequest(msgspec.Struct, eq=False):
     query: bytes = b""
     content_type: bytes | None = None
     body: bytes = b""
+    authorization: bytes | None = None
+    common_name: str | None = None
 
 
 class Handler(Protocol):

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 from service_identity import CertificateError, VerificationError
@@ -131,6 +131,24 @@ def _usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
         return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, ValueError):
         return None
+
+
+def common_name(transport: object) -> str | None:
+    """
+    Returns the common name of the certificate that the other side of a connection was required to show, or C{None} if
+    none was required, or it has no such name, or several.
+
+    @param transport: the connection, whose handshake is complete.
+    """
+    connection = getattr(transport, "getHandle", lambda: None)()
+    if not isinstance(connection, SSL.Connection):
+        return None
+    if not connection.get_context().get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
+        return None
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    names = () if certificate is None else certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    values = [each.value for each in names]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) and values[0] else None
 
 
 def tls_reason(error: BaseException, transport: object = None) -> str:

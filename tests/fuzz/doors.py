@@ -39,6 +39,7 @@ http://x/v2/keys/k http://stranger.example/version
 _LINES = (
     *("Accept: application/json", "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"),
     *("Connection: close", "Expect: 100-continue", "Origin: null", "Origin: http://localhost", "Accept-Language: de"),
+    *("Authorization: Basic cm9vdDpw", "Authorization: x", "Authorization:"),
     *("Sec-Fetch-Site: none", "If-None-Match: *", "Transfer-Encoding: chunked", "Content-Length: 3"),
     "X: " + "x" * 66_000,
 )

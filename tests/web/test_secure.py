@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 
 import attrs
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
@@ -18,13 +20,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.responses import AnyResponse
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.net.secure import SecureFactory
 from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.web.keys import KeyEndpoint
+from tests import certificates
 from tests.certificates import Authority
 from tests.httpd import test_site
 from tests.logs.lines import Log
@@ -225,6 +231,46 @@ class HandshakeTests(SecureTest):
         client.send(GET)
         await client.when_ends_with(b"\n")
         self.assertTrue(client.data.startswith(b"HTTP/1.1 404 "))
+
+
+class CommonNameTests(SecureTest):
+    """These tests show whom the port takes a client for."""
+
+    async def seen(self, tls: IOpenSSLClientConnectionCreator | None) -> list[str | None]:
+        """Returns the common names that the endpoint sees in two requests on one connection."""
+        seen: list[str | None] = []
+        handle = KeyEndpoint.handle
+
+        def note(endpoint: KeyEndpoint, request: ParsedRequest) -> AnyResponse:
+            seen.append(request.common_name)
+            return handle(endpoint, request)
+
+        self.patch(KeyEndpoint, "handle", note)
+        self.tls = tls
+        client = await self.connect()
+        client.send(GET + GET)
+        await client.when(lambda: client.data.count(b"HTTP/1.1 404") == 2)
+        return seen
+
+    async def test_common_name_of_a_required_certificate(self) -> None:
+        self.assertEqual(await self.seen(self.tls), ["client"] * 2)
+
+    async def test_certificate_that_is_not_required_says_nothing(self) -> None:
+        """The port does not ask for one, so nobody has checked who issued it."""
+        certificate, key = self.authority.certificate("machine0")
+        config = Config(bind_addr=self.service._address.address, cert_file=certificate, key_file=key)
+        await self.service.stopService()
+        self.service = HttpFrontend().service(reactor, config, {}, self.replica)
+        await self.service.startService()
+        self.port = self.service.getHost().port
+        self.assertEqual(await self.seen(self.tls), [None] * 2)
+
+    async def test_certificate_without_one_common_name(self) -> None:
+        """Of several names, none is meant more than the others."""
+        for names in ([], ["root", "root"], ["client", "root"]):
+            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each) for each in names])
+            self.patch(certificates, "_name", lambda _, name=name: name)
+            self.assertEqual(await self.seen(self.client(self.authority)), [None] * 2, names)
 
 
 class SlowReaderTest(SecureTest):

@@ -382,7 +382,8 @@ class FastChannel(Protocol):
         lifetime.receiving = False
         method, path, query = line.groups(b"")
         began = perf_counter()
-        answer = site.handler.handle(ParsedRequest(method, path, query, head.content_type, data[body:end]))
+        request = ParsedRequest(method, path, query, head.content_type, data[body:end], head.authorization)
+        answer = site.handler.handle(request)
         if site.common_fields:
             answer = with_fields(answer, site.common_fields)
         if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:

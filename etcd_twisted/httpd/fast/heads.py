@@ -32,14 +32,16 @@ _ONCE = (b"host", b"content-length", b"connection")
 @attrs.frozen
 class Head:
     """
-    What header lines say about the body.
+    What header lines say about the body and the client.
 
-    @ivar length: its length in bytes.
-    @ivar content_type: its type; C{None} if they don't say.
+    @ivar length: the length of the body in bytes.
+    @ivar content_type: the type of the body; C{None} if they don't say.
+    @ivar authorization: see L{etcd_twisted.httpd.handler.ParsedRequest}.
     """
 
     length: int
     content_type: bytes | None
+    authorization: bytes | None = None
 
 
 class Heads(dict[bytes, Head | None]):
@@ -76,7 +78,12 @@ def _parsed(block: bytes, browsers: BrowserPolicy) -> Head | None:
     if browsers.unknown_host(lambda name: headers.get(name, ())) is not None:
         return None
     (length,) = headers.get(b"content-length", (b"0",))
-    return Head(int(length), headers.get(b"content-type", (None,))[0])
+    authorization = headers.get(b"authorization")
+    return Head(
+        int(length),
+        headers.get(b"content-type", (None,))[0],
+        None if authorization is None else b", ".join(authorization),
+    )
 
 
 def _headers(lines: bytes) -> dict[bytes, list[bytes]] | None:

@@ -18,6 +18,7 @@ come of a line. A Twisted without it fails the tests of bare line feeds.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 from collections.abc import Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -38,7 +39,7 @@ from etcd_twisted.httpd.responses import json_message, plain
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.sockets import keep_alive
-from etcd_twisted.net.tls import tls_reason
+from etcd_twisted.net.tls import common_name, tls_reason
 
 _LONGEST_LENGTH_DIGITS = 19
 """A longer C{Content-Length} can't be read as a number."""
@@ -184,6 +185,11 @@ class Channel(http.HTTPChannel):
         """The client has read all there was."""
         self.lifetime.stalled = False
         super().resumeProducing()
+
+    @cached_property
+    def common_name(self) -> str | None:
+        """The common name of the client's certificate; C{None} where the port does not require one."""
+        return common_name(self.transport)
 
     # Requests
 

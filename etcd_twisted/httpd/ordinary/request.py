@@ -62,6 +62,10 @@ class RequestConnection(ExchangeConnection, Protocol):
 
     requests: list[Any]
 
+    @property
+    def common_name(self) -> str | None:
+        """See L{ParsedRequest}."""
+
     def isSecure(self) -> bool:
         """Returns whether it uses TLS."""
 
@@ -154,10 +158,23 @@ class Request(server.Request):
         path, _, query = rest.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
-        request = ParsedRequest(command, path, query, types[0] if types else None, body)
+        kind = types[0] if types else None
+        request = ParsedRequest(command, path, query, kind, body, self.authorization, channel.common_name)
         exchange = self._begin(channel, command, version)
         answer = handler.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
+
+    @property
+    def authorization(self) -> bytes | None:
+        """See L{ParsedRequest}."""
+        values = self.requestHeaders.getRawHeaders(b"Authorization")
+        return None if values is None else b", ".join(values)
+
+    @property
+    def common_name(self) -> str | None:
+        """See L{ParsedRequest}. It is C{None} once the client has gone."""
+        channel = cast(RequestConnection | None, self.channel)
+        return None if channel is None else channel.common_name
 
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
         """Refuse a request that a web page may have made a browser send."""

@@ -15,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.httpd.fast import channel as fast
 from etcd_twisted.httpd.fast.channel import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
 from etcd_twisted.httpd.fast.heads import may_become_common
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.responses import AnyResponse
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now
@@ -47,7 +49,8 @@ FIELDS = st.lists(
          "Connection: keep-alive", "Connection: close", "X: y", "X:", " folded", "no header", "Host: z",
          "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000, "Accept-Language: de",
          "Sec-Fetch-Site: none", "User-Agent: Mozilla/5.0", "User-Agent: curl", "Origin: null", "Origin: http://x",
-         "Origin: http://[::1]"]
+         "Origin: http://[::1]", "Authorization: Basic cm9vdDpw", "authorization:  bearer x ", "AUTHORIZATION:",
+         "Authorization: Basic b:c, Basic \u00e4", "Proxy-Authorization: Basic cm9vdDpw"]
     ),
     max_size=2,
 )  # fmt: skip
@@ -259,6 +262,15 @@ class Conversation:
     def __init__(self, kind: type[Site]) -> None:
         self.wire = Wire(kind=kind)
         self.channel, self.transport = self.wire.connect()
+        self.credentials: list[tuple[bytes | None, str | None]] = []
+        """Those of the requests that the handler gets."""
+        handler = self.wire.site.handler
+        assert handler is not None
+        self._handle, handler.handle = handler.handle, self._noting
+
+    def _noting(self, request: ParsedRequest) -> AnyResponse:
+        self.credentials.append((request.authorization, request.common_name))
+        return self._handle(request)
 
     def hold(self, data: bytes, cuts: Sequence[int], slow: bool) -> object:
         """
@@ -280,7 +292,7 @@ class Conversation:
             self.wire.site.stop(1.0)
         seen = (
             DATE.sub(b"", self.transport.value()), self.transport.how_lost, self.transport.writes_closed,
-            replica.proposed, replica.keyspace.hub.count, len(self.wire.site.channels),
+            replica.proposed, replica.keyspace.hub.count, len(self.wire.site.channels), self.credentials,
         )  # fmt: skip
         self.wire.pass_time(5)
         self.wire.stop()
@@ -364,12 +376,13 @@ class DoorTests(SynchronousTestCase):
 
     def test_common_requests_stay_at_the_fast_door(self) -> None:
         """They stay there wherever they are cut."""
-        for request in (put("v"), GET, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
+        credentials = GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Basic cm9vdDpw\r\n\r\n")
+        for request in (put("v"), GET, credentials, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
             for piece in (len(request), 1_000, 5, 1):
                 for start in range(0, len(request), piece):
                     self.channel.dataReceived(request[start : start + piece])
                     self.assert_fast(True)
-        self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 4 * 7)
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 4 * 8)
 
     def test_watches_stay_at_the_fast_door(self) -> None:
         for request in (WATCH, STREAM):

@@ -24,6 +24,9 @@ class HeadsTests(SynchronousTestCase):
             (HOST + b"Accept: */*\r\nUser-Agent: curl/8 (x; y)\r\nConnection: Keep-Alive\r\n", Head(0, None)),
             (HOST + b"Content-Type: a/b; c=d\r\nContent-Type: e/f\r\n", Head(0, b"a/b; c=d")),
             (HOST + b"Accept:\r\n", Head(0, None)),
+            (HOST + b"authorization: Basic cm9vdDpw \r\n", Head(0, None, b"Basic cm9vdDpw")),
+            (HOST + b"Authorization:\r\n", Head(0, None, b"")),
+            (HOST + b"Authorization: a\r\nAuthorization: b\r\n", Head(0, None, b"a, b")),
             (b"Host: localhost:4001\r\nAccept-Language: de\r\nUser-Agent: Mozilla/5.0\r\n", Head(0, None)),
         ):
             for _ in range(2):
