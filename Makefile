@@ -43,8 +43,8 @@ run: .venv/installed-run
 # the type checker.
 LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.proxies tests.types
 
-# All other tests.
-TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
+# All other tests, but for the campaigns, which have targets of their own below.
+TESTS ?= $(filter-out $(LARGE_TESTS) tests.campaigns,$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(basename $(wildcard tests/test_*.py)))))
 # Four processes run on two processors, since the tests often wait for services that they start.
 test: .venv/installed-test
@@ -92,12 +92,13 @@ WATCH_CHANGES ?= 10000
 WATCH_SEEDS ?= 5
 watch-campaign: .venv/installed-test
 	WATCH_CHANGES=$(WATCH_CHANGES) WATCH_SEEDS=$(WATCH_SEEDS) $(bin)/trial -j2 \
-		tests.client.test_watch_cluster tests.client.test_watch_proxy tests.etcd.test_watch_proxy
+		tests.campaigns.test_watches tests.campaigns.test_watch_proxy tests.etcd.test_watch_proxy
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
 	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 \
-		tests.processes.test_durability tests.processes.test_cluster_kills tests.processes.test_recipe_kills
+		tests.processes.test_durability tests.campaigns.test_client_outages \
+		tests.campaigns.test_cluster_kills tests.campaigns.test_recipe_kills
 
 # Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \

@@ -18,10 +18,10 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.client import Client, ConnectionFailed, OutcomeUnknown
 from etcd_twisted.client.recipes import Queue
+from tests.campaigns.recipe_worker import QUEUE, Journal, Note
+from tests.campaigns.test_cluster_kills import HASTY, ROUNDS, SEED
 from tests.processes.child import SOURCE, ChildProcess, spawn
 from tests.processes.cluster import OFTEN, Cluster, Member, together, until
-from tests.processes.recipe_worker import QUEUE, Journal, Note
-from tests.processes.test_cluster_kills import HASTY, ROUNDS, SEED
 
 WORKERS = 4
 BACKLOG = 20
@@ -69,7 +69,7 @@ class RecipeKillTests(TestCase):
 
     def spawn_worker(self) -> ChildProcess:
         endpoints = ",".join(machine.url for machine in self.cluster.machines)
-        command = [sys.executable, "-m", "tests.processes.recipe_worker", self.kind, endpoints, str(self.directory)]
+        command = [sys.executable, "-m", "tests.campaigns.recipe_worker", self.kind, endpoints, str(self.directory)]
         return spawn(self, command, SOURCE)
 
     async def progressed(self, count: int) -> None:
