@@ -3,8 +3,6 @@ A test for each recorded scenario, whatever the server is.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
@@ -18,10 +16,12 @@ class ConformanceTest(TestCase):
     """
     L{with_scenarios} makes the tests.
 
+    @ivar player: the class of what plays the scenarios.
     @ivar pool: see L{Player}.
     """
 
     timeout = 240
+    player = Player
     pool: HTTPConnectionPool | None = None
 
     async def served(self) -> str:
@@ -29,7 +29,7 @@ class ConformanceTest(TestCase):
         raise NotImplementedError
 
     async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
-        answers = await Player(reactor, await self.served(), self.pool).play(scenario)
+        answers = await self.player(reactor, await self.served(), self.pool).play(scenario)
         found = []
         for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
             if wanted is not None:
@@ -38,16 +38,18 @@ class ConformanceTest(TestCase):
 
 
 def with_scenarios(cls: type[ConformanceTest]) -> type[ConformanceTest]:
-    """Gives a class its tests."""
+    """Gives a class a test for each scenario of etcd 0.4."""
     for name, (scenario, transcript) in load().items():
-        setattr(cls, "test_" + name.replace("-", "_"), _test(scenario, transcript))
+        titles = ", ".join(f'"{title}"' for title in sections_of(name))
+        add_test(cls, scenario, transcript, f"The scenario {name} (specification, {titles}).")
     return cls
 
 
-def _test(scenario: Scenario, transcript: list[Shape | None]) -> Callable[..., Any]:
+def add_test(cls: type[ConformanceTest], scenario: Scenario, transcript: list[Shape | None], described: str) -> None:
+    """Gives a class the test of a scenario."""
+
     async def test(self: ConformanceTest) -> None:
         await self._conforms(scenario, transcript)
 
-    titles = ", ".join(f'"{title}"' for title in sections_of(scenario["name"]))
-    test.__doc__ = f"The scenario {scenario['name']} (specification, {titles})."
-    return test
+    test.__doc__ = described
+    setattr(cls, "test_" + scenario["name"].replace("-", "_"), test)

@@ -4,9 +4,9 @@ etcd as a process, on free ports, that ends with its test.
 
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, cast
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
@@ -26,6 +26,16 @@ MISSING = None if ETCD else "etcd is not installed (apt-get install etcd-server)
 _BRIEF = Timeouts(total_seconds=1.0)
 
 
+class Scope(Protocol):
+    """What a machine ends with: a test, say."""
+
+    def mktemp(self) -> str:
+        """Returns a path at which there is nothing yet."""
+
+    def addCleanup(self, function: Callable[..., Any], /, *arguments: Any) -> None:
+        """Has a function called at the end."""
+
+
 class EtcdMachine:
     """
     A machine that can be started again and again on the same ports and data directory.
@@ -38,7 +48,7 @@ class EtcdMachine:
 
     child: ChildProcess
 
-    def __init__(self, test: TestCase, name: str, authority: Authority | None = None, token: str = "etcd") -> None:
+    def __init__(self, test: Scope, name: str, authority: Authority | None = None, token: str = "etcd") -> None:
         """
         @param authority: gives it its certificate, and wants one of the same authority of its clients.
         @param token: what tells its cluster from others at the same addresses.

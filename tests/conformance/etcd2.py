@@ -1,0 +1,156 @@
+"""
+The scenarios of etcd 2, recorded from etcd 3.4 with its version 2 API, and the player that plays them.
+
+Each topic has its scenarios in C{etcd2/TOPIC-scenarios.json}, and what etcd answered in C{etcd2/TOPIC-answers.json},
+which C{python -m tests.conformance.record} writes. C{etcd2/rulings.json} lists where this project's answers differ
+from etcd's, with the reason. A scenario of a topic whose requests change more than keys needs a server of its own.
+
+These steps know more than those of L{tests.conformance.player}:
+
+  - C{user} is a name and a password with a colon between them, for Basic credentials;
+  - C{json} is a body, as an object;
+  - C{fields} has the answer's values replaced by the names of their types;
+  - C{rebase} names a user who writes a key, so that the distances of indexes are from there on: users and roles take
+    indexes in one server and not in another.
+
+More is replaced before answers are compared:
+
+  - a cluster id becomes C{<cluster>}, if it is that of the first answer;
+  - ids of members and URLs become C{<id 1>} and C{<url 1>} and so on, in the order in which they are first seen;
+    those that are part of the scenario stay;
+  - a padded name of an in-order key becomes C{<padded +1>};
+  - times, durations and versions become C{<time>}, C{<duration>} and C{<version>}.
+
+An answer that never came, since the server closed the connection, is C{{"closed": true}}.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.web.client import ResponseNeverReceived, readBody
+from twisted.web.iweb import IResponse
+
+from tests.conformance.player import Player, Scenario, Shape, Step, index_of
+
+TOPICS = ("auth",)
+
+DIRECTORY = Path(__file__).parent / "etcd2"
+
+# etcd leaves out zeros at the beginning.
+_ID = re.compile(r"\b[0-9a-f]{13,16}\b")
+_URL = re.compile(r"\bhttps?://[\w.\[\]:-]+")
+_PADDED = re.compile(r"(?<=/)\d{20}\b")
+_PLACES = {
+    "uptime": (re.compile(r"([\d.]+(h|m|s|ms|µs|ns))+"), "<duration>"),
+    "startTime": (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "<time>"),
+    "etcdserver": (re.compile(r"\d+\.\d+\.\d+\S*"), "<version>"),
+    "etcdcluster": (re.compile(r"\d+\.\d+\.\d+\S*"), "<version>"),
+}
+_TYPES = {bool: "boolean", int: "number", float: "number", str: "string"}
+
+
+def scenarios(topic: str) -> list[Scenario]:
+    """Returns the scenarios of a topic."""
+    loaded: list[Scenario] = json.loads((DIRECTORY / f"{topic}-scenarios.json").read_text())
+    return loaded
+
+
+def answers_file(topic: str) -> Path:
+    """Returns the file that holds the recorded answers of a topic."""
+    return DIRECTORY / f"{topic}-answers.json"
+
+
+def recorded(topic: str) -> dict[str, tuple[Scenario, list[Shape | None]]]:
+    """Returns the scenarios of a topic and what etcd answered, by name."""
+    answers = json.loads(answers_file(topic).read_text())
+    return {scenario["name"]: (scenario, answers[scenario["name"]]) for scenario in scenarios(topic)}
+
+
+@attrs.define
+class Etcd2Player(Player):
+    """Plays one scenario of etcd 2."""
+
+    _own: str = attrs.field(init=False, default="")
+    _cluster: str = attrs.field(init=False, default="")
+    _seen_ids: list[str] = attrs.field(init=False, factory=list)
+    _seen_urls: list[str] = attrs.field(init=False, factory=list)
+
+    async def play(self, scenario: Scenario) -> list[Shape | None]:
+        """See L{Player.play}."""
+        self._own = json.dumps(scenario)
+        return await super().play(scenario)
+
+    async def _take(self, step: Step) -> Shape | None:
+        if "rebase" in step:
+            filler = await self._send({"do": "PUT", "path": "/v2/keys/{p}-filler", "user": step["rebase"]})
+            await readBody(filler)
+            self._first = self._seen = index_of(filler)
+            return None
+        try:
+            return await super()._take(step)
+        except ResponseNeverReceived:
+            return {"closed": True}
+
+    def _request(self, step: Step, url: str) -> "Deferred[IResponse]":
+        headers = dict(step.get("headers", {}))
+        more: Step = {"headers": headers}
+        if "json" in step:
+            headers["Content-Type"] = "application/json"
+            more["body"] = self._filled(json.dumps(step["json"]))
+        if "user" in step:
+            headers["Authorization"] = "Basic " + b64encode(step["user"].encode()).decode()
+        return super()._request({**step, **more}, url)
+
+    # How answers become comparable.
+
+    def _shape(self, response: IResponse, body: bytes, step: Step) -> Shape:
+        shape = super()._shape(response, body, step)
+        if "fields" in step:
+            shape["json"] = _types(shape["json"])
+        if body:
+            shape["newline"] = body.endswith(b"\n")
+        identity = response.headers.getRawHeaders("X-Etcd-Cluster-ID")
+        if identity is not None:
+            shape["x-etcd-cluster-id"] = self._cluster_of(identity)
+        if response.headers.hasHeader("Allow"):
+            allowed: Iterable[str] = ",".join(response.headers.getRawHeaders("Allow")).split(",")
+            shape["allow"] = sorted(each.strip() for each in allowed)
+        if response.headers.hasHeader("WWW-Authenticate"):
+            shape["www-authenticate"] = response.headers.getRawHeaders("WWW-Authenticate")[0]
+        return shape
+
+    def _cluster_of(self, identity: list[str]) -> str:
+        self._cluster = self._cluster or identity[0]
+        return "<cluster>" if identity == [self._cluster] and _ID.fullmatch(self._cluster) else ",".join(identity)
+
+    def _tidy(self, value: Any, step: Step, name: str = "") -> Any:
+        if name in _PLACES and isinstance(value, str):
+            pattern, place = _PLACES[name]
+            return place if pattern.fullmatch(value) else value
+        if name == "followers" and isinstance(value, dict):
+            return {self._anonymous(key): self._tidy(each, step, "follower") for key, each in value.items()}
+        return super()._tidy(value, step, name)
+
+    def _anonymous(self, text: str) -> str:
+        text = _PADDED.sub(lambda found: f"<padded {self._distance(int(found[0]))}>", super()._anonymous(text))
+        text = _ID.sub(lambda found: self._placed(found[0], self._seen_ids, "id"), text)
+        return _URL.sub(lambda found: self._placed(found[0], self._seen_urls, "url"), text)
+
+    def _placed(self, text: str, seen: list[str], kind: str) -> str:
+        if text in self._own:
+            return text
+        if text not in seen:
+            seen.append(text)
+        return f"<{kind} {seen.index(text) + 1}>"
+
+
+def _types(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _types(each) for name, each in value.items()}
+    return _TYPES[type(value)]
