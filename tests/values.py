@@ -28,6 +28,7 @@ FRONTENDS = st.from_regex(r"[a-z]{1,8}(:[a-z]{1,5}=[!-~]{1,9}){0,2}", fullmatch=
 
 # Each option has values as in a TOML file. C{as_text} has those that are written differently as text.
 VALUES: dict[str, st.SearchStrategy[object]] = {
+    "profile": st.sampled_from(["etcd04", "etcd2"]),
     "name": st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True),
     "data-dir": TEXTS,
     "addr": CLIENTS.map(str),
@@ -45,7 +46,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "peer-key-file": TEXTS,
     "peer-ca-file": TEXTS,
     "peer-heartbeat-interval": st.integers(1, 60),
-    "peer-election-timeout": st.integers(180, 60_000),
+    "peer-election-timeout": st.integers(300, 60_000),
     "max-retry-attempts": COUNTS,
     "cluster-active-size": st.integers(3, 2**31 - 1),
     "cluster-remove-delay": st.floats(2, 2**31 - 1) | st.integers(2, 2**31 - 1),
@@ -63,6 +64,9 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "verbosity": st.integers(0, 2),
     "log-format": st.sampled_from(["text", "json"]),
     "follower-requests": st.sampled_from(["forward", "redirect"]),
+    "member-ids": st.sampled_from(["name", "hex"]),
+    "zero-prev-index": st.sampled_from(["compare", "ignore"]),
+    "version-media-type": st.sampled_from(["negotiated", "json"]),
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
 }
 SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))

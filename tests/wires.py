@@ -30,6 +30,7 @@ from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.port import PortService
 from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
@@ -172,6 +173,7 @@ class Wire:
         cors: Cors | None = None,
         browsers: BrowserPolicy | None = None,
         work: int = 1 << 40,
+        options: ApiOptions = ETCD04,
     ) -> None:
         """
         @param kind: the door that requests come in by.
@@ -183,8 +185,8 @@ class Wire:
         usage = Usage()
         self.site = kind(
             self.clock,
-            ClientPages(self.replica, self.clock, usage),
-            KeyEndpoint(self.replica, self.clock),
+            ClientPages(self.replica, self.clock, usage, options=options),
+            KeyEndpoint(self.replica, self.clock, options=options),
             Limits(1_000, most_body, 10.0, 10.0),
             usage=usage,
             cors=cors,

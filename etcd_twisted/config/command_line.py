@@ -169,7 +169,7 @@ def _explain(option: Option, width: int) -> str:
     title = usages.get(option.form, f"{option.flag} {option.metavar}")
     if option.letter:
         title += f", -{option.letter}, -{option.letter * 2}"
-    return _block(title, f"{option.help} [{option.variable}; default: {option.default}]", width)
+    return _block(title, f"{option.help} [{option.variable}; default: {option.defaults}]", width)
 
 
 def _block(title: str, text: str, width: int) -> str:

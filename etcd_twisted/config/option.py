@@ -28,6 +28,7 @@ class Option:
     @ivar help: says what it sets, in a sentence.
     @ivar default: the default as one would write it, or a description of where it comes from.
     @ivar has_literal_default: whether L{default} is a value that L{parse} takes.
+    @ivar profile_defaults: other defaults as one would write them, by the profile that sets them.
     @ivar letter: a flag of one letter that sets a number to how often it is given, as C{-vv} does; or empty.
     @ivar name: the flag without its dashes.
     @ivar field: the attribute of L{etcd_twisted.config.Config} that it sets; C{None} if it sets none.
@@ -39,9 +40,16 @@ class Option:
     help: str
     default: str = "none"
     has_literal_default: bool = False
+    profile_defaults: Mapping[str, str] = attrs.field(factory=dict)
     letter: str = ""
     name: str = ""
     field: str | None = None
+
+    @property
+    def defaults(self) -> str:
+        """The default in every profile, for people."""
+        others = (f", with --profile {name} {default}" for name, default in self.profile_defaults.items())
+        return "".join((self.default, *others))
 
     @property
     def flag(self) -> str:
@@ -59,14 +67,25 @@ class Option:
         return f"ETCD_{self.key.upper()}"
 
 
-def option(value_type: ValueType[Any], help_text: str, default_text: str = "", letter: str = "") -> Declaration:
+def option(
+    value_type: ValueType[Any], help_text: str, default_text: str = "", letter: str = "", **profile_defaults: str
+) -> Declaration:
     """
     Returns the metadata of a field that an option sets; the option has the field's name, with dashes.
 
     @param default_text: describes the default, where no value could.
+    @param profile_defaults: see L{Option}.
     """
     return {
-        Option: Option(value_type.form, value_type.parse, value_type.metavar, help_text, default_text, letter=letter)
+        Option: Option(
+            value_type.form,
+            value_type.parse,
+            value_type.metavar,
+            help_text,
+            default_text,
+            profile_defaults=profile_defaults,
+            letter=letter,
+        )
     }
 
 
@@ -81,29 +100,38 @@ def repeated_option(value_type: ValueType[Any], help_text: str, name: str = "") 
 
 def options_of(config_class: type[attrs.AttrsInstance]) -> tuple[Option, ...]:
     """Returns the options that the fields of a class declare, in their order."""
-    return tuple(
-        _option_of(field, field.metadata[Option]) for field in attrs.fields(config_class) if Option in field.metadata
-    )
+    return tuple(field.metadata[Option] for field in attrs.fields(config_class) if Option in field.metadata)
 
 
-def _option_of(field: "attrs.Attribute[Any]", declared: Option) -> Option:
+def with_options(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
+    """
+    Complete the fields of a class that options set. Their converter takes a value, or the text that a flag would
+    have, and raises a L{ConfigError} with the name of the field if that can't be used. Their default is that of the
+    profile, which is another field, before those that differ. This is a field transformer of attrs.
+    """
+    return [_with_option(each, each.metadata[Option]) if Option in each.metadata else each for each in fields]
+
+
+def _with_option(field: "attrs.Attribute[Any]", declared: Option) -> "attrs.Attribute[Any]":
     has_no_default = field.default is None or field.default == ()
-    return attrs.evolve(
+    complete = attrs.evolve(
         declared,
         default=declared.default or ("none" if has_no_default else written(field.default)),
         has_literal_default=not (declared.default or has_no_default),
         name=declared.name or field.name.replace("_", "-"),
         field=field.name,
     )
+    return field.evolve(
+        default=_default_in_profile(field.default, declared.profile_defaults),
+        converter=_checking(field),
+        metadata={**field.metadata, Option: complete},
+    )
 
 
-def checked(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
-    """
-    Returns the fields of a class, with a converter for each field that an option sets: it takes a value, or the text
-    that a flag would have, and raises a L{ConfigError} with the name of the field if that can't be used. This is a
-    field transformer of attrs.
-    """
-    return [each.evolve(converter=_checking(each)) if Option in each.metadata else each for each in fields]
+def _default_in_profile(default: Any, profile_defaults: Mapping[str, str]) -> Any:
+    if not profile_defaults:
+        return default
+    return attrs.Factory(lambda config: profile_defaults.get(config.profile, default), takes_self=True)
 
 
 def _checking(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:

@@ -74,10 +74,6 @@ class ValueType(Generic[T]):
 # Text
 
 
-FOLLOWER_REQUEST_MODES = ("forward", "redirect")
-"""What a machine can do with requests that are the leader's."""
-
-
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("should be a path, neither empty nor with a zero byte")
@@ -90,16 +86,15 @@ def _name(text: str) -> str:
     return text
 
 
-def _log_format(text: str) -> str:
-    if text not in FORMATS:
-        raise ValueError(f"should be {' or '.join(FORMATS)}")
-    return text
+def _choice(*choices: str) -> ValueType[str]:
+    """Returns the type of a value that is one of a few texts."""
 
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"should be {' or '.join(choices)}")
+        return text
 
-def _follower_requests(text: str) -> str:
-    if text not in FOLLOWER_REQUEST_MODES:
-        raise ValueError(f"should be {' or '.join(FOLLOWER_REQUEST_MODES)}")
-    return text
+    return ValueType(Form.TEXT, parse, "|".join(choices))
 
 
 def _frontend(text: str) -> str:
@@ -117,8 +112,12 @@ def _switch(text: str) -> bool:
 FILE = ValueType(Form.TEXT, _path, "FILE")
 DIRECTORY = ValueType(Form.TEXT, _path, "DIRECTORY")
 MACHINE_NAME = ValueType(Form.TEXT, _name, "NAME")
-LOG_FORMAT = ValueType(Form.TEXT, _log_format, "text|json")
-FOLLOWER_REQUESTS = ValueType(Form.TEXT, _follower_requests, "forward|redirect")
+PROFILE = _choice("etcd04", "etcd2")
+LOG_FORMAT = _choice(*FORMATS)
+FOLLOWER_REQUESTS = _choice("forward", "redirect")
+MEMBER_IDS = _choice("name", "hex")
+ZERO_PREV_INDEX = _choice("compare", "ignore")
+VERSION_MEDIA_TYPE = _choice("negotiated", "json")
 FRONTEND = ValueType(Form.TEXT, _frontend, "NAME[:option=value...]")
 SWITCH = ValueType(Form.SWITCH, _switch, "true|false")
 

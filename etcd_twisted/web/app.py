@@ -21,6 +21,7 @@ from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.discovery import DiscoveryPage
@@ -57,6 +58,7 @@ class ClientApp:
         usage: Usage,
         leader_wait_seconds: float,
         forwards: bool = False,
+        options: ApiOptions = ETCD04,
     ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
@@ -65,7 +67,8 @@ class ClientApp:
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
         """
         self._members = MembersPage(replica, clock, leader_wait_seconds)
-        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards))
+        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options))
+        self._options = options
         self._replica = replica
         self._metrics = Metrics(replica, usage)
         self._clock = clock
@@ -76,11 +79,11 @@ class ClientApp:
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
         """
-        Show the server's name and version: as text, or as JSON if the client accepts JSON or has no C{Accept} header,
-        like programs that were written for later versions.
+        Show the server's name and version: as JSON if that is configured, or if the client accepts JSON or has no
+        C{Accept} header, like programs that were written for later versions; else as text.
         """
         accepted = request.getHeader(b"Accept")
-        if accepted is None or b"application/json" in accepted.lower():
+        if self._options.json_version or accepted is None or b"application/json" in accepted.lower():
             body = encode_json({"etcdserver": __version__, "etcdcluster": __version__})
             return send(request, Response(200, JSON, body))
         return send(request, Response(200, TEXT, f"etcd_twisted {__version__}".encode()))
@@ -211,13 +214,14 @@ class ClientPages(Resource):
         usage: Usage,
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
         forwards: bool = False,
+        options: ApiOptions = ETCD04,
     ) -> None:
         """
         See L{ClientApp} and L{ModulePages}.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(replica, clock, usage, leader_wait_seconds, forwards).app.resource()
+        self._pages = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options).app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
         self._module_pages = self._modules.app.resource()
 

@@ -153,6 +153,13 @@ def index(form: Parameters, name: str, cause: str) -> int:
     return number
 
 
+def without_zero_index(form: Parameters) -> Parameters:
+    """Returns parameters without a C{prevIndex} of 0, which is no condition for etcd 2."""
+    if unsigned(form["prevIndex"]) != 0:
+        return form
+    return {name: value for name, value in form.items() if name != "prevIndex"}
+
+
 def expiry(form: Parameters, now: int, cause: str) -> int | None:
     """
     Returns when the C{ttl} ends, in microseconds since the epoch, or C{None} if there is none, or an empty one.

@@ -24,6 +24,7 @@ from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
+from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.redirects import leader_wait_seconds
@@ -55,9 +56,10 @@ class HttpFrontend:
         cors = Cors(config.origins, EXPOSED) if config.origins else None
         wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
         limits = Limits.of(config, file_descriptors.client_connections())
-        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards)
+        api = ApiOptions.of(config)
+        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api)
         resource: Resource = pages
-        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards)
+        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.

@@ -27,9 +27,10 @@ from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import writes
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
 from etcd_twisted.web.discovery import registry_target
-from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse
+from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, without_zero_index
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
 
@@ -64,6 +65,7 @@ class KeyEndpoint:
         clock: IReactorTime,
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
         forwards: bool = False,
+        options: ApiOptions = ETCD04,
     ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
@@ -71,6 +73,7 @@ class KeyEndpoint:
             them unless it has to.
         """
         self._forwards = forwards
+        self._ignores_zero_index = options.ignores_zero_index
         self._replica = replica
         self._clock = clock
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
@@ -178,6 +181,8 @@ class KeyEndpoint:
         if len(form) == 1 and "value" in form and request.method == b"PUT":  # by far the commonest write
             command: Change = Set(key, now, form["value"])
         else:
+            if self._ignores_zero_index and "prevIndex" in form:
+                form = without_zero_index(form)
             command = _WRITES[request.method](form, key, now)
         if not leads:
             forwarded = replica.forward(command)

@@ -160,7 +160,7 @@ class HelpTests(SynchronousTestCase):
         words = " ".join(self.printed("--help").split())
         for option in OPTIONS:
             self.assertIn(f" {option.flag}", words)
-            self.assertIn(f"{option.help} [{option.variable}; default: {option.default}]", words)
+            self.assertIn(f"{option.help} [{option.variable}; default: {option.defaults}]", words)
         self.assertIn("--no-snapshot", words)
 
     def test_help_has_the_width_of_the_terminal(self) -> None:

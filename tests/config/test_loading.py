@@ -13,6 +13,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.config.config import OPTIONS
 from etcd_twisted.config.loading import load_config, mistyped_variables
+from etcd_twisted.config.option import written
 from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 from tests.values import (
@@ -65,6 +66,34 @@ class PrecedenceTests(SynchronousTestCase):
         fields: dict[str, Any] = {str(SETTABLE[name].field): field for name, (_, field) in expected.items()}
         self.assertEqual(load_config(flags, environment), Config(**fields))
 
+    @given(data=st.data())
+    def test_profile_sets_only_what_is_not_given(self, data: st.DataObject) -> None:
+        """A setting beats the profile, however either of them is given."""
+        sources = Sources(self)
+        differing = {option.name: option for option in SETTABLE.values() if option.profile_defaults}
+        chosen = data.draw(st.sets(st.sampled_from(list(differing))))
+        if "peer-election-timeout" in chosen:
+            chosen.add("peer-heartbeat-interval")  # that of the profile is too long for it
+        flags: dict[str, str | tuple[str, ...]] = {}
+        environment, lines = {}, []
+        values = {"profile": "etcd2", **{name: differing[name].default for name in sorted(chosen)}}
+        for name, value in values.items():
+            option = SETTABLE[name]
+            source = data.draw(st.sampled_from(["file", "environment", "flag"]), label=option.name)
+            if source == "file":
+                lines.append(f"{option.key} = {value if option.form is Form.WHOLE else as_toml(value)}")
+            elif source == "environment":
+                environment[option.variable] = value
+            else:
+                flags[option.name] = value
+        flags["config"] = sources.file("\n".join(lines))
+        fields: dict[str, Any] = {str(differing[name].field): differing[name].default for name in chosen}
+        config = load_config(flags, environment)
+        self.assertEqual(config, Config(profile="etcd2", **fields))
+        for name, option in differing.items():
+            expected = option.default if name in chosen else option.profile_defaults["etcd2"]
+            self.assertEqual(written(getattr(config, str(option.field))), expected)
+
     def test_file_named_by_variable(self) -> None:
         sources = Sources(self)
         config = load_config({}, {"ETCD_CONFIG": sources.file("watch_history = 7")})
@@ -83,6 +112,7 @@ class PrecedenceTests(SynchronousTestCase):
 
 BAD_VALUES: dict[str, tuple[str, ...]] = {
     "config": ("\0",),
+    "profile": ("etcd3", "2", "ETCD2"),
     "name": (".hidden", "-dash", "two words", "a/b", "å", "x" * 256, "line\nbreak"),
     "data-dir": ("a\0b",),
     "addr": (
@@ -144,6 +174,9 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "verbosity": ("-1", "3", "loud"),
     "log-format": ("xml", "JSON"),
     "follower-requests": ("proxy", "Forward"),
+    "member-ids": ("uuid", "Hex"),
+    "zero-prev-index": ("0", "none"),
+    "version-media-type": ("text", "JSON"),
     "frontend": (":port=1",),
 }
 
@@ -354,7 +387,7 @@ class FileTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.refused(line), message)
         self.assertIn("'zzz' is a table, but all keys are at the top level; the keys are ", self.refused("[zzz]"))
-        self.assertIn("'zzz' is not a setting; the keys are name, data_dir, addr", self.refused("zzz = 5"))
+        self.assertIn("'zzz' is not a setting; the keys are profile, name, data_dir, addr", self.refused("zzz = 5"))
 
     def test_file_names_no_file(self) -> None:
         self.assertIn("'config' is not a setting", self.refused('config = "other.toml"'))

@@ -38,6 +38,14 @@ class TableTests(SynchronousTestCase):
             if option.has_literal_default:
                 self.assertEqual(load_config({option.name: option.default}, {}), Config(), option.name)
 
+    def test_defaults_of_profiles_can_be_parsed(self) -> None:
+        """What a profile sets means the same when it is given."""
+        for option in SETTABLE.values():
+            for profile, default in option.profile_defaults.items():
+                given = load_config({"profile": profile, option.name: default}, {})
+                self.assertEqual(given, Config(profile=profile), option.name)
+                self.assertNotEqual(default, option.default, option.name)
+
     def test_every_option_is_tried(self) -> None:
         self.assertEqual(set(VALUES), set(SETTABLE))
 
@@ -56,7 +64,7 @@ class DocumentTests(SynchronousTestCase):
                 self.flags(option),
                 option.variable,
                 option.key if option.field else "",
-                option.default,
+                option.defaults,
             ]
             for option in OPTIONS
         ]

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.testing.replica import OTHER
+from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.statistics import go_duration
 from tests.wires import Answer, Wire, ask
 
@@ -58,6 +59,14 @@ class AppTests(SynchronousTestCase):
         asked = self.json("/version", "Accept: text/html, Application/JSON;q=0.9\r\n")
         self.assertEqual(asked, {"etcdserver": __version__, "etcdcluster": __version__})
         self.assertEqual(self.json("/version"), asked)
+
+    def test_version_is_json_if_configured(self) -> None:
+        """The page is then JSON for a client that accepts anything, too."""
+        self.wire.stop()
+        self.wire = Wire(options=ApiOptions(json_version=True))
+        for accepted in ("*/*", "text/plain"):
+            shown = self.json("/version", f"Accept: {accepted}\r\n")
+            self.assertEqual(shown, {"etcdserver": __version__, "etcdcluster": __version__})
 
     def test_machines_are_listed(self) -> None:
         """The leader comes first, on both pages (spec, "Other client endpoints")."""

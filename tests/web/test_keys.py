@@ -20,6 +20,7 @@ from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.watches import Watch
 
@@ -102,6 +103,29 @@ class CommandTests(EndpointTest):
         ]
         for expected, query, form in cases:
             self.assert_proposes(expected, "PUT", "/k", query, **form)
+
+    def test_zero_index_can_be_ignored(self) -> None:
+        """As for etcd 2, C{prevIndex=0} is then as if it were not given, in the query or in the body."""
+        self.endpoint = KeyEndpoint(self.replica, self.clock, options=ApiOptions(ignores_zero_index=True))
+        now = self.replica.now()
+        later = now + 5_000_000
+        cases: list[tuple[Change, str, dict[str, str]]] = [
+            (commands.Set("/k", now, "v"), "prevIndex=0", {"value": "v"}),
+            (commands.Set("/k", now, "v"), "", {"value": "v", "prevIndex": "00"}),
+            (commands.Set("/k", now, "", True, later), "prevIndex=0&dir=true", {"ttl": "5"}),
+            (commands.Update("/k", now, "v"), "prevIndex=0&prevExist=true", {"value": "v"}),
+            (commands.Create("/k", now, "v"), "prevIndex=0&prevExist=false", {"value": "v"}),
+            (commands.SetTtl("/k", now, later), "refresh=true&prevIndex=0", {"ttl": "5"}),
+            (commands.CompareAndSwap("/k", now, "v", None, "w", 0), "prevIndex=0&prevValue=w", {"value": "v"}),
+            (commands.CompareAndSwap("/k", now, "v", None, None, 7), "prevIndex=7", {"value": "v"}),
+        ]
+        for expected, query, form in cases:
+            self.assert_proposes(expected, "PUT", "/k", query, **form)
+        self.assert_proposes(commands.Delete("/k", now, True), "DELETE", "/k", "prevIndex=0&dir=true")
+        self.assert_proposes(commands.CompareAndDelete("/k", now, "w", 0), "DELETE", "/k", "prevIndex=0&prevValue=w")
+        for text in ("", "x", "-1", "0.0"):
+            self.assert_error(self.ask("PUT", "/k", prevIndex=text, value="v"), 203, "CompareAndSwap")
+            self.assert_error(self.ask("DELETE", "/k", f"prevIndex={text}"), 203, "CompareAndDelete")
 
     def test_post_creates_an_in_order_key(self) -> None:
         """No parameter changes that."""
