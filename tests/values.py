@@ -24,6 +24,8 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 TOKENS = st.from_regex(r"[A-Za-z0-9/]{1,9}", fullmatch=True)
 ORIGINS = st.builds("{}://{}".format, st.sampled_from(["http", "https"]), CLIENTS) | st.just("*")
 NAMES = HOSTS.filter(lambda host: ":" not in host) | st.just("*")
+DOMAINS = st.from_regex(r"([a-z]{1,5}\.){1,3}example\.com\.?", fullmatch=True)
+MACHINE_URLS = st.dictionaries(PEERS, st.from_regex(r"[a-z][a-z0-9._-]{0,5}", fullmatch=True), min_size=1, max_size=5)
 FRONTENDS = st.from_regex(r"[a-z]{1,8}(:[a-z]{1,5}=[!-~]{1,9}){0,2}", fullmatch=True)
 
 # Each option has values as in a TOML file. C{as_text} has those that are written differently as text.
@@ -38,6 +40,12 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "peers": st.lists(PEERS.map(str), min_size=1, max_size=5).map(",".join),
     "peers-file": TEXTS,
     "discovery": st.builds("{}://{}/v2/keys/{}".format, st.sampled_from(["http", "https"]), CLIENTS, TOKENS),
+    "initial-cluster": MACHINE_URLS.map(
+        lambda names: ",".join(f"{name}=http://{address}" for address, name in names.items())
+    ),
+    "initial-cluster-state": st.sampled_from(["new", "existing"]),
+    "initial-cluster-token": st.from_regex(r"[!-~]{1,9}", fullmatch=True),
+    "discovery-srv": DOMAINS,
     "force": st.booleans(),
     "cert-file": TEXTS,
     "key-file": TEXTS,

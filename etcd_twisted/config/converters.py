@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from etcd_twisted.config.addresses import Address, BindAddress, Endpoint
+from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.config.value_types import SWITCH
 
 
@@ -49,6 +50,13 @@ def address(value: Address | str) -> Address:
 def addresses(value: Iterable[Address | str] | str) -> tuple[Address, ...]:
     """Returns addresses that others reach. Each may be a text."""
     return tuple(Address.parse_reachable(each) if isinstance(each, str) else address(each) for each in value)
+
+
+def initial_cluster(value: InitialCluster | str) -> InitialCluster:
+    """Returns a static list of machines."""
+    if not isinstance(value, InitialCluster):
+        raise TypeError("should be an InitialCluster, or its text")
+    return value
 
 
 def listening(value: Address | BindAddress | Endpoint | str) -> Address | BindAddress | Endpoint:

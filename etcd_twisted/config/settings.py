@@ -11,7 +11,18 @@ from pathlib import Path
 import attrs
 
 from etcd_twisted.config.addresses import Address, Endpoint
-from etcd_twisted.config.converters import address, addresses, listening, number, path, switch, texts, whole
+from etcd_twisted.config.converters import (
+    address,
+    addresses,
+    initial_cluster,
+    listening,
+    number,
+    path,
+    switch,
+    texts,
+    whole,
+)
+from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.config.option import option, repeated_option, with_options
 from etcd_twisted.config.value_types import (
     ACTIVE_SIZE,
@@ -23,10 +34,14 @@ from etcd_twisted.config.value_types import (
     COUNT,
     DIRECTORY,
     DIRECTORY_URL,
+    DOMAIN,
     FILE,
     FOLLOWER_REQUESTS,
     FRONTEND,
     HOST_NAMES,
+    INITIAL_CLUSTER,
+    INITIAL_CLUSTER_STATE,
+    INITIAL_CLUSTER_TOKEN,
     LISTENING_ADDRESS,
     LOG_FORMAT,
     MACHINE_NAME,
@@ -129,6 +144,25 @@ class Settings:
         metadata=option(
             DIRECTORY_URL, "A directory of another cluster, where the machines of a new one find each other."
         ),
+    )
+    initial_cluster: InitialCluster | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(initial_cluster),
+        metadata=option(INITIAL_CLUSTER, "The machines that begin a cluster together, each with its peer URL."),
+    )
+    initial_cluster_state: str = attrs.field(
+        default="new",
+        metadata=option(
+            INITIAL_CLUSTER_STATE, "Whether these machines begin a cluster, or have one that this machine joins."
+        ),
+    )
+    initial_cluster_token: str = attrs.field(
+        default="etcd-cluster",
+        metadata=option(INITIAL_CLUSTER_TOKEN, "Makes the ids of this cluster differ from those of another one."),
+    )
+    discovery_srv: str | None = attrs.field(
+        default=None,
+        metadata=option(DOMAIN, "The domain whose SRV records name the machines that begin a cluster together."),
     )
     force: bool = attrs.field(
         default=False,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
+from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.interfaces.cluster import NAME
 from etcd_twisted.interfaces.cluster_config import (
     MAX_ACTIVE_SIZE,
@@ -109,6 +110,12 @@ def _switch(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _initial_cluster_token(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("should be printable characters")
+    return text
+
+
 FILE = ValueType(Form.TEXT, _path, "FILE")
 DIRECTORY = ValueType(Form.TEXT, _path, "DIRECTORY")
 MACHINE_NAME = ValueType(Form.TEXT, _name, "NAME")
@@ -118,6 +125,8 @@ FOLLOWER_REQUESTS = _choice("forward", "redirect")
 MEMBER_IDS = _choice("name", "hex")
 ZERO_PREV_INDEX = _choice("compare", "ignore")
 VERSION_MEDIA_TYPE = _choice("negotiated", "json")
+INITIAL_CLUSTER_STATE = _choice("new", "existing")
+INITIAL_CLUSTER_TOKEN = ValueType(Form.TEXT, _initial_cluster_token, "TEXT")
 FRONTEND = ValueType(Form.TEXT, _frontend, "NAME[:option=value...]")
 SWITCH = ValueType(Form.SWITCH, _switch, "true|false")
 
@@ -242,10 +251,18 @@ def _is_host(text: str) -> bool:
         return False
 
 
+def _domain(text: str) -> str:
+    if not _is_host(text) or text.endswith("]"):
+        raise ValueError("should be a domain, as in example.com")
+    return text
+
+
 LISTENING_ADDRESS: ValueType[Any] = ValueType(Form.TEXT, parse_listening, "HOST[:PORT]|ENDPOINT")
 """L{etcd_twisted.config.Config} adds the port of the advertised address where none was given."""
 
 ADDRESSES = ValueType(Form.TEXT, _addresses, "HOST:PORT,...")
+INITIAL_CLUSTER = ValueType(Form.TEXT, InitialCluster.parse, "NAME=URL,...")
+DOMAIN = ValueType(Form.TEXT, _domain, "DOMAIN")
 DIRECTORY_URL = ValueType(Form.TEXT, _directory_url, "URL")
 CORS_ORIGINS = ValueType(Form.TEXT, _origins, "ORIGIN,...")
 HOST_NAMES = ValueType(Form.TEXT, _hosts, "HOST,...")

@@ -138,6 +138,13 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
         "http://h/ü",
         "http://h\n/d",
     ),
+    "initial-cluster": (
+        *(",", "http://h:1", "m0", "m0=", "m0=h:1", "m0=http://h", "m0=http://h:1/x", "=http://h:1", "-m=http://h:1"),
+        *("m0=ftp://h:1", "m0=http://0.0.0.0:1", "m0=http://h:1,m1=http://H.:1", "m0=http://h:1,m0=http://h:1"),
+    ),
+    "initial-cluster-state": ("old", "New"),
+    "initial-cluster-token": ("a\nb",),
+    "discovery-srv": ("a b", "http://example.com", "example.com:53", "[::1]", "1.2.3.4.5"),
     "force": ("yes", "0"),
     "cert-file": ("\0",),
     "key-file": ("\0",),
