@@ -6,6 +6,7 @@ queues and more on the client. This package must never import anything of the se
 """
 
 from etcd_twisted.client.admin import Admin
+from etcd_twisted.client.auth import Auth
 from etcd_twisted.client.client import Client
 from etcd_twisted.client.connecting import Tls
 from etcd_twisted.client.errors import (
@@ -67,7 +68,9 @@ from etcd_twisted.client.results import (
     MachineStatistics,
     Node,
     Reading,
+    Role,
     StoreStatistics,
+    User,
     Version,
 )
 from etcd_twisted.client.sender import Timeouts
@@ -78,6 +81,7 @@ __all__ = [
     "Admin",
     "AdminMachine",
     "ApiError",
+    "Auth",
     "Client",
     "ClientClosed",
     "ClientError",
@@ -127,6 +131,7 @@ __all__ = [
     "RefreshWithoutTtl",
     "RequestRefused",
     "RequestTimedOut",
+    "Role",
     "RootReadOnly",
     "StandbyFailed",
     "Statistics",
@@ -134,6 +139,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "UnexpectedAnswer",
+    "User",
     "ValueOrTtlRequired",
     "ValueRequired",
     "Version",

@@ -17,6 +17,7 @@ from twisted.web.iweb import IAgent
 from etcd_twisted.client import keys, members
 from etcd_twisted.client.admin import Admin
 from etcd_twisted.client.answers import event_of, reading_of
+from etcd_twisted.client.auth import Auth
 from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.connecting import Connections, Tls, default_reactor
 from etcd_twisted.client.exchange import Exchanges, Request
@@ -54,6 +55,7 @@ class Client:
     @ivar reactor: schedules what this client does, and what is built on it.
     @ivar statistics: what machines count; see L{Statistics}.
     @ivar admin: what administrators do; see L{Admin}.
+    @ivar auth: users and roles; see L{Auth}.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Client:
         self._sender = Sender(clock, Exchanges(http, credentials), machines, timeouts, refresh_seconds, chance)
         self.statistics = Statistics(self._sender)
         self.admin = Admin(self._sender)
+        self.auth = Auth(self._sender)
 
     @classmethod
     def from_srv(

@@ -97,7 +97,10 @@ class PeerAddressExists(ApiError):
 
 
 class InsufficientCredentials(ApiError):
-    """The request needs a user, or a user with more rights. No machine would decide otherwise."""
+    """
+    The request needs a user, the right password, or a user with more rights (status 401). Nothing was changed, and no
+    machine would decide otherwise.
+    """
 
 
 class ValueRequired(ApiError):
@@ -272,7 +275,7 @@ class WatchClosed(ClientError):
 class RequestRefused(ClientError):
     """
     The cluster refuses a request in the manner of etcd 2, with a status and a message, but without a code: that is how
-    it answers about members. Nothing was changed.
+    it answers about members, users and roles. Nothing was changed.
 
     @ivar status: the HTTP status of the answer.
     @ivar message: what the server says.

@@ -300,3 +300,32 @@ class ForbiddenMachine:
     name: str
     by: str
     since: float
+
+
+@attrs.frozen
+class User:
+    """
+    A user.
+
+    @ivar name: the user's name.
+    @ivar roles: the names of the user's roles, sorted.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+
+
+@attrs.frozen
+class Role:
+    """
+    What the users of a role may do. A pattern that ends in C{*} stands for all keys that begin with what is before it,
+    any other for one key.
+
+    @ivar name: the role's name.
+    @ivar read: patterns of the keys that may be read.
+    @ivar write: patterns of the keys that may be written.
+    """
+
+    name: str
+    read: tuple[str, ...]
+    write: tuple[str, ...]

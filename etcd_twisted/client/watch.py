@@ -31,6 +31,7 @@ from etcd_twisted.client.errors import (
     ClientError,
     ConnectionFailed,
     HistoryCleared,
+    InsufficientCredentials,
     KeyNotFound,
     RequestTimedOut,
     WatchClosed,
@@ -131,8 +132,10 @@ class Watch:
 
         @raise WatchClosed: (as a failure) the watch was closed.
         @raise ClientClosed: (as a failure) the client was closed.
-        @raise ClientError: (as a failure) the cluster refuses the watch, for want of a right for example, or what
-            comes is no watch of this cluster any more.
+        @raise InsufficientCredentials: (as a failure) the watch needs a right that the client's user does not have, or
+            has lost meanwhile.
+        @raise ClientError: (as a failure) the cluster refuses the watch otherwise, or what comes is no watch of this
+            cluster any more.
         @raise RuntimeError: the one before has not fired yet.
         """
         if self._waiting is not None:
@@ -399,6 +402,8 @@ class Watch:
                 if not await self._goes_on_from_state():
                     raise
                 await self._connect(self._next_index, streaming=False)
+        except InsufficientCredentials:
+            raise  # the right was revoked, and a server may leave the old connection open in spite of that
         except ClientError as error:
             # Nothing is lost while the old connection lives. The history may well not reach back to its beginning.
             self._log.debug("Can't renew the watch of {key!r} now: {reason}", key=self._key, reason=str(error))

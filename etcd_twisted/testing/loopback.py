@@ -126,13 +126,19 @@ class LoopbackCluster:
         """The machine that leads, or C{None} while none does."""
         return next((machine for machine in self.machines if machine.is_leader), None)
 
-    def client(self, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+    def client(
+        self,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        credentials: tuple[str, str] | None = None,
+    ) -> Client:
         """
         Returns a client that knows all machines that there are by now. The end of the cluster closes it.
 
         @param timeouts: how long its requests may take.
+        @param credentials: a user's name and password.
         """
-        client = Client([machine.url for machine in self.machines], reactor=self._reactor, timeouts=timeouts)
+        urls = [machine.url for machine in self.machines]
+        client = Client(urls, reactor=self._reactor, credentials=credentials, timeouts=timeouts)
         self._clients.append(client)
         return client
 

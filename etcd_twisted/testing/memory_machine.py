@@ -129,15 +129,25 @@ class MemoryMachine(SimulatedTime):
         """Returns a treq client for code under test that uses treq itself."""
         return HTTPClient(self.agent(), data_to_body_producer=BytesBody)
 
-    def client(self, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+    def client(
+        self,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        credentials: tuple[str, str] | None = None,
+    ) -> Client:
         """
         Returns a client of this machine, which the end of the machine closes.
 
         @param timeouts: how long its requests may take.
+        @param credentials: a user's name and password.
         """
-        agent, chance = self.agent(), self._chance.random
         client = Client(
-            self.url, reactor=self.clock, agent=agent, timeouts=timeouts, refresh_seconds=None, chance=chance
+            self.url,
+            reactor=self.clock,
+            agent=self.agent(),
+            credentials=credentials,
+            timeouts=timeouts,
+            refresh_seconds=None,
+            chance=self._chance.random,
         )
         self._clients.append(client)
         return client

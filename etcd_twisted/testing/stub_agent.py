@@ -5,6 +5,7 @@ This module must never act on a request by itself: whatever comes back is what t
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -132,6 +133,15 @@ class Sent:
         return self.target.partition("?")[0]
 
     @property
+    def credentials(self) -> tuple[str, str] | None:
+        """The user's name and password that the request has by Basic authentication, or C{None}."""
+        scheme, _, encoded = (self.header("Authorization") or "").partition(" ")
+        if scheme != "Basic":
+            return None
+        user, _, password = b64decode(encoded).decode().partition(":")
+        return user, password
+
+    @property
     def parameters(self) -> dict[str, str]:
         """The parameters of the request, in its query and in its form."""
         _, _, query = self.target.partition("?")
@@ -256,16 +266,22 @@ class StubAgent:
         self.sent: list[Sent] = []
         self.clock = Clock()
 
-    def client(self, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+    def client(
+        self,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        credentials: tuple[str, str] | None = None,
+    ) -> Client:
         """
         Returns a client of these machines, which asks them in the order in which they were given and nothing else.
 
         @param timeouts: how long its requests may take, by L{clock}.
+        @param credentials: a user's name and password.
         """
         return Client(
             list(self.machines),
             reactor=self.clock,
             agent=self,
+            credentials=credentials,
             timeouts=timeouts,
             refresh_seconds=None,
             chance=lambda: 0.0,

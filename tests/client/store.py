@@ -39,9 +39,13 @@ class Store(MemoryMachine):
         super().__init__(replica, latency_seconds, Config(max_request_bytes=MAX_REQUEST_BYTES))
         self._test = test
 
-    def client(self, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+    def client(
+        self,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        credentials: tuple[str, str] | None = None,
+    ) -> Client:
         """See L{MemoryMachine.client}."""
-        client = super().client(timeouts)
+        client = super().client(timeouts, credentials)
         self._test.addCleanup(client.close)
         return client
 

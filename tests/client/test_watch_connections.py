@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from etcd_twisted.client import Event, HistoryLost, UnexpectedAnswer, WatchClosed
+from etcd_twisted.client import Event, HistoryLost, InsufficientCredentials, UnexpectedAnswer, WatchClosed
 from etcd_twisted.client.watch import RENEW_SECONDS, Watch
 from tests.client.stubs import A, B, Hang, Outcome, Reply, Sent, StubAgent, error, sender_of
 
@@ -213,3 +213,45 @@ class ConnectionTests(SynchronousTestCase):
         self.failureResultOf(watch.next(), UnexpectedAnswer)
         self.clock.advance(60)
         self.assertEqual(len(self.queries()), 1)
+
+    def test_a_watch_that_is_refused_ends(self) -> None:
+        """No other machine is asked."""
+        watch = self.watch(error(110, "Insufficient credentials", 401), endpoints=f"{A},{B}", b=watching())
+        connected = watch.connected()
+        self.failureResultOf(watch.next(), InsufficientCredentials)
+        self.failureResultOf(connected, InsufficientCredentials)
+        self.clock.advance(60)
+        self.assertEqual(self.agent.asked(), [A])
+
+    def test_a_watch_whose_right_is_revoked_ends(self) -> None:
+        """The machine ends the stream, and refuses the next one. What came before is delivered."""
+        refusal = error(110, "Insufficient credentials", 401)
+        for last in (watching(event(101), end=ResponseDone()), watching(event(101), end=ConnectionLost())):
+            watch = self.watch(last, refusal, watching())
+            self.assertIsInstance(self.successResultOf(watch.next()), Event)
+            self.clock.advance(1)
+            self.failureResultOf(watch.next(), InsufficientCredentials)
+            self.clock.advance(60)
+            self.assertEqual(len(self.queries()), 2)
+
+    def test_a_watch_whose_right_is_revoked_ends_though_its_connection_lives(self) -> None:
+        """etcd leaves it open; the renewal is refused."""
+        watch = self.watch(watching(), error(110, "Insufficient credentials", 401), watching())
+        self.clock.advance(RENEW_SECONDS)
+        self.failureResultOf(watch.next(), InsufficientCredentials)
+        response = self.agent.sent[0].response
+        assert response is not None
+        self.assertTrue(response.closed)
+        self.clock.advance(60)
+        self.assertEqual(len(self.queries()), 2)
+
+    def test_a_watch_whose_right_is_revoked_while_its_history_is_lost(self) -> None:
+        """Then it is the read of the present state that is refused."""
+
+        def machine(sent: Sent) -> Outcome:
+            if "wait=true" in sent.target:
+                return error(401, "the requested history has been cleared [90/5]")
+            return error(110, "Insufficient credentials", 401)
+
+        watch = self.watch(machine)
+        self.failureResultOf(watch.next(), InsufficientCredentials)

@@ -11,13 +11,11 @@ from etcd_twisted.client import (
     Client,
     ClusterChanged,
     ConnectionFailed,
-    InsufficientCredentials,
     RequestRefused,
     Timeouts,
     Tls,
     UnexpectedAnswer,
 )
-from etcd_twisted.client.exchange import Request
 from tests.certificates import Authority
 from tests.client import key_requests
 from tests.client.outages import kill_leaders, read_through_outages
@@ -96,25 +94,6 @@ class MachineTests(TestCase):
         client = await Client.from_srv("example.com", reactor=cast(IReactorTime, reactor), resolver=names)  # type: ignore[arg-type]
         self.addCleanup(client.close)
         self.assertEqual((await client.set("/key", "1")).node.value, "1")
-
-    async def test_wrong_credentials_are_refused_by_etcd(self) -> None:
-        """Once authentication is enabled, a request without the right credentials is refused."""
-        await self.enable_authentication()
-        for credentials in (None, ("root", "wrong"), ("nobody", "secret")):
-            stranger = connect(self, self.machine, credentials=credentials)
-            with self.assertRaises(InsufficientCredentials):
-                await stranger.set("/key", "1")
-        root = connect(self, self.machine, credentials=("root", "sécret:"))
-        self.assertEqual((await root.set("/key", "1")).node.value, "1")
-
-    async def enable_authentication(self) -> None:
-        """Make a root user, and take all rights from guests."""
-        send = self.client._sender.send
-        await send(Request("PUT", "/v2/auth/users/root", json='{"user":"root","password":"sécret:"}'.encode()))
-        await send(Request("PUT", "/v2/auth/enable", json=b"{}"))
-        root = connect(self, self.machine, credentials=("root", "sécret:"))
-        revoked = b'{"role":"guest","revoke":{"kv":{"read":["/*"],"write":["/*"]}}}'
-        await root._sender.send(Request("PUT", "/v2/auth/roles/guest", json=revoked))
 
 
 class ClusterTests(TestCase):

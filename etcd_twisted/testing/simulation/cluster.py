@@ -162,17 +162,24 @@ class SimulatedCluster(SimulatedMachines[SimulatedMachine]):
         self.advance_until(self.is_settled, FORMING_SECONDS)
         return started
 
-    def client(self, host: str = CLIENTS, timeouts: Timeouts = Timeouts()) -> Client:  # noqa: B008  # it is frozen
+    def client(
+        self,
+        host: str = CLIENTS,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        credentials: tuple[str, str] | None = None,
+    ) -> Client:
         """
         Returns a client that knows all machines that there are by now. The end of the cluster closes it.
 
         @param host: see L{agent}.
         @param timeouts: how long its requests may take.
+        @param credentials: a user's name and password.
         """
         client = Client(
             [machine.config.client_url for machine in self.machines.values()],
             reactor=self.clock,
             agent=self.agent(host),
+            credentials=credentials,
             timeouts=timeouts,
             chance=self.schedule.random.random,
         )
