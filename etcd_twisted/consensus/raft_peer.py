@@ -4,8 +4,6 @@ This machine as the others of its group see it: what the peer port asks of it an
 It must never take messages or snapshots from a machine that L{Admissions} refuses.
 """
 
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from zope.interface import implementer
 
@@ -20,7 +18,7 @@ from etcd_twisted.consensus.raft.messages import decode_messages
 from etcd_twisted.consensus.reconfiguration.admission import Admissions
 from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.interfaces import AnswerQuestion, IRaftPeer
 from etcd_twisted.interfaces.cluster import (
     PROTOCOL_VERSION,
     Admission,
@@ -49,7 +47,7 @@ class RaftPeer:
         self.machine_id = ""
         self.cluster_id = ""
         self.on_claim: Observers = []
-        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
+        self.answer_question: AnswerQuestion | None = None
         self._clocks = clocks
         self._cluster = cluster
         self._availability = availability

@@ -27,7 +27,7 @@ from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
 from etcd_twisted.consensus.reconfiguration.forbidden import check_name
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import CannotForwardError, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import IReplica, OutcomeCallback
+from etcd_twisted.interfaces import AnswerQuestion, IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     Forbidden,
     Health,
@@ -282,12 +282,12 @@ class Replica:
 
     # Requests that are the leader's
 
-    def forward(self, command: Change) -> "Deferred[Event]":
+    def forward(self, command: Change, user: str | None = None) -> "Deferred[Event]":
         """See L{IReplica}."""
         if self.is_leader:
             return self.propose(command)
         member = self._forwarding_member()
-        return member if isinstance(member, Deferred) else member.forwarder.forward(command)
+        return member if isinstance(member, Deferred) else member.forwarder.forward(command, user)
 
     def confirm_at_leader(self, recent: bool) -> "Deferred[None]":
         """See L{IReplica}."""
@@ -296,12 +296,12 @@ class Replica:
         member = self._forwarding_member()
         return member if isinstance(member, Deferred) else member.forwarder.confirm(recent)
 
-    def ask_leader(self, question: bytes) -> "Deferred[bytes]":
+    def ask_leader(self, question: bytes, user: str) -> "Deferred[bytes]":
         """See L{IReplica}."""
         member = self._forwarding_member()
-        return member if isinstance(member, Deferred) else member.forwarder.ask(question)
+        return member if isinstance(member, Deferred) else member.forwarder.ask(question, user)
 
-    def answer_questions(self, answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
+    def answer_questions(self, answer: AnswerQuestion | None) -> None:
         """See L{IReplica}."""
         self.peer.answer_question = answer
 

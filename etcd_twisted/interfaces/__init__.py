@@ -6,12 +6,13 @@ This package must never do anything.
 
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.interfaces.raft import IRaftPeer, ISnapshotFile, ITransport
+from etcd_twisted.interfaces.raft import AnswerQuestion, IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.reactor import IReactor
 from etcd_twisted.interfaces.replica import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 
 __all__ = [
+    "AnswerQuestion",
     "ClusterConfig",
     "Forbidden",
     "Health",

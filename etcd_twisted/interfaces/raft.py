@@ -11,13 +11,19 @@ from zope.interface import Attribute, Interface
 
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 
+AnswerQuestion = Callable[[bytes, str], "Deferred[bytes]"]
+"""
+Answers a question of another machine for a user; see L{etcd_twisted.interfaces.IReplica.ask_leader}. It errbacks with
+L{etcd_twisted.errors.RequestDroppedError} if this machine does not lead any more.
+"""
+
 
 class IRaftPeer(Interface):
     """This machine as a member of its Raft group, for the peer port."""
 
     machine_id: str = Attribute("This machine's id in the group; empty until it is known.")
     cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
-    answer_question: "Callable[[bytes], Deferred[bytes]] | None" = Attribute(
+    answer_question: AnswerQuestion | None = Attribute(
         "Answers the questions that are forwarded; see L{IReplica.answer_questions}."
     )
     configuration_index: int = Attribute("The log index of the newest configuration that this machine knows.")

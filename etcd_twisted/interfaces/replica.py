@@ -11,7 +11,7 @@ from zope.interface import Attribute, Interface
 
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.interfaces.raft import IRaftPeer
+from etcd_twisted.interfaces.raft import AnswerQuestion, IRaftPeer
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
@@ -142,10 +142,14 @@ class IReplica(Interface):
         @raise EtcdError: the command is refused, or there is no room for it; see L{propose}.
         """
 
-    def forward(command: Change) -> "Deferred[Event]":
+    def forward(command: Change, user: str | None = None) -> "Deferred[Event]":
         """
         Do what L{propose} does, on any machine: one that does not lead has the leader put the command into the log.
         Fires once it is applied here, as on the leader.
+
+        The leader refuses the command with error 110 if the user may not make the change, as its copy has it.
+
+        @param user: the user who wants the change; C{None} if this machine itself does, which may do everything.
 
         Errbacks with L{etcd_twisted.errors.RequestDroppedError} if it was not made and may be tried again: no leader
         is known or connected, or it does not lead any more; with L{etcd_twisted.errors.CannotForwardError} if only the
@@ -160,21 +164,22 @@ class IReplica(Interface):
         @param recent: whether to do what L{confirm_recent} does.
         """
 
-    def ask_leader(question: bytes) -> "Deferred[bytes]":
+    def ask_leader(question: bytes, user: str) -> "Deferred[bytes]":
         """
         Have the leader do what only the leader does; see L{answer_questions}. Fires once this machine has applied what
         the leader had. Cancelling the Deferred withdraws the question.
 
         Errbacks as L{forward} does if nothing was done, and with L{ConnectionError} if the leader was asked and has
         not answered, so that nobody knows.
+
+        @param user: the user who asks; it is for the function that answers to find out what the user may do.
         """
 
-    def answer_questions(answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
+    def answer_questions(answer: AnswerQuestion | None) -> None:
         """
         Have a function answer L{ask_leader} of other machines while this one leads.
 
-        @param answer: returns a Deferred of the answer, which errbacks with
-            L{etcd_twisted.errors.RequestDroppedError} if this machine does not lead any more; C{None} for no answers.
+        @param answer: C{None} for no answers.
         """
 
     def statistics() -> StoreStatistics:

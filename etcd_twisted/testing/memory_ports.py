@@ -102,14 +102,14 @@ class MemoryPorts:
         if failures:
             failures[0].raiseException()
 
-    def _answer_question(self, question: bytes) -> "Deferred[bytes]":
+    def _answer_question(self, question: bytes, user: str) -> "Deferred[bytes]":
         """Answer the first question of another machine: what serves is made, and answers that one and all others."""
         if self._closed:
             return fail(RequestDroppedError("this machine is stopping"))
         self._open()
         answer = self._replica.peer.answer_question
         assert answer is not None
-        return answer(question)
+        return answer(question, user)
 
     def abort_connections(self) -> None:
         """Break all connections."""

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
+from etcd_twisted.interfaces import AnswerQuestion, IRaftPeer, ISnapshotFile
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
@@ -49,7 +49,7 @@ class FakeRaftPeer:
         self.snapshot = b""
         self.joins: list[JoinRequest] = []
         self.requests: list[bytes] = []
-        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
+        self.answer_question: AnswerQuestion | None = None
         self.failing: Exception | None = None
         self.holding: Deferred[Any] | None = None
         self.view = VIEW

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import IReplica, OutcomeCallback
+from etcd_twisted.interfaces import AnswerQuestion, IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     DIRECTORY,
     Forbidden,
@@ -82,6 +82,7 @@ class FakeReplica:
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command that was proposed, in order.
     @ivar forwarded: every command that was put into the leader's log for this machine, in order.
+    @ivar forwarded_for: the user who wanted each of them; C{None} for this machine itself.
     @ivar unforwarded: the error that requests to the leader fail with; C{None} while the leader can be asked.
     @ivar answers: how the leader answers L{ask_leader}.
     @ivar answer_question: see L{answer_questions}.
@@ -116,9 +117,10 @@ class FakeReplica:
         self.leased = True
         self.proposed: list[Change] = []
         self.forwarded: list[Change] = []
+        self.forwarded_for: list[str | None] = []
         self.unforwarded: Exception | None = None
-        self.answers: Callable[[bytes], Deferred[bytes]] = succeed
-        self.answer_question: Callable[[bytes], Deferred[bytes]] | None = None
+        self.answers: AnswerQuestion = lambda question, _: succeed(question)
+        self.answer_question: AnswerQuestion | None = None
         self.removed: list[str] = []
         self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
@@ -332,17 +334,18 @@ class FakeReplica:
         self.propose(command).addCallbacks(on_outcome, lambda failure: on_outcome(failure.value))
         return True
 
-    def forward(self, command: Change) -> "Deferred[Event]":
+    def forward(self, command: Change, user: str | None = None) -> "Deferred[Event]":
         if self.is_leader:
             return self.propose(command)
         try:
             encoded(command)
         except EtcdError as error:
             return fail(error)
-        return self._at_leader(lambda: self._note_forwarded(command))
+        return self._at_leader(lambda: self._note_forwarded(command, user))
 
-    def _note_forwarded(self, command: Change) -> "Deferred[Event]":
+    def _note_forwarded(self, command: Change, user: str | None) -> "Deferred[Event]":
         self.forwarded.append(command)
+        self.forwarded_for.append(user)
         return self._apply(command)
 
     def confirm_at_leader(self, recent: bool) -> "Deferred[None]":
@@ -350,10 +353,10 @@ class FakeReplica:
             return self.confirm_recent() if recent else self.confirm_reads()
         return self._at_leader(lambda: succeed(None))
 
-    def ask_leader(self, question: bytes) -> "Deferred[bytes]":
-        return self._at_leader(lambda: self.answers(question))
+    def ask_leader(self, question: bytes, user: str) -> "Deferred[bytes]":
+        return self._at_leader(lambda: self.answers(question, user))
 
-    def answer_questions(self, answer: "Callable[[bytes], Deferred[bytes]] | None") -> None:
+    def answer_questions(self, answer: AnswerQuestion | None) -> None:
         self.answer_question = answer
 
     def _at_leader(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":

@@ -185,7 +185,7 @@ class KeyEndpoint:
                 form = without_zero_index(form)
             command = _WRITES[request.method](form, key, now)
         if not leads:
-            forwarded = replica.forward(command)
+            forwarded = replica.forward(command, "")
             return forwarded.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
         later = Later()
         if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):

@@ -5,11 +5,23 @@ Followers have the leader carry out what only the leader can, and answer as the 
 from typing import Any, TypeVar
 from unittest import mock
 
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.forwarding.forwarded import MOST_LATE_MICROSECONDS
-from etcd_twisted.consensus.forwarding.requests import NotLeading, Propose, decode_answer, encode
+from etcd_twisted.consensus.forwarding.requests import (
+    GUEST,
+    Ask,
+    NotLeading,
+    Propose,
+    decode_answer,
+    decode_request,
+    encode,
+)
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Set, encode_command
 from etcd_twisted.keyspace.events import Event
@@ -164,7 +176,7 @@ class ForwardingTests(ClusterTestCase):
         self.group.network.older.add(self.leader.name)
         self.failure_of(self.set("/a", "one"), CannotForwardError)
         self.failure_of(self.follower.replica.confirm_at_leader(recent=True), CannotForwardError)
-        self.failure_of(self.follower.replica.ask_leader(b""), CannotForwardError)
+        self.failure_of(self.follower.replica.ask_leader(b"", ""), CannotForwardError)
 
     def test_follower_passes_nothing_on(self) -> None:
         """Machines that disagree about who leads do not send a request to and fro."""
@@ -196,28 +208,30 @@ class ForwardingTests(ClusterTestCase):
     def test_questions(self) -> None:
         """The leader's doors answer them, and the follower has applied by then what the leader had."""
 
-        def answer(question: bytes) -> "Deferred[bytes]":
+        def answer(question: bytes, user: str) -> "Deferred[bytes]":
             made = self.set("/asked", question.decode(), self.leader)
-            return made.addCallback(lambda _: question[::-1])
+            return made.addCallback(lambda _: question[::-1] + user.encode())
 
         self.leader.replica.answer_questions(answer)
-        self.assertEqual(self.group.result_of(self.follower.replica.ask_leader(b"abc")), b"cba")
+        self.assertEqual(
+            self.group.result_of(self.follower.replica.ask_leader(b"abc", "u\u00e9")), "cbau\u00e9".encode()
+        )
         self.assertEqual(self.value("/asked"), "abc")
         self.leader.replica.answer_questions(None)
-        self.failure_of(self.follower.replica.ask_leader(b"abc"), RequestDroppedError)
+        self.failure_of(self.follower.replica.ask_leader(b"abc", "u"), RequestDroppedError)
 
     def test_question_is_withdrawn(self) -> None:
         """When the client does not wait any more, and when the connection is lost."""
         asked: list[Deferred[bytes]] = []
         ended: list[Failure] = []
 
-        def answer(_: bytes) -> "Deferred[bytes]":
+        def answer(_question: bytes, _user: str) -> "Deferred[bytes]":
             asked.append(Deferred())
             return asked[-1].addErrback(lambda failure: ended.append(failure) or failure)
 
         self.leader.replica.answer_questions(answer)
         for number, withdraw in enumerate((Deferred.cancel, self._lose_connections)):
-            waiting = self.follower.replica.ask_leader(b"")
+            waiting = self.follower.replica.ask_leader(b"", "")
             self.group.advance_until(lambda number=number: len(asked) > number)  # type: ignore[misc]
             withdraw(waiting)
             self.failure_of(waiting, Exception)
@@ -229,5 +243,38 @@ class ForwardingTests(ClusterTestCase):
 
     def test_answered_in_the_same_turn(self) -> None:
         """An answer that is there at once is as good as a later one."""
-        self.leader.replica.answer_questions(succeed)
-        self.assertEqual(self.group.result_of(self.follower.replica.ask_leader(b"abc")), b"abc")
+        self.leader.replica.answer_questions(lambda question, _: succeed(question))
+        self.assertEqual(self.group.result_of(self.follower.replica.ask_leader(b"abc", "u")), b"abc")
+
+
+class _EarlierPropose(msgspec.Struct, array_like=True, frozen=True, tag="propose"):
+    """L{Propose} as versions have it that know no users."""
+
+    commands: list[bytes]
+
+
+class _EarlierAsk(msgspec.Struct, array_like=True, frozen=True, tag="ask"):
+    """L{Ask} as versions have it that know no users."""
+
+    question: bytes
+
+
+class EarlierVersionTests(SynchronousTestCase):
+    """What is sent to machines of versions that know no users, and what they send."""
+
+    def test_their_clients_are_guests(self) -> None:
+        found = decode_request(encode(_EarlierPropose([b"a", b"b"])))
+        assert isinstance(found, Propose)
+        self.assertEqual((found.wanted(), found.users), ([(b"a", GUEST), (b"b", GUEST)], None))
+        self.assertEqual(decode_request(encode(_EarlierAsk(b"a"))), Ask(b"a", GUEST))
+
+    def test_they_pass_over_users(self) -> None:
+        sent = encode(Propose([b"a", b"b"], ["u", None]))
+        self.assertEqual(msgspec.msgpack.decode(sent, type=_EarlierPropose), _EarlierPropose([b"a", b"b"]))
+        self.assertEqual(msgspec.msgpack.decode(encode(Ask(b"a", "u")), type=_EarlierAsk), _EarlierAsk(b"a"))
+
+    @given(st.lists(st.tuples(st.binary(), st.none() | st.text())))
+    def test_each_command_has_its_user(self, wanted: list[tuple[bytes, str | None]]) -> None:
+        sent = decode_request(encode(Propose([data for data, _ in wanted], [user for _, user in wanted])))
+        assert isinstance(sent, Propose)
+        self.assertEqual(sent.wanted(), wanted)

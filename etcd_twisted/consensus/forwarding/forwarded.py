@@ -5,8 +5,6 @@ It must never pass a request on to another machine: two machines that disagree a
 fro. It must never log a command with a time by which this machine would not expire keys.
 """
 
-from collections.abc import Callable
-
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
@@ -32,6 +30,7 @@ from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.interfaces import AnswerQuestion
 from etcd_twisted.keyspace.commands import Change
 
 MOST_LATE_MICROSECONDS = 250_000
@@ -52,7 +51,7 @@ class Forwarded:
         self._proposer = proposer
         self._time = time
 
-    def answer(self, data: bytes, answer_question: "Callable[[bytes], Deferred[bytes]] | None") -> "Deferred[bytes]":
+    def answer(self, data: bytes, answer_question: AnswerQuestion | None) -> "Deferred[bytes]":
         """
         Do what another machine asks. Cancelling the Deferred withdraws what is not done yet.
 
@@ -130,12 +129,10 @@ class Forwarded:
     def _confirmed(self, _: None) -> Answer:
         return Confirmed(self._machine.applied_index)
 
-    def _answer_question(
-        self, request: Ask, answer_question: "Callable[[bytes], Deferred[bytes]] | None"
-    ) -> "Deferred[Answer]":
+    def _answer_question(self, request: Ask, answer_question: AnswerQuestion | None) -> "Deferred[Answer]":
         if answer_question is None:
             return succeed(NotLeading())
-        return answer_question(request.question).addCallback(self._answered)
+        return answer_question(request.question, request.user).addCallback(self._answered)
 
     def _answered(self, answer: bytes) -> Answer:
         return Answered(self._machine.applied_index, answer)

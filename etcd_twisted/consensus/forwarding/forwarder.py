@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.forwarding.requests import (
     DROPPED,
+    GUEST,
     Answer,
     Answered,
     Ask,
@@ -54,8 +55,8 @@ MOST_COMMANDS = 256
 BATCH_BYTES = 1 << 20
 """How many bytes of commands are in one request, unless one command alone has more."""
 
-_Waiting = tuple[bytes, "Deferred[Event]"]
-"""An encoded command, and the Deferred that fires with its outcome."""
+_Waiting = tuple[bytes, str | None, "Deferred[Event]"]
+"""An encoded command, who wants it, and the Deferred that fires with its outcome."""
 
 
 class Forwarder:
@@ -107,7 +108,7 @@ class Forwarder:
 
     # What doors ask for
 
-    def forward(self, command: Change) -> "Deferred[Event]":
+    def forward(self, command: Change, user: str | None) -> "Deferred[Event]":
         """See L{etcd_twisted.interfaces.IReplica.forward}."""
         try:
             data = encoded(command)
@@ -117,7 +118,7 @@ class Forwarder:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             return fail(self._too_much())
         made: Deferred[Event] = Deferred()
-        self._commands.append((data, made))
+        self._commands.append((data, user, made))
         self._waiting_bytes += len(data)
         self._soon()
         return made
@@ -129,9 +130,9 @@ class Forwarder:
         self._soon()
         return confirmed
 
-    def ask(self, question: bytes) -> "Deferred[bytes]":
+    def ask(self, question: bytes, user: str) -> "Deferred[bytes]":
         """See L{etcd_twisted.interfaces.IReplica.ask_leader}."""
-        asked = self._request(Ask(question))
+        asked = self._request(Ask(question, user))
 
         def answered(answer: Answer) -> "Deferred[bytes]":
             if not isinstance(answer, Answered):
@@ -157,14 +158,14 @@ class Forwarder:
             batch = self._next_batch()
             self._requests += 1
             self._proposals.expect()
-            placing = self._request(Propose([data for data, _ in batch]))
+            placing = self._request(_proposed(batch))
             placed = placing.addCallbacks(self._placed, self._not_placed, (batch,), errbackArgs=(batch,))
             placed.addErrback(self._failed).addCallback(self._has_room)
         self._tell_if_none()
 
     def _next_batch(self) -> list[_Waiting]:
         size = count = 0
-        for data, _ in self._commands[:MOST_COMMANDS]:
+        for data, _, _ in self._commands[:MOST_COMMANDS]:
             if count and size + len(data) > BATCH_BYTES:
                 break
             size += len(data)
@@ -209,7 +210,7 @@ class Forwarder:
         elif not isinstance(answer, NotLeading):
             self._not_placed(Failure(ConnectionError("it gave no answer to the request")), batch)
             return
-        for (data, made), outcome in zip(batch, outcomes, strict=True):
+        for (data, _, made), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Refusal):
                 made.errback(outcome.error())
             elif outcome == DROPPED:
@@ -221,7 +222,7 @@ class Forwarder:
 
     def _not_placed(self, failure: Failure, batch: list[_Waiting]) -> None:
         self._proposals.expect_no_longer()
-        for _, made in batch:
+        for _, _, made in batch:
             made.errback(self._unknown() if failure.check(ConnectionError) else failure)
 
     # Reads
@@ -299,12 +300,18 @@ class Forwarder:
         reads, self._reads = self._reads, {}
         applying, self.applying = self.applying, []
         self._waiting_bytes = 0
-        for _, made in commands:
+        for _, _, made in commands:
             made.errback(error)
         for read in (*itertools.chain.from_iterable(reads.values()), *(each for _, _, each in applying)):
             read.errback(error)
         self._cancel(list(self._asked))
         self._none.fire()
+
+
+def _proposed(batch: list[_Waiting]) -> Propose:
+    users = [user for _, user, _ in batch]
+    only_guests = all(user == GUEST for user in users)
+    return Propose([data for data, _, _ in batch], [] if only_guests else users)
 
 
 def _decoded(data: bytes) -> Answer:

@@ -10,6 +10,7 @@ import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 
+GUEST = ""
 MAX_CAUSE_CHARACTERS = 1_000
 """How much of an error's cause is sent."""
 
@@ -19,9 +20,17 @@ class Propose(msgspec.Struct, array_like=True, frozen=True, tag="propose"):
     Put commands into the log.
 
     @ivar commands: the encoded commands, in the order in which the clients sent them.
+    @ivar users: for each command the user who wants it, or C{None} if the machine itself does; empty if guests want
+        all of them. It is C{None} from machines of versions that know no users.
     """
 
     commands: list[bytes]
+    users: list[str | None] | None = None
+
+    def wanted(self) -> list[tuple[bytes, str | None]]:
+        """Returns each command with the user who wants it: a guest where none is given."""
+        users = self.users or []
+        return [(data, users[i] if i < len(users) else GUEST) for i, data in enumerate(self.commands)]
 
 
 class Confirm(msgspec.Struct, array_like=True, frozen=True, tag="confirm"):
@@ -39,9 +48,11 @@ class Ask(msgspec.Struct, array_like=True, frozen=True, tag="ask"):
     Do what only the leader does; see L{etcd_twisted.interfaces.IReplica.ask_leader}.
 
     @ivar question: what is to be done, as the doors of both machines understand it.
+    @ivar user: the user who asks.
     """
 
     question: bytes
+    user: str = GUEST
 
 
 class NotLeading(msgspec.Struct, array_like=True, frozen=True, tag="not_leading"):

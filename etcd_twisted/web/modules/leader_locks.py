@@ -7,6 +7,7 @@ a client's entry made twice, nor say that nothing was done if the leader may hav
 
 from collections.abc import Awaitable
 
+import attrs
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
@@ -64,11 +65,14 @@ _decode_question = msgspec.msgpack.Decoder(_Question).decode
 _decode_answer = msgspec.msgpack.Decoder(_Done | _Refused | _Lost).decode
 
 
+@attrs.frozen
 class LeaderLocks:
-    """Does what L{Locks} does, by asking the leader."""
+    """
+    Does what L{Locks} does for one user, by asking the leader.
+    """
 
-    def __init__(self, replica: IReplica) -> None:
-        self._replica = replica
+    _replica: IReplica
+    _user: str
 
     async def acquire(self, request: LockRequest) -> int:
         """See L{Locks.acquire}."""
@@ -93,7 +97,7 @@ class LeaderLocks:
         @param repeatable: whether to ask another leader does no harm if this one does not answer.
         """
         try:
-            data = await self._replica.ask_leader(_encode(question))
+            data = await self._replica.ask_leader(_encode(question), self._user)
         except ConnectionError as error:
             if repeatable:
                 raise UnansweredError(str(error)) from error

@@ -91,9 +91,9 @@ class ModulePages:
             them unless it has to.
         """
         self._locks = locks = Locks(replica, clock)
-        self._leader_locks = LeaderLocks(replica)
+        self._leader_locks = LeaderLocks(replica, "")
         self._forwards = forwards
-        replica.answer_questions(lambda question: answer(locks, question))
+        replica.answer_questions(lambda question, _user: answer(locks, question))
         self._replica = replica
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
