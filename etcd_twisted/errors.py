@@ -24,6 +24,7 @@ class ErrorCode(enum.IntEnum):
     ROOT_READ_ONLY = 107
     DIRECTORY_NOT_EMPTY = 108
     PEER_ADDRESS_EXISTS = 109
+    UNAUTHORIZED = 110
     VALUE_REQUIRED = 200
     PREVIOUS_VALUE_REQUIRED = 201
     TTL_NOT_A_NUMBER = 202
@@ -58,6 +59,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.ROOT_READ_ONLY: "Root is read only",
     ErrorCode.DIRECTORY_NOT_EMPTY: "Directory not empty",
     ErrorCode.PEER_ADDRESS_EXISTS: "Peer address has existed",
+    ErrorCode.UNAUTHORIZED: "The request requires user authentication",
     ErrorCode.VALUE_REQUIRED: "Value is Required in POST form",
     ErrorCode.PREVIOUS_VALUE_REQUIRED: "PrevValue is Required in POST form",
     ErrorCode.TTL_NOT_A_NUMBER: "The given TTL in POST form is not a number",
@@ -82,6 +84,7 @@ MESSAGES: dict[ErrorCode, str] = {
 }
 
 _STATUS = {
+    ErrorCode.UNAUTHORIZED: 401,
     ErrorCode.KEY_NOT_FOUND: 404,
     ErrorCode.NOT_A_FILE: 403,
     ErrorCode.DIRECTORY_NOT_EMPTY: 403,

@@ -16,6 +16,7 @@ TABLE = {
     107: "Root is read only",
     108: "Directory not empty",
     109: "Peer address has existed",
+    110: "The request requires user authentication",
     200: "Value is Required in POST form",
     201: "PrevValue is Required in POST form",
     202: "The given TTL in POST form is not a number",
@@ -47,8 +48,8 @@ class TableTests(SynchronousTestCase):
         self.assertEqual({int(code) for code in ErrorCode}, set(TABLE))
 
     def test_every_code_has_its_status(self) -> None:
-        """100 is 404; 102 and 108 are 403; 101 and 105 are 412; 3xx codes are 500; all others 400 (spec, "Errors")."""
-        statuses = {100: 404, 102: 403, 108: 403, 101: 412, 105: 412, 300: 500, 301: 500}
+        """100: 404; 102, 108: 403; 101, 105: 412; 110: 401; 3xx: 500; all others: 400 (spec, "Errors")."""
+        statuses = {100: 404, 102: 403, 108: 403, 101: 412, 105: 412, 110: 401, 300: 500, 301: 500}
         for code in ErrorCode:
             self.assertEqual(http_status(code), statuses.get(int(code), 400), code)
 

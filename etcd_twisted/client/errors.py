@@ -102,6 +102,8 @@ class InsufficientCredentials(ApiError):
     machine would decide otherwise.
     """
 
+    expected_code = ErrorCode.UNAUTHORIZED
+
 
 class ValueRequired(ApiError):
     """The request lacks a value."""
@@ -312,7 +314,6 @@ class OutcomeUnknown(ClientError):
 _CLASSES: dict[int, type[ApiError]] = {
     kind.expected_code: kind for kind in ApiError.__subclasses__() if kind.expected_code is not None
 }
-_CLASSES[110] = InsufficientCredentials
 
 
 def api_error(code: int, message: str = "", cause: str = "", index: int = 0) -> ApiError:

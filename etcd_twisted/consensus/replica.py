@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted.auth.state import AuthState, CurrentAuth
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
@@ -59,6 +61,8 @@ class Replica:
         it when this machine becomes a standby.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         keyspace: KeySpace,
@@ -79,6 +83,7 @@ class Replica:
         self.timing = timing
         self.traffic = Traffic()
         self.peer = peer
+        self._auth = CurrentAuth(self._auth_unreadable)
         self.now = time.now
         self._time = time
         self._cluster = cluster
@@ -127,6 +132,14 @@ class Replica:
     def index(self) -> int:
         """See L{IReplica}."""
         return self.keyspace.index
+
+    @property
+    def auth(self) -> AuthState:
+        """See L{IReplica}."""
+        return self._auth.of(self.keyspace.root)
+
+    def _auth_unreadable(self, problem: str) -> None:
+        self._log.critical("/_etcd/_auth can't be read, so nobody may do anything: {problem}", problem=problem)
 
     @property
     def raft_index(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from etcd_twisted.auth.state import AuthState
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.raft import AnswerQuestion, IRaftPeer
@@ -41,6 +42,9 @@ class IReplica(Interface):
     led_seconds: float = Attribute("For how many seconds there has been this leader, or none.")
     cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
     peer: IRaftPeer = Attribute("This machine's Raft member, for the peer port alone.")
+    auth: AuthState = Attribute(
+        "Users and roles, by this copy. A machine without a copy has none, as if authentication were disabled."
+    )
     traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 
     def now() -> int:

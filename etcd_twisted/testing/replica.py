@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from etcd_twisted.auth.state import AUTH_KEY, AuthState, CurrentAuth, encode
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
@@ -125,6 +126,7 @@ class FakeReplica:
         self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._history_capacity = history_capacity
+        self._auth = CurrentAuth()
         self._known_machines: list[Machine] = []
         self._expected: list[tuple[int, Deferred[None]]] = []
         self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
@@ -204,6 +206,10 @@ class FakeReplica:
         expires = None if ttl_seconds is None else self.now() + ttl_seconds * MICROSECONDS_PER_SECOND
         self.apply(Set(key, self.now(), value, expires=expires))
 
+    def set_auth(self, state: AuthState) -> None:
+        """Replace the users, the roles and the switch of authentication, as another machine's administrator would."""
+        self.put(AUTH_KEY, encode(state))
+
     def delete(self, key: str) -> None:
         """Delete a key and all that is below it, as another machine's client would."""
         self.apply(Delete(key, self.now(), recursive=True))
@@ -258,6 +264,10 @@ class FakeReplica:
     @property
     def index(self) -> int:
         return self.keyspace.index
+
+    @property
+    def auth(self) -> AuthState:
+        return self._auth.of(self.keyspace.root)
 
     @property
     def led_seconds(self) -> float:

@@ -7,6 +7,7 @@ import itertools
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.python.failure import Failure
 
+from etcd_twisted.auth.state import AUTH_KEY, DISABLED, AuthState, encode
 from etcd_twisted.consensus.raft.configurations import bootstrap
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
@@ -15,6 +16,7 @@ from etcd_twisted.keyspace.commands import Delete, Set
 from etcd_twisted.keyspace.events import Event
 from tests.consensus.machine import MACHINE, MEMBER, SECOND, ReplicaTestCase, TestMachine
 from tests.consensus.storage.logs import ready
+from tests.logs.lines import Log
 
 
 class StartTests(ReplicaTestCase):
@@ -256,3 +258,30 @@ class StopTests(ReplicaTestCase):
         self.failureResultOf(under_way, EtcdError)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         machine.storage.close()
+
+
+class AuthTests(ReplicaTestCase):
+    """These tests are about what doors see of users and roles."""
+
+    def test_users_and_roles_are_those_of_the_key_space(self) -> None:
+        """A restarted machine has them, too."""
+        machine = self.machine()
+        self.assertIs(machine.replica.auth, DISABLED)
+        machine.set(AUTH_KEY, encode(AuthState(True)))
+        machine.settle()
+        self.assertEqual(machine.replica.auth, AuthState(True))
+        machine.stop()
+        machine = self.machine()
+        self.assertEqual(machine.replica.auth, AuthState(True))
+        machine.stop()
+
+    def test_an_unreadable_document_is_in_the_log(self) -> None:
+        machine = self.machine()
+        machine.set(AUTH_KEY, "{")
+        machine.settle()
+        log = Log(self)
+        self.assertTrue(machine.replica.auth.problem)
+        self.assertTrue(machine.replica.auth.enabled)
+        (line,) = log.warnings
+        self.assertTrue(line.startswith("/_etcd/_auth can't be read, so nobody may do anything: "), line)
+        machine.stop()

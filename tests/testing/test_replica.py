@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from etcd_twisted.auth.state import DISABLED, AuthState
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IRaftPeer, IReplica, ISnapshotFile
 from etcd_twisted.testing import FakeReplica
@@ -35,6 +36,15 @@ class FakeReplicaTests(SynchronousTestCase):
         replica.serve()
         self.successResultOf(waiting)
         self.assertEqual((replica.serving, replica.standby), (True, False))
+
+    def test_users_and_roles_are_those_of_the_copy(self) -> None:
+        """A standby has no copy, and no users."""
+        replica, state = FakeReplica(Clock()), AuthState(True)
+        self.assertIs(replica.auth, DISABLED)
+        replica.set_auth(state)
+        self.assertEqual(replica.auth, state)
+        replica.stand_by()
+        self.assertIs(replica.auth, DISABLED)
 
     def test_a_snapshot_replaces_the_copy(self) -> None:
         """Its keys expire here too."""

@@ -1,0 +1,3 @@
+"""
+Tests of users, roles and rights.
+"""
