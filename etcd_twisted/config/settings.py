@@ -251,7 +251,7 @@ class Settings:
     snapshot_count: int = attrs.field(
         default=10000,
         converter=whole,
-        metadata=option(COUNT, "How many log entries are applied from one snapshot to the next."),
+        metadata=option(COUNT, "How many log entries are applied from one snapshot to the next, at the least."),
     )
     watch_history: int = attrs.field(
         default=1000,

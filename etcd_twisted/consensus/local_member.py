@@ -65,8 +65,8 @@ class ReplicaSettings:
 
     @ivar history_capacity: how many events are kept for watchers that start from a past index.
     @ivar history_bytes: the most bytes that these events may hold together.
-    @ivar snapshot_count: how many entries are applied from one snapshot to the next, unless they hold more than
-        C{snapshot_bytes}; C{None} for no snapshots.
+    @ivar snapshot_count: how many entries are applied from one snapshot to the next, at the least, unless they hold
+        more than C{snapshot_bytes}; C{None} for no snapshots.
     @ivar quota_bytes: the most bytes that the key space may hold; 0 for any size.
     @ivar defaults: the cluster's configuration as long as nobody has set one.
     @ivar random_seed: what the election timeouts follow from. It must differ from machine to machine.

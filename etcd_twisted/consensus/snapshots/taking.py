@@ -25,6 +25,22 @@ from etcd_twisted.waiters import next_turn
 SNAPSHOT_BYTES = 64 << 20
 """A snapshot is due when the entries applied since the last one hold more data, as they are all in memory."""
 
+MOST_ENTRIES = 250_000
+"""A snapshot is due after so many entries in any case: a machine that starts applies them in about 5 s."""
+
+FREE_BYTES = 1 << 20
+"""A snapshot of this size costs so little that it may come after any number of entries."""
+
+ENTRY_BYTES_PER_SNAPSHOT_BYTE = 0.5
+"""
+How much data the entries hold, at the least, for each byte of the last snapshot beyond L{FREE_BYTES}. A snapshot is
+thus paid for by a number of writes that grows as it does, and its cost for each write does not depend on the number of
+keys. More would make snapshots rarer, and starts longer.
+"""
+
+_CHECKS_PER_COUNT = 10
+"""How often to look, in the time of L{Snapshotter}'s count, whether a large snapshot is due by now."""
+
 _log = Logger()
 
 
@@ -32,7 +48,7 @@ class Snapshotter:
     """
     Takes snapshots, one at a time.
 
-    @ivar due_index: the applied index at which the next snapshot may be due.
+    @ivar due_index: the applied index at which to call L{take_if_due} next.
     @ivar due_bytes: how much data the entries applied since the last snapshot may hold before one is due.
     """
 
@@ -47,8 +63,9 @@ class Snapshotter:
         most_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
         """
-        @param count: after how many entries a snapshot is due, unless they hold more than C{most_bytes}; C{None} for
-            no snapshots.
+        @param count: after how many entries a snapshot may be due; it is if the last one was small enough, see
+            L{ENTRY_BYTES_PER_SNAPSHOT_BYTE}. C{None} for no snapshots.
+        @param most_bytes: how much data in entries makes a snapshot due, whatever their number.
         """
         self._clock = clock
         self._disk = disk
@@ -66,11 +83,22 @@ class Snapshotter:
         if self._running is not None or self._count is None:
             return
         state_machine = self._state_machine
-        self.due_index = self._log.snapshot_index + self._count
+        self.due_index = self._next_due_index(self._count)
         if state_machine.applied_index >= self.due_index or state_machine.bytes_since_snapshot > self.due_bytes:
             self._running = ensureDeferred(self._take(*state_machine.snapshot()))
             self._running.addErrback(self._node.fail)
             self._running.addCallback(self._ended)
+
+    def _next_due_index(self, count: int) -> int:
+        """Returns the applied index from which on a snapshot is due, or at which to ask again."""
+        state_machine = self._state_machine
+        earliest = self._log.snapshot_index + count
+        latest = self._log.snapshot_index + max(count, MOST_ENTRIES)
+        large_bytes = self._disk.storage.snapshots.size - FREE_BYTES
+        if state_machine.bytes_since_snapshot >= large_bytes * ENTRY_BYTES_PER_SNAPSHOT_BYTE:
+            return earliest
+        again = state_machine.applied_index + max(count // _CHECKS_PER_COUNT, 1)
+        return min(max(earliest, again), latest)
 
     def _ended(self, _: None) -> None:
         self._running = None

@@ -6,6 +6,7 @@ import itertools
 import os
 from contextlib import closing
 
+from etcd_twisted.consensus.snapshots.taking import ENTRY_BYTES_PER_SNAPSHOT_BYTE, FREE_BYTES
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
@@ -54,6 +55,33 @@ class SnapshotTests(ReplicaTestCase):
                 self.assertEqual(index, machine.replica.raft_index)
                 due.append(index)
         self.assertEqual([after - before for before, after in itertools.pairwise(due)], [4, 4])
+        machine.stop()
+
+    def test_a_large_snapshot_is_paid_for_by_as_many_bytes_of_entries(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        numbers = itertools.count()
+        while (first := self.snapshot_index(machine)) == 0:
+            machine.set(f"/large{next(numbers)}", "x" * 300_000)
+            machine.settle()
+        size = machine.storage.snapshots.size
+        self.assertGreater(size, FREE_BYTES)
+        while self.snapshot_index(machine) == first:
+            machine.set("/small", "x" * 10_000)
+            machine.settle()
+        entries = self.snapshot_index(machine) - first
+        self.assertGreater(entries, 10)
+        needed = (size - FREE_BYTES) * ENTRY_BYTES_PER_SNAPSHOT_BYTE
+        self.assertLess(abs(entries * 10_000 - needed), needed / 100)
+        machine.stop()
+
+    def test_a_small_snapshot_is_due_after_the_count(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        due = set[int]()
+        for number in range(45):
+            machine.set(f"/a{number}", "")
+            machine.settle()
+            due.add(self.snapshot_index(machine))
+        self.assertEqual([after - before for before, after in itertools.pairwise(sorted(due))], [10, 10, 10, 10])
         machine.stop()
 
     def test_large_entries_from_before_a_restart_count(self) -> None:
