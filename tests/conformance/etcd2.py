@@ -2,22 +2,29 @@
 The scenarios of etcd 2, recorded from etcd 3.4 with its version 2 API, and the player that plays them.
 
 Each topic has its scenarios in C{etcd2/TOPIC-scenarios.json}, and what etcd answered in C{etcd2/TOPIC-answers.json},
-which C{python -m tests.conformance.record} writes. C{etcd2/rulings.json} lists where this project's answers differ
-from etcd's, with the reason. A scenario of a topic whose requests change more than keys needs a server of its own.
+which C{python -m tests.conformance.record} writes. The topic C{etcd04} is that of the scenarios of etcd 0.4, but for
+the modules that etcd has no more. A scenario whose requests change more than keys needs a server of its own.
+
+C{etcd2/rulings.json} lists where this project rightly answers otherwise than etcd. Each ruling has a reason and, by
+scenario and number of the step, what to merge into etcd's answer (as RFC 7386 merges JSON).
+
+A scenario may have C{machines}, the number of machines of the cluster that it needs. The leader is the first, and the
+requests go there; C{{id 2}} and C{{peer 2}} in a path or a body are the id and the peer URL of the second machine.
 
 These steps know more than those of L{tests.conformance.player}:
 
   - C{user} is a name and a password with a colon between them, for Basic credentials;
   - C{json} is a body, as an object;
-  - C{fields} has the answer's values replaced by the names of their types;
+  - C{fields} has the answer's values, but for what is replaced anyway, replaced by the names of their types;
   - C{rebase} names a user who writes a key, so that the distances of indexes are from there on: users and roles take
     indexes in one server and not in another.
 
 More is replaced before answers are compared:
 
   - a cluster id becomes C{<cluster>}, if it is that of the first answer;
-  - ids of members and URLs become C{<id 1>} and C{<url 1>} and so on, in the order in which they are first seen;
-    those that are part of the scenario stay;
+  - what belongs to a machine of a scenario with C{machines} becomes C{<id 1>}, C{<name 1>}, C{<peer 1>} or
+    C{<client 1>}, and members are listed in that order; other ids and URLs become C{<id A>}, C{<url A>} and so on, in
+    the order in which they are first seen, but those that are part of the scenario stay;
   - a padded name of an in-order key becomes C{<padded +1>};
   - times, durations and versions become C{<time>}, C{<duration>} and C{<version>}.
 
@@ -29,6 +36,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import attrs
@@ -36,9 +44,12 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import ResponseNeverReceived, readBody
 from twisted.web.iweb import IResponse
 
-from tests.conformance.player import Player, Scenario, Shape, Step, index_of
+from tests.conformance.player import Player, Scenario, Shape, Step, index_of, load
 
-TOPICS = ("auth",)
+TOPICS = ("etcd04", "keys", "members", "auth")
+
+OF_KEYS = ("etcd04", "keys")
+"""The topics whose scenarios have only keys of their own, so that one server serves them all."""
 
 DIRECTORY = Path(__file__).parent / "etcd2"
 
@@ -57,8 +68,15 @@ _TYPES = {bool: "boolean", int: "number", float: "number", str: "string"}
 
 def scenarios(topic: str) -> list[Scenario]:
     """Returns the scenarios of a topic."""
+    if topic == "etcd04":
+        return [each for each, _ in load().values() if "/mod/" not in json.dumps(each)]
     loaded: list[Scenario] = json.loads((DIRECTORY / f"{topic}-scenarios.json").read_text())
     return loaded
+
+
+def batches(topic: str) -> list[list[Scenario]]:
+    """Returns the scenarios of a topic, those together that one server can serve."""
+    return [scenarios(topic)] if topic in OF_KEYS else [[each] for each in scenarios(topic)]
 
 
 def answers_file(topic: str) -> Path:
@@ -72,19 +90,66 @@ def recorded(topic: str) -> dict[str, tuple[Scenario, list[Shape | None]]]:
     return {scenario["name"]: (scenario, answers[scenario["name"]]) for scenario in scenarios(topic)}
 
 
+def rulings() -> list[dict[str, Any]]:
+    """Returns all rulings."""
+    loaded: list[dict[str, Any]] = json.loads((DIRECTORY / "rulings.json").read_text())
+    return loaded
+
+
+def right(topic: str) -> dict[str, tuple[Scenario, list[Shape | None]]]:
+    """Returns the scenarios of a topic and the answers of this project: etcd's, but where there is a ruling."""
+    scenarios = recorded(topic)
+    for ruling in rulings():
+        for name, answers in ruling["answers"].items():
+            if name in scenarios:
+                for step, patch in answers.items():
+                    shapes = scenarios[name][1]
+                    shapes[int(step)] = merged(shapes[int(step)], patch)
+    return scenarios
+
+
+def merged(value: Any, patch: Any) -> Any:
+    """Returns a value with a patch merged into it."""
+    if not isinstance(patch, dict):
+        return patch
+    value = value if isinstance(value, dict) else {}
+    changed = {name: merged(value.get(name), each) for name, each in patch.items() if each is not None}
+    return {name: each for name, each in value.items() if name not in patch} | changed
+
+
 @attrs.define
 class Etcd2Player(Player):
     """Plays one scenario of etcd 2."""
 
     _own: str = attrs.field(init=False, default="")
     _cluster: str = attrs.field(init=False, default="")
-    _seen_ids: list[str] = attrs.field(init=False, factory=list)
-    _seen_urls: list[str] = attrs.field(init=False, factory=list)
+    _known: dict[str, str] = attrs.field(init=False, factory=dict)
+    _unknown: dict[str, list[str]] = attrs.field(init=False, factory=lambda: {"id": [], "url": []})
 
     async def play(self, scenario: Scenario) -> list[Shape | None]:
         """See L{Player.play}."""
         self._own = json.dumps(scenario)
+        if "machines" in scenario:
+            await self._learn_machines()
         return await super().play(scenario)
+
+    async def _learn_machines(self) -> None:
+        members, leader = [await self._json(path) for path in ("/v2/members", "/v2/members/leader")]
+        others = [each for each in members["members"] if each["id"] != leader["id"]]
+        for number, each in enumerate([leader, *sorted(others, key=lambda member: member["name"])], 1):
+            self._known[each["id"]] = f"id {number}"
+            self._known[each["name"]] = f"name {number}"
+            self._known[each["peerURLs"][0]] = f"peer {number}"
+            self._known[each["clientURLs"][0]] = f"client {number}"
+        self.base = leader["clientURLs"][0]
+
+    async def _json(self, path: str) -> Any:
+        return json.loads(await readBody(await self._send({"do": "GET", "path": path})))
+
+    def _filled(self, text: str) -> str:
+        for value, name in self._known.items():
+            text = text.replace("{" + name + "}", value)
+        return super()._filled(text)
 
     async def _take(self, step: Step) -> Shape | None:
         if "rebase" in step:
@@ -135,22 +200,30 @@ class Etcd2Player(Player):
             return place if pattern.fullmatch(value) else value
         if name == "followers" and isinstance(value, dict):
             return {self._anonymous(key): self._tidy(each, step, "follower") for key, each in value.items()}
-        return super()._tidy(value, step, name)
+        if name == "name" and value in self._known:
+            return f"<{self._known[value]}>"
+        tidied = super()._tidy(value, step, name)
+        if name == "members" and isinstance(tidied, list):
+            tidied.sort(key=lambda member: member["id"])
+        return tidied
 
     def _anonymous(self, text: str) -> str:
         text = _PADDED.sub(lambda found: f"<padded {self._distance(int(found[0]))}>", super()._anonymous(text))
-        text = _ID.sub(lambda found: self._placed(found[0], self._seen_ids, "id"), text)
-        return _URL.sub(lambda found: self._placed(found[0], self._seen_urls, "url"), text)
+        text = _ID.sub(lambda found: self._named(found[0], "id"), text)
+        return _URL.sub(lambda found: self._named(found[0], "url"), text)
 
-    def _placed(self, text: str, seen: list[str], kind: str) -> str:
+    def _named(self, text: str, kind: str) -> str:
+        if text in self._known:
+            return f"<{self._known[text]}>"
         if text in self._own:
             return text
-        if text not in seen:
-            seen.append(text)
-        return f"<{kind} {seen.index(text) + 1}>"
+        unknown = self._unknown[kind]
+        if text not in unknown:
+            unknown.append(text)
+        return f"<{kind} {ascii_uppercase[unknown.index(text)]}>"
 
 
 def _types(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _types(each) for name, each in value.items()}
-    return _TYPES[type(value)]
+    return value if isinstance(value, str) and value.startswith("<") else _TYPES[type(value)]

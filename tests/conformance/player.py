@@ -31,7 +31,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, PartialDownloadError, readBody
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -115,7 +115,7 @@ class Player:
             return None
         response = await self._send(step)
         self._seen = max(self._seen, index_of(response))
-        return self._shape(response, await readBody(response), step)
+        return self._shape(response, await body_of(response), step)
 
     async def _leave(self, step: Step) -> _Left:
         if "wait" not in step.get("query", {}):
@@ -224,6 +224,15 @@ class Player:
 
     def _anonymous(self, text: str) -> str:
         return text.replace(self._prefix, "{p}")
+
+
+async def body_of(response: IResponse) -> bytes:
+    """Returns the body of an answer, whose end may also be that of the connection."""
+    try:
+        body: bytes = await readBody(response)
+    except PartialDownloadError as error:
+        return error.response or b""
+    return body
 
 
 def index_of(response: IResponse) -> int:

@@ -16,9 +16,9 @@ import attrs
 from twisted.internet.defer import ensureDeferred, maybeDeferred
 from twisted.internet.task import react
 
-from tests.conformance.etcd2 import TOPICS, Etcd2Player, answers_file, scenarios
+from tests.conformance.etcd2 import TOPICS, Etcd2Player, answers_file, batches
 from tests.conformance.player import Scenario, Shape
-from tests.etcd.machine import MISSING, EtcdMachine
+from tests.etcd.machine import MISSING, start_cluster
 
 
 @attrs.define
@@ -45,13 +45,12 @@ class _Scope:
             await maybeDeferred(function, *arguments)
 
 
-async def play(reactor: Any, scenario: Scenario) -> list[Shape | None]:
-    """Returns what a new machine of etcd answers."""
+async def play(reactor: Any, scenarios: list[Scenario]) -> dict[str, list[Shape | None]]:
+    """Returns what a new cluster of etcd answers, by the names of the scenarios."""
     scope = _Scope(Path(tempfile.mkdtemp()))
     try:
-        machine = EtcdMachine(scope, "machine0")
-        await machine.start()
-        return await Etcd2Player(reactor, machine.url).play(scenario)
+        machines = await start_cluster(scope, scenarios[0].get("machines", 1))
+        return {each["name"]: await Etcd2Player(reactor, machines[0].url).play(each) for each in scenarios}
     finally:
         await scope.clean_up()
         shutil.rmtree(scope.directory)
@@ -71,7 +70,9 @@ async def record(reactor: Any, *topics: str) -> None:
     if MISSING is not None:
         raise SystemExit(MISSING)
     for topic in topics or TOPICS:
-        answers = {scenario["name"]: await play(reactor, scenario) for scenario in scenarios(topic)}
+        answers: dict[str, list[Shape | None]] = {}
+        for together in batches(topic):
+            answers |= await play(reactor, together)
         answers_file(topic).write_text(written(answers))
 
 

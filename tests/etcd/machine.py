@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
-from twisted.trial.unittest import TestCase
 
 from etcd_twisted.client import Client, ClientError, Timeouts, Tls
 from etcd_twisted.testing.child_process import ChildProcess, spawn
@@ -118,7 +117,7 @@ class EtcdMachine:
         await self.start()
 
 
-async def start_cluster(test: TestCase, size: int, authority: Authority | None = None) -> list[EtcdMachine]:
+async def start_cluster(test: Scope, size: int, authority: Authority | None = None) -> list[EtcdMachine]:
     """Returns the machines of a cluster that serves."""
     machines = [EtcdMachine(test, f"machine{number}", authority) for number in range(size)]
     for machine in machines:
