@@ -1,0 +1,174 @@
+"""
+Who makes a request: the user whose name and password its C{Authorization} header has, the user whom the client's
+certificate names, or a guest.
+
+A header that was found right is remembered, so that checking it again costs far less than a request. What is
+remembered is a hash of the header, with a key that only this process has, and which hash of a password it was right
+for: it is void as soon as the user has another password. This module must never take wrong credentials for a guest's,
+nor tell by its answer, or the time that it takes, whether a user exists.
+"""
+
+import binascii
+import secrets
+from hashlib import blake2b
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from etcd_twisted.auth.state import GUEST, AuthState
+from etcd_twisted.logs.rate_limit import RateLimitedLog
+from etcd_twisted.web.auth.failed_attempts import FailedAttempts
+from etcd_twisted.web.auth.passwords import LONGEST_PASSWORD_BYTES, Passwords
+
+MOST_REMEMBERED = 10_000
+"""How many headers are remembered. Beyond that, the one is forgotten that was checked the longest ago."""
+
+_DIGEST_BYTES = 16
+
+
+class UnauthenticatedError(Exception):
+    """The credentials of a request are wrong, or are none. It never says why."""
+
+
+@attrs.define(eq=False)
+class _Check:
+    """
+    A password that is being checked, for one request or for several with the same header.
+
+    @ivar waiting: the results of the requests.
+    @ivar running: fires with whether the password is right.
+    """
+
+    waiting: "dict[Deferred[str], None]" = attrs.field(factory=dict)
+    running: "Deferred[bool] | None" = None
+
+
+class Authenticator:
+    """
+    Finds out who makes a request.
+
+    @ivar failed_attempts: how many passwords were wrong since the start.
+    """
+
+    def __init__(self, clock: IReactorTime, passwords: Passwords) -> None:
+        """
+        @param clock: the clock by which failed attempts are slowed down.
+        """
+        self.failed_attempts = 0
+        self._clock = clock
+        self._passwords = passwords
+        self._attempts = FailedAttempts(clock)
+        self._limited_log = RateLimitedLog(clock)
+        self._key = secrets.token_bytes(32)
+        self._remembered: dict[bytes, tuple[str, str]] = {}
+        """The name and the password's hash that each header was right for, by the header's hash."""
+        self._checks: dict[tuple[bytes, str | None], _Check] = {}
+        """What is being checked, by the header's hash and that of the right password."""
+
+    def user(self, state: AuthState, authorization: bytes | None, common_name: str | None) -> "str | Deferred[str]":
+        """
+        Returns the name of the user who makes a request, at once or as a Deferred; L{GUEST} if it is no user.
+
+        The Deferred errbacks with L{UnauthenticatedError}, or with an L{EtcdError} if too many passwords wait to be
+        checked. Cancelling it withdraws the request.
+
+        @param state: the users; authentication is enabled.
+        @param authorization: the value of the request's header; C{None} for a request without one.
+        @param common_name: that of the client's certificate, which was verified; C{None} if there is none.
+        @raise UnauthenticatedError: the header has no credentials.
+        """
+        if authorization is None:
+            return common_name if common_name is not None and common_name in state.users else GUEST
+        digest = blake2b(authorization, digest_size=_DIGEST_BYTES, key=self._key).digest()
+        remembered = self._remembered.get(digest)
+        if remembered is not None:
+            name, password_hash = remembered
+            user = state.users.get(name)
+            if user is not None and user.password_hash == password_hash:
+                return name
+        return self._check(state, authorization, digest)
+
+    def _check(self, state: AuthState, authorization: bytes, digest: bytes) -> "Deferred[str]":
+        """Check the password in a header, or wait for the check of the same header that is under way."""
+        name, password = _credentials(authorization)
+        user = state.users.get(name)
+        password_hash = None if user is None else user.password_hash
+        key = (digest, password_hash)
+        check = self._checks.get(key)
+        if check is None:
+            check = self._checks[key] = _Check()
+        result: Deferred[str] = Deferred(lambda each: _withdraw(check, each))
+        check.waiting[result] = None
+        if check.running is None:
+            check.running = ensureDeferred(self._is_right(name, password, password_hash))
+            check.running.addBoth(self._checked, key, name)
+        return result
+
+    async def _is_right(self, name: str, password: bytes, password_hash: str | None) -> bool:
+        """Returns whether a password is right, when it is the name's turn."""
+        wait_seconds = self._attempts.begin(name)
+        if wait_seconds is None:
+            return False
+        try:
+            if wait_seconds:
+                await deferLater(self._clock, wait_seconds)
+            is_right = await self._passwords.check(password, password_hash)
+        except BaseException:
+            self._attempts.given_up(name)
+            raise
+        if is_right:
+            self._attempts.succeeded(name)
+            return True
+        self.failed_attempts += 1
+        if self._attempts.failed(name) and password_hash is not None:
+            # Other names are not logged: people type passwords where the name should be.
+            self._limited_log.warn("log-in", f"Log-ins as {name!r} fail again and again, and are slowed down")
+        return False
+
+    def _checked(self, outcome: bool | Failure, key: tuple[bytes, str | None], name: str) -> None:
+        """Tell everybody who waits for a check, and remember the header if it is right."""
+        check = self._checks.pop(key)
+        digest, password_hash = key
+        if outcome is True and password_hash is not None:
+            self._remembered.pop(digest, None)
+            self._remembered[digest] = name, password_hash
+            if len(self._remembered) > MOST_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+        for result in list(check.waiting):
+            if result.called:  # a callback of an earlier one has cancelled it
+                continue
+            if isinstance(outcome, Failure):
+                result.errback(outcome)
+            elif outcome:
+                result.callback(name)
+            else:
+                result.errback(UnauthenticatedError())
+
+
+def _withdraw(check: _Check, result: "Deferred[str]") -> None:
+    """Stop a check that nobody waits for any more."""
+    check.waiting.pop(result, None)
+    if not check.waiting and check.running is not None:
+        check.running.cancel()
+
+
+def _credentials(authorization: bytes) -> tuple[str, bytes]:
+    """
+    Returns the name and the password in a header.
+
+    @raise UnauthenticatedError: there are none, or no user can have such a password.
+    """
+    scheme, _, encoded = authorization.strip().partition(b" ")
+    if scheme.lower() != b"basic":
+        raise UnauthenticatedError
+    try:
+        name, colon, password = binascii.a2b_base64(encoded.strip(), strict_mode=True).partition(b":")
+        text = name.decode()
+    except ValueError:  # binascii's errors are ValueErrors
+        raise UnauthenticatedError from None
+    if not colon or len(password) > LONGEST_PASSWORD_BYTES:
+        raise UnauthenticatedError
+    return text, password

@@ -1,0 +1,3 @@
+"""
+Tests of who makes a request, and of the pages about users and roles.
+"""
