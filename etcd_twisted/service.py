@@ -265,5 +265,6 @@ def _replica_settings(config: Config) -> ReplicaSettings:
         quota_bytes=config.quota_bytes,
         timing=Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
         defaults=ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
+        pads_in_order_keys=config.pads_in_order_keys,
         random_seed=secrets.randbits(64),
     )

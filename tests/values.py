@@ -72,6 +72,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "verbosity": st.integers(0, 2),
     "log-format": st.sampled_from(["text", "json"]),
     "follower-requests": st.sampled_from(["forward", "redirect"]),
+    "in-order-keys": st.sampled_from(["plain", "padded"]),
     "member-ids": st.sampled_from(["name", "hex"]),
     "zero-prev-index": st.sampled_from(["compare", "ignore"]),
     "version-media-type": st.sampled_from(["negotiated", "json"]),

@@ -108,6 +108,11 @@ class Config(Settings):
         """Whether this machine, when it does not lead, asks the leader for its clients and does not redirect them."""
         return self.follower_requests == "forward"
 
+    @property
+    def pads_in_order_keys(self) -> bool:
+        """Whether this machine has a new cluster name in-order keys by 20 digits."""
+        return self.in_order_keys == "padded"
+
     def given_as(self, name: str) -> str:
         """
         Returns how the value of an option was given, for errors: C{--addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.

@@ -39,6 +39,7 @@ from etcd_twisted.config.value_types import (
     FOLLOWER_REQUESTS,
     FRONTEND,
     HOST_NAMES,
+    IN_ORDER_KEYS,
     INITIAL_CLUSTER,
     INITIAL_CLUSTER_STATE,
     INITIAL_CLUSTER_TOKEN,
@@ -274,6 +275,14 @@ class Settings:
             FOLLOWER_REQUESTS,
             "What a machine that does not lead does with requests that are the leader's: have the leader carry"
             " them out, or redirect the client.",
+        ),
+    )
+    in_order_keys: str = attrs.field(
+        default="plain",
+        metadata=option(
+            IN_ORDER_KEYS,
+            "How a new cluster names in-order keys: by the index alone, or by 20 digits, with zeros in front.",
+            etcd2="padded",
         ),
     )
     member_ids: str = attrs.field(

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.clearing import Clearing
 from etcd_twisted.consensus.background.expirer import Expirer
+from etcd_twisted.consensus.background.founder import Founder
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
@@ -68,6 +69,7 @@ class ReplicaSettings:
     @ivar snapshot_count: how many entries are applied from one snapshot to the next, at the least, unless they hold
         more than C{snapshot_bytes}; C{None} for no snapshots.
     @ivar quota_bytes: the most bytes that the key space may hold; 0 for any size.
+    @ivar pads_in_order_keys: whether a new cluster pads the names of in-order keys.
     @ivar defaults: the cluster's configuration as long as nobody has set one.
     @ivar random_seed: what the election timeouts follow from. It must differ from machine to machine.
     @ivar unapplied_bytes: how many bytes of proposals may wait to be applied before further changes wait.
@@ -88,6 +90,7 @@ class ReplicaSettings:
     raft_limits: RaftLimits = attrs.field(factory=RaftLimits)
     promotion: PromotionLimits = attrs.field(factory=PromotionLimits)
     entries_per_turn: int = ENTRIES_PER_TURN
+    pads_in_order_keys: bool = False
 
     @property
     def proposal_timeout_seconds(self) -> float:
@@ -163,8 +166,7 @@ class LocalMember:
         self.cluster_id = cluster_id = recovered.identity.cluster_id
         clocks, disk, transport = environment.clocks, environment.disk, environment.transport
         clock, election_timeout_seconds = clocks.monotonic, settings.timing.election_timeout_seconds
-        self._clock = clock
-        self._keyspace = keyspace
+        self._clock, self._keyspace = clock, keyspace
         self._disk, self._transport = disk, transport
         self._availability = availability
         self._proposal_timeout_seconds = settings.proposal_timeout_seconds
@@ -214,6 +216,7 @@ class LocalMember:
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness, settings.promotion)
         self._expirer = Expirer(clocks, self.node, self.state_machine)
         self._clearing = Clearing(clock, keyspace)
+        self._founder = Founder(core, self.node, self.state_machine, self._time, settings.pads_in_order_keys)
         self._timekeeper = Timekeeper(
             self._time, core, self.state_machine, self._proposals, self._throttle, self._statuses
         )
@@ -333,6 +336,8 @@ class LocalMember:
         if keyspace.removed_directories.roots:
             self._clearing.schedule()
         self._quota.log_alarm()
+        if not self._founder.is_decided:
+            self._founder.applied()
         if self.receiver.incoming is not None:
             self.receiver.passed(self.state_machine.applied_index)
         state_machine, snapshotter = self.state_machine, self._snapshotter
@@ -353,6 +358,7 @@ class LocalMember:
         self._messenger.changed()
         self._timekeeper.changed()
         self._election_log.changed()
+        self._founder.changed()
         if raft.leadership is not None:
             self._proposals.stop_timeout(raft.term)
             self._upkeep.start()

@@ -140,6 +140,17 @@ class Expire(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="expire
     limit: int
 
 
+class PadInOrderKeys(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="pad"):
+    """
+    Name all in-order keys from here on by 20 digits, with zeros in front of the index. No client sees this command.
+
+    The leader of a new cluster logs it before anything else, so that no other names are there. It has a tag that
+    earlier versions do not know: they stop when they find it in their log, and would make other names than this one.
+    """
+
+    time: int
+
+
 Change = (
     Set | Create | CreateInOrder | Update | Refresh | SetTtl | CompareAndSwap | SetOrSwap | Delete | CompareAndDelete
 )
@@ -154,7 +165,7 @@ Those that the first version of this program does not know: it stops when it fin
 L{etcd_twisted.keyspace.space.KeySpace.as_earlier_command}.
 """
 
-Command = Change | Expire
+Command = Change | Expire | PadInOrderKeys
 
 encode_command = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode

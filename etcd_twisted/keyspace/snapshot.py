@@ -34,6 +34,14 @@ class _Head(msgspec.Struct, array_like=True, tag="head"):
     counts: CommandCounts
 
 
+class _LaterHead(_Head, array_like=True, tag="head2"):
+    """
+    The first chunk of a key space that an earlier version would change in another way: such a version refuses it.
+    """
+
+    pads_in_order_keys: bool = False
+
+
 class _Events(msgspec.Struct, array_like=True, tag="events"):
     """Events of the history, oldest first."""
 
@@ -64,12 +72,12 @@ class _End(msgspec.Struct, array_like=True, tag="end"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Head | _Events | _Nodes | _End).decode
+_decode = msgspec.msgpack.Decoder(_Head | _LaterHead | _Events | _Nodes | _End).decode
 
 
 def dump(state: KeySpaceState) -> Iterator[bytes]:
     """Yields the chunks of a snapshot. An empty chunk is a pause in a longer computation and need not be kept."""
-    yield _encode(_Head(state.index, state.cleared_index, state.counts))
+    yield _encode(_head(state))
     for results in _results(state.history):
         yield _encode(_Events(results))
     count = 0
@@ -77,6 +85,12 @@ def dump(state: KeySpaceState) -> Iterator[bytes]:
         count += len(records)
         yield _encode(_Nodes(records)) if records else b""
     yield _encode(_End(len(state.history), count))
+
+
+def _head(state: KeySpaceState) -> _Head:
+    if state.pads_in_order_keys:
+        return _LaterHead(state.index, state.cleared_index, state.counts, True)
+    return _Head(state.index, state.cleared_index, state.counts)
 
 
 def _results(history: Iterable[Event]) -> Iterator[list[ActionResult]]:
@@ -260,8 +274,9 @@ class SnapshotLoader:
         """
         if self._head is None or self._end != _End(len(self._events), self._records) or self._parents:
             raise _damage("chunks of it are missing")
-        root = self._current.finish()
-        return KeySpaceState(root, self._head.index, self._head.counts, tuple(self._events), self._head.cleared_index)
+        root, head, events = self._current.finish(), self._head, tuple(self._events)
+        pads = isinstance(head, _LaterHead) and head.pads_in_order_keys
+        return KeySpaceState(root, head.index, head.counts, events, head.cleared_index, pads)
 
 
 def _damage(what: str) -> StorageError:

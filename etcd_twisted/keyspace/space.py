@@ -39,6 +39,7 @@ class KeySpaceState:
     Everything in a key space at one moment. It does not change when the key space does.
 
     @ivar cleared_index: see L{History}.
+    @ivar pads_in_order_keys: see L{KeySpace}.
     """
 
     root: Directory
@@ -46,6 +47,7 @@ class KeySpaceState:
     counts: CommandCounts
     history: tuple[Event, ...]
     cleared_index: int
+    pads_in_order_keys: bool = False
 
 
 class KeySpace:
@@ -57,6 +59,7 @@ class KeySpace:
     @ivar ttls: when the TTL of each key ends, including those of removed directories until they are forgotten. For
         reading only.
     @ivar hub: the watchers.
+    @ivar pads_in_order_keys: whether the names of new in-order keys have 20 digits, with zeros in front.
     @ivar removed_directories: the directories whose TTLs L{forget_removed_ttls} has not forgotten yet.
     """
 
@@ -71,9 +74,9 @@ class KeySpace:
         @param wake: called when there are events to deliver to watchers.
         @param history_bytes: how large these events may be together, in bytes.
         """
-        self.root = EMPTY_ROOT
-        self.index = 0
+        self.root, self.index = EMPTY_ROOT, 0
         self.hub = WatcherHub(wake)
+        self.pads_in_order_keys = False
         self._capacity = history_capacity
         self._history_bytes = history_bytes
         self._history = History(history_capacity, max_bytes=history_bytes)
@@ -160,8 +163,8 @@ class KeySpace:
 
     def state(self) -> KeySpaceState:
         """Returns everything that a snapshot has to hold, as it is now. This takes no longer for a large tree."""
-        history = self._history
-        return KeySpaceState(self.root, self.index, copy.copy(self._counts), tuple(history), history.cleared_index)
+        contents = self.root, self.index, copy.copy(self._counts), tuple(self._history), self._history.cleared_index
+        return KeySpaceState(*contents, self.pads_in_order_keys)
 
     def restore(self, state: KeySpaceState, schedule: ExpirySchedule) -> None:
         """
@@ -172,8 +175,8 @@ class KeySpace:
         @param schedule: the TTLs of the nodes in it.
         """
         before = self.index
-        self.root = state.root
-        self.index = state.index
+        self.root, self.index = state.root, state.index
+        self.pads_in_order_keys = state.pads_in_order_keys
         self._counts = copy.copy(state.counts)
         self._history = History(self._capacity, state.history, state.cleared_index, self._history_bytes)
         self._schedule = schedule
@@ -209,7 +212,7 @@ class KeySpace:
         """
         Carry out a command.
 
-        @return: what it did; C{None} for L{commands.Expire}, which nobody waits for.
+        @return: what it did; C{None} for L{commands.Expire} and L{commands.PadInOrderKeys}, which nobody waits for.
         @raise EtcdError: why it did nothing.
         """
         entry = self._APPLY.get(type(command))
@@ -218,8 +221,11 @@ class KeySpace:
                 return self.apply(self._resolve_set_or_swap(command))
             if isinstance(command, commands.Expire):
                 self._expire(command)
-                return None
-            raise TypeError(f"{command!r} is not a command")
+            elif isinstance(command, commands.PadInOrderKeys):
+                self.pads_in_order_keys = True
+            else:
+                raise TypeError(f"{command!r} is not a command")
+            return None
         apply, success, failure = entry
         counts = self._counts
         try:
@@ -241,7 +247,8 @@ class KeySpace:
         return self._put_new(command, command.key)
 
     def _create_in_order(self, command: commands.CreateInOrder) -> Event:
-        return self._put_new(command, join(command.key, str(self.index + 1)))
+        name = f"{self.index + 1:020}" if self.pads_in_order_keys else str(self.index + 1)
+        return self._put_new(command, join(command.key, name))
 
     def _put_new(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
         """Put a new node at C{key}, where nothing may be yet."""

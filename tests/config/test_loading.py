@@ -181,6 +181,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "verbosity": ("-1", "3", "loud"),
     "log-format": ("xml", "JSON"),
     "follower-requests": ("proxy", "Forward"),
+    "in-order-keys": ("20", "Padded"),
     "member-ids": ("uuid", "Hex"),
     "zero-prev-index": ("0", "none"),
     "version-media-type": ("text", "JSON"),

@@ -113,12 +113,14 @@ class Model:
 
     @ivar index: the key space's index.
     @ivar events: all events that watchers see, oldest first.
+    @ivar padded: whether in-order keys have 20 digits.
     @ivar counts: what C{/v2/stats/store} counts of commands, where it is not 0.
     """
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.index = 0
+        self.padded = False
         self.events: list[Seen] = []
         self.counts: Counter[str] = Counter()
 
@@ -148,7 +150,7 @@ class Model:
         """
         Carries a command out.
 
-        @return: the answer; C{None} for L{commands.Expire}.
+        @return: the answer; C{None} for L{commands.Expire} and L{commands.PadInOrderKeys}.
         @raise RefusedError: the command fails.
         """
         if isinstance(command, commands.SetOrSwap):
@@ -204,7 +206,8 @@ class Model:
 
     @_apply.register
     def _(self, command: commands.CreateInOrder) -> Json:
-        key = command.key.rstrip("/") + "/" + str(self.index + 1)
+        name = str(self.index + 1)
+        key = command.key.rstrip("/") + "/" + (name.rjust(20, "0") if self.padded else name)
         self._parents_are_directories(key)
         if key in self.entries:
             raise self._refusal(105, key)
@@ -263,6 +266,10 @@ class Model:
             raise self._refusal(102, "/")
         self._as_expected(command)
         return self._remove("compareAndDelete", command.key, command.time)
+
+    @_apply.register
+    def _(self, _: commands.PadInOrderKeys) -> None:
+        self.padded = True
 
     @_apply.register
     def _(self, command: commands.Expire) -> None:

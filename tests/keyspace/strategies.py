@@ -70,7 +70,8 @@ changes: st.SearchStrategy[commands.Change] = st.one_of(
     ),
 )
 expirations = st.builds(commands.Expire, time=times, limit=st.sampled_from([0, 1, 2, 1_000]))
-anything: st.SearchStrategy[commands.Command] = st.one_of(sets, changes, expirations)
+paddings = st.builds(commands.PadInOrderKeys, time=times)
+anything: st.SearchStrategy[commands.Command] = st.one_of(sets, changes, expirations, paddings)
 _POPULATION = [
     commands.Set("/a/b", 0, "x"),
     commands.Set("/a/_h/b", 0, "y", expires=6 * HALF_A_SECOND + 1),

@@ -28,6 +28,7 @@ COMMANDS: tuple[c.Command, ...] = (
     c.Delete("/d", 1_700_000_000_000_000, True),
     c.CompareAndDelete("/a/b", 1_700_000_000_000_000, None, 6),
     c.Expire(1_700_000_060_000_000, 100),
+    c.PadInOrderKeys(1_700_000_000_000_000),
 )
 
 
@@ -81,4 +82,11 @@ class LayoutTests(SynchronousTestCase):
             c.Set("/c", 1_700_000_000_000_000, "y"),
             c.Set("/c", 1_700_000_000_000_000, "z"),
         )
-        self.assertEqual(examples("Chunks"), chunks_of(space))
+        plain = chunks_of(space)
+        self.assertEqual(examples("Chunks"), plain)
+        space.apply(c.PadInOrderKeys(1_700_000_000_000_000))
+        head, *others = chunks_of(space)
+        self.assertEqual(others, plain[1:])
+        tag, *fields = msgspec.msgpack.decode(plain[0])
+        self.assertEqual(msgspec.msgpack.decode(head), [f"{tag}2", *fields, True])
+        self.assertIn('`["head2", index, cleared, counts, padded = false]`', section("Chunks"))

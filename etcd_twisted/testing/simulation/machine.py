@@ -122,6 +122,7 @@ class MachineRun:
                 snapshot_count=settings.snapshot_count,
                 timing=settings.timing,
                 defaults=settings.defaults,
+                pads_in_order_keys=config.pads_in_order_keys,
                 random_seed=world.schedule.random.getrandbits(32),
                 **settings.limits,
             ),
