@@ -220,9 +220,10 @@ class Replica:
         since: int | None,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> Watcher:
         """See L{IReplica}."""
-        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
+        return self.keyspace.watch(key, recursive, stream, since, deliver, end, counted)
 
     def confirm_reads(self) -> "Deferred[None]":
         """See L{IReplica}."""

@@ -115,6 +115,7 @@ class IReplica(Interface):
         since: int | None,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> Watcher:
         """
         Wait for changes; see L{etcd_twisted.keyspace.space.KeySpace.watch}.

@@ -5,7 +5,7 @@ A listing may have 100,000 keys. So it is written piece by piece, each a bounded
 not change meanwhile. This module must never let a piece take longer than a few milliseconds, nor show a hidden node.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 import msgspec
@@ -40,6 +40,7 @@ class Listing:
     @ivar now: the time for the remaining TTLs, in microseconds since the epoch.
     @ivar piece_nodes: how many nodes go into one piece at most.
     @ivar piece_bytes: a piece that has this many bytes is finished.
+    @ivar shows: tells by its key whether to show a node, in a listing that is not recursive; C{None} to show all.
     """
 
     recursive: bool
@@ -47,6 +48,7 @@ class Listing:
     now: int
     piece_nodes: int = 256
     piece_bytes: int = 1 << 18
+    shows: Callable[[str], bool] | None = None
 
     def pieces(self, key: str, directory: Directory) -> Iterator[bytes]:
         """
@@ -83,6 +85,9 @@ class Listing:
                 node = directory.children[name]
                 before = b"," if opened else b',"nodes":['
                 path = join(key, name)
+                if not (self.recursive or self.shows is None or self.shows(path)):
+                    yield 1
+                    continue
                 if isinstance(node, Directory) and self.recursive:
                     head, tail = self._ends(path, node)
                     yield before + head

@@ -112,6 +112,7 @@ class KeySpace:
         since: int | None,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> Watcher:
         """
         Call C{deliver} with the first event that touches C{key}, or with every one if C{stream} is true.
@@ -121,6 +122,7 @@ class KeySpace:
         @param since: the first index of interest, which may be in the past or in the future; C{None} for the next
             change.
         @param end: called when the watcher gets no more events because it may have missed some.
+        @param counted: whether it counts as one of the clients' watchers.
         @raise EtcdError: 401 when the events from C{since} on are no longer kept.
         """
         first = self.index + 1 if since is None else since
@@ -129,7 +131,7 @@ class KeySpace:
         except EtcdError as error:
             error.index = self.index
             raise
-        watcher = self.hub.watch(key, recursive, stream, first, deliver, end)
+        watcher = self.hub.watch(key, recursive, stream, first, deliver, end, counted)
         watcher.start_index = self.index
         for event in past:
             self.hub.queue(watcher, event)
@@ -406,7 +408,7 @@ class KeySpace:
         self.index += 1
         event = Event(ActionResult(action, node, previous))
         self._history.add(event)
-        if self.hub.count:
+        if self.hub.watched:
             self.hub.notify(event)
         return event
 

@@ -19,6 +19,7 @@ class Watcher:
 
     @ivar stream: whether it waits for every event, or only for the first one.
     @ivar since: the lowest index of an event that it gets.
+    @ivar counted: whether it is one of those that clients are told the number of.
     @ivar cancelled: whether it gets nothing more.
     @ivar start_index: the index of the key space when the watcher was made.
     @ivar paused: whether it has no room for events, so that they are buffered.
@@ -31,6 +32,7 @@ class Watcher:
         "_hub",
         "buffered_bytes",
         "cancelled",
+        "counted",
         "deliver",
         "end",
         "key",
@@ -50,6 +52,7 @@ class Watcher:
         since: int,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> None:
         self._hub = hub
         self.key = key
@@ -58,6 +61,7 @@ class Watcher:
         self.since = since
         self.deliver = deliver
         self.end = end
+        self.counted = counted
         self.cancelled = False
         self.start_index = 0
         self.paused = False
@@ -110,7 +114,8 @@ class WatcherHub:
     """
     All live watchers.
 
-    @ivar count: how many there are, without the one-shot watchers whose event is queued.
+    @ivar count: how many there are, without the one-shot watchers whose event is queued, and those that don't count.
+    @ivar watched: the watchers by key; to be looked at only.
     @ivar deliveries: who is still to get which event, in order; to be looked at only.
     """
 
@@ -119,7 +124,7 @@ class WatcherHub:
         @param wake: called when there is something to deliver and there was nothing before.
         """
         self._wake = wake
-        self._watchers: dict[str, dict[Watcher, None]] = {}
+        self.watched: dict[str, dict[Watcher, None]] = {}
         self.deliveries: deque[tuple[Watcher, Event]] = deque()
         self._resumed: deque[Watcher] = deque()
         self.count = 0
@@ -132,6 +137,7 @@ class WatcherHub:
         since: int,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> Watcher:
         """
         Deliver events that touch C{key}.
@@ -139,25 +145,26 @@ class WatcherHub:
         @param stream: whether to deliver every event, or only the first one.
         @param since: the lowest index of an event to deliver.
         @param end: called by L{end_all}.
+        @param counted: whether L{count} has this one.
         """
-        watcher = Watcher(self, key, recursive, stream, since, deliver, end)
-        self._watchers.setdefault(key, {})[watcher] = None
-        self.count += 1
+        watcher = Watcher(self, key, recursive, stream, since, deliver, end, counted)
+        self.watched.setdefault(key, {})[watcher] = None
+        self.count += counted
         return watcher
 
     def forget(self, watcher: Watcher) -> None:
         """Remove a watcher, if it is still there."""
-        waiting = self._watchers.get(watcher.key)
+        waiting = self.watched.get(watcher.key)
         if waiting is None or watcher not in waiting:
             return
         del waiting[watcher]
-        self.count -= 1
+        self.count -= watcher.counted
         if not waiting:
-            del self._watchers[watcher.key]
+            del self.watched[watcher.key]
 
     def end_all(self) -> None:
         """End all watchers: their events can't be delivered here any more."""
-        ending = [watcher for watchers in self._watchers.values() for watcher in watchers]
+        ending = [watcher for watchers in self.watched.values() for watcher in watchers]
         for watcher in ending:
             if not watcher.cancelled:
                 watcher.cancel()
@@ -171,7 +178,7 @@ class WatcherHub:
 
     def notify(self, event: Event) -> None:
         """Queue an event for each watcher that it touches."""
-        if not self._watchers:
+        if not self.watched:
             return
         for key in self._keys_near(event):
             self._queue_at(key, event)
@@ -179,13 +186,13 @@ class WatcherHub:
     def _keys_near(self, event: Event) -> Iterable[str]:
         """Returns some keys, among them all watched ones that the event may touch."""
         key = event.node.key
-        if event.removed_directory or key.count("/") >= len(self._watchers):
+        if event.removed_directory or key.count("/") >= len(self.watched):
             below = "/" if key == ROOT else key + "/"
-            return [each for each in self._watchers if each.startswith(below) or each == key or is_below(key, each)]
+            return [each for each in self.watched if each.startswith(below) or each == key or is_below(key, each)]
         return with_parents(key)
 
     def _queue_at(self, key: str, event: Event) -> None:
-        waiting = self._watchers.get(key)
+        waiting = self.watched.get(key)
         if waiting is None:
             return
         touched = [w for w in waiting if event.index >= w.since and event.touches(key, w.recursive)]

@@ -324,8 +324,9 @@ class FakeReplica:
         since: int | None,
         deliver: Callable[[Event], None],
         end: Callable[[], None] | None = None,
+        counted: bool = True,
     ) -> Watcher:
-        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
+        return self.keyspace.watch(key, recursive, stream, since, deliver, end, counted)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         try:

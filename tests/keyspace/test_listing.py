@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.listing import Listing, sort_key
-from etcd_twisted.keyspace.nodes import Directory
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory
 from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 from tests import examples
 from tests.keyspace.model import SECOND, Model
@@ -30,6 +30,10 @@ def listed(root: Directory, key: str = "/", recursive: bool = True, ordered: boo
 def names(space: KeySpace, recursive: bool = False) -> list[str]:
     """Returns the keys of the nodes right below the root, as sorted."""
     return [node["key"][1:] for node in json.loads(listed(space.root, recursive=recursive))["nodes"]]
+
+
+def _d(space: KeySpace) -> Directory:
+    return directory(space.get("/d"))
 
 
 class JsonTests(SynchronousTestCase):
@@ -62,6 +66,34 @@ class JsonTests(SynchronousTestCase):
             b'{"key":"/d","dir":true,"nodes":[{"key":"/d/e","dir":true,"modifiedIndex":1,"createdIndex":1}],'
             b'"modifiedIndex":1,"createdIndex":1}',
         )
+
+    def test_some_nodes_are_left_out(self) -> None:
+        """A listing of one level shows what it should, as if there were nothing else; a recursive one shows all."""
+        space = key_space(*(c.Set(f"/d/{name}", 0) for name in ("a", "b/x", "c", "e")))
+        both = key_space(*(c.Set(f"/d/{name}", 0) for name in ("a", "c")))
+        shown = ["/d/a", "/d/c"]
+        for ordered in (False, True):
+            found = json.loads(
+                b"".join(Listing(False, ordered, NOW, shows=shown.__contains__).pieces("/d", _d(space)))
+            )
+            alone = json.loads(listed(_d(both), "/d", recursive=False, ordered=ordered))
+            self.assertEqual([each["key"] for each in found["nodes"]], [each["key"] for each in alone["nodes"]])
+            nothing = b"".join(Listing(False, ordered, NOW, shows=lambda _: False).pieces("/d", _d(space)))
+            self.assertEqual(json.loads(nothing), {name: found[name] for name in found if name != "nodes"})
+            whole = b"".join(Listing(True, ordered, NOW, shows=lambda _: False).pieces("/d", _d(space)))
+            self.assertEqual(whole, listed(_d(space), "/d", recursive=True, ordered=ordered))
+
+    def test_what_is_left_out_takes_bounded_work_at_a_time(self) -> None:
+        """Pauses come between nodes that are left out, sorted or not."""
+        space = key_space(*(c.Set(f"/d/{number}", 0) for number in range(10 * MAX_BATCH_NAMES)))
+        asked: list[str] = []
+        for ordered in (False, True):
+            shows = Listing(False, ordered, NOW, shows=lambda key: bool(asked.append(key)))
+            most, before = 0, len(asked)
+            for _ in shows.pieces("/d", _d(space)):
+                most, before = max(most, len(asked) - before), len(asked)
+            self.assertLessEqual(most, MAX_BATCH_NAMES)
+        self.assertEqual(len(asked), 20 * MAX_BATCH_NAMES)
 
     def test_an_empty_directory_has_no_nodes(self) -> None:
         """An empty directory has no C{nodes}, and neither has one with only hidden nodes."""

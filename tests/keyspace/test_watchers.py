@@ -184,6 +184,21 @@ class HubTests(SynchronousTestCase):
         watchers[1].cancel()
         self.assertEqual(space.statistics().watchers, 0)
 
+    def test_a_watcher_that_does_not_count(self) -> None:
+        """It gets the same, also while there is no other one."""
+        space = KeySpace()
+        events: list[Event] = []
+        watcher = space.watch("/a", False, True, None, events.append, counted=False)
+        space.apply(c.Set("/a", 0))
+        space.hub.deliver(EVERYTHING)
+        self.assertEqual((indexes(events), space.hub.count, space.statistics().watchers), ([1], 0, 0))
+        counted = space.watch("/a", False, True, None, events.append)
+        watcher.cancel()
+        self.assertEqual(space.hub.count, 1)
+        counted.cancel()
+        self.assertEqual(space.hub.count, 0)
+        self.assertFalse(space.hub.watched)
+
     def test_a_watcher_that_another_one_cancels_gets_nothing(self) -> None:
         """A watcher that another one cancels during the same delivery sees nothing."""
         space = KeySpace()
