@@ -12,12 +12,16 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.auth.checks import CAUSE, check_change
+from etcd_twisted.auth.state import AUTH_KEY, DISABLED, GUEST, AuthState, Role, User
+from etcd_twisted.auth.state import encode as encode_auth
 from etcd_twisted.consensus.forwarding.forwarded import MOST_LATE_MICROSECONDS
 from etcd_twisted.consensus.forwarding.requests import (
-    GUEST,
     Ask,
     NotLeading,
+    Placed,
     Propose,
+    Refusal,
     decode_answer,
     decode_request,
     encode,
@@ -158,6 +162,55 @@ class ForwardingTests(ClusterTestCase):
         assert machine_id == self.leader.id
         return self.leader.peer.forwarded(self.follower.id, request)
 
+    def grant(self, *written: str) -> None:
+        """Have alice write keys with these patterns, and nobody else anything."""
+        state = AuthState(True, {"alice": User("alice", "", ("r",))}, {"r": Role("r", (), written)})
+        self.group.result_of(self.set(AUTH_KEY, encode_auth(state), self.leader))
+
+    def test_leader_refuses_what_the_user_may_not_do(self) -> None:
+        """Each command has its own user, and a machine may do everything for itself."""
+        self.grant("/a")
+        self.group.settle()
+        replica = self.follower.replica
+        made = [(user, key, replica.forward(Set(key, replica.now(), "x"), user)) for user, key in (
+            ("alice", "/a"), ("alice", "/b"), (GUEST, "/a"), (None, "/b"), ("bob", "/a"), ("alice", "/a")
+        )]  # fmt: skip
+        for user, key, each in made:
+            if user is None or (user, key) == ("alice", "/a"):
+                self.group.result_of(each)
+            else:
+                error = self.failure_of(each, EtcdError)
+                self.assertEqual((error.code, error.cause, error.index), (ErrorCode.UNAUTHORIZED, CAUSE, 0))
+
+    def test_right_is_revoked_that_the_follower_still_knows(self) -> None:
+        """And so is everybody's when authentication is enabled."""
+        for before in (("/a",), None):
+            if before is not None:
+                self.grant(*before)
+            else:
+                self.group.result_of(self.set(AUTH_KEY, encode_auth(DISABLED), self.leader))
+            self.group.settle()
+            self.group.network.cut.add((self.leader.name, self.follower.name))
+            self.grant()
+            known = self.follower.replica.auth
+            check_change(known, "alice", Set("/a", 0))
+            with mock.patch.object(self.follower.transport, "forward", self._placing):
+                changed = self.follower.replica.forward(Set("/a", self.leader.replica.now()), "alice")
+                error = self.failure_of(changed, EtcdError)
+            self.assertEqual(error.code, ErrorCode.UNAUTHORIZED)
+            self.assertIs(self.follower.replica.auth, known)
+            self.group.network.heal()
+
+    def test_earlier_version_reaches_no_users(self) -> None:
+        """It knows nothing of them, so its clients could ask for anything."""
+        for command in (Set(AUTH_KEY, 0, "{}"), Delete("/_etcd", 0, recursive=True)):
+            request = encode(_EarlierPropose([encode_command(command)]))
+            answer = decode_answer(self.group.result_of(self.leader.peer.forwarded(self.follower.id, request)))
+            assert isinstance(answer, Placed)
+            (refusal,) = answer.outcomes
+            assert isinstance(refusal, Refusal)
+            self.assertEqual(refusal.code, ErrorCode.KEY_IS_PRESERVED)
+
     def test_leader_stops(self) -> None:
         """What is under way when the leader is stopped is made, or is not; the next leader takes what comes then."""
         made = [self.set(f"/{number}", "x") for number in range(10)]
@@ -265,7 +318,7 @@ class EarlierVersionTests(SynchronousTestCase):
     def test_their_clients_are_guests(self) -> None:
         found = decode_request(encode(_EarlierPropose([b"a", b"b"])))
         assert isinstance(found, Propose)
-        self.assertEqual((found.wanted(), found.users), ([(b"a", GUEST), (b"b", GUEST)], None))
+        self.assertEqual(found.wanted(), [(b"a", GUEST), (b"b", GUEST)])
         self.assertEqual(decode_request(encode(_EarlierAsk(b"a"))), Ask(b"a", GUEST))
 
     def test_they_pass_over_users(self) -> None:

@@ -2,13 +2,16 @@
 The leader's side of forwarding: does what followers ask for their clients, see L{Forwarded}.
 
 It must never pass a request on to another machine: two machines that disagree about who leads would send it to and
-fro. It must never log a command with a time by which this machine would not expire keys.
+fro. It must never log a command with a time by which this machine would not expire keys, nor one that its user may
+not have carried out.
 """
 
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
+from etcd_twisted.auth.checks import check_change
+from etcd_twisted.auth.state import CurrentAuth
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.forwarding.requests import (
     DROPPED,
@@ -21,6 +24,7 @@ from etcd_twisted.consensus.forwarding.requests import (
     Placed,
     Propose,
     Refusal,
+    Wanted,
     decode_request,
     encode,
 )
@@ -50,6 +54,7 @@ class Forwarded:
         self._machine = machine
         self._proposer = proposer
         self._time = time
+        self._auth = CurrentAuth()
 
     def answer(self, data: bytes, answer_question: AnswerQuestion | None) -> "Deferred[bytes]":
         """
@@ -76,15 +81,15 @@ class Forwarded:
 
     def _place(self, request: Propose) -> "Deferred[Answer]":
         """Put commands into the log: those at once for which there is room, and the others as soon as there is."""
-        term, outcomes = self._raft.term, list[int | Refusal]()
-        for position, data in enumerate(request.commands):
+        term, outcomes, wanted = self._raft.term, list[int | Refusal](), request.wanted()
+        for position, (data, user) in enumerate(wanted):
             if not self._proposer.has_room:
-                return ensureDeferred(self._place_in_time(term, outcomes, request.commands[position:]))
-            outcomes.append(self._place_one(data, term))
+                return ensureDeferred(self._place_in_time(term, outcomes, wanted[position:]))
+            outcomes.append(self._place_one(data, user, term))
         return succeed(Placed(term, outcomes))
 
-    async def _place_in_time(self, term: int, outcomes: list[int | Refusal], rest: list[bytes]) -> Answer:
-        for data in rest:
+    async def _place_in_time(self, term: int, outcomes: list[int | Refusal], rest: list[Wanted]) -> Answer:
+        for data, user in rest:
             try:
                 await self._proposer.when_room(len(data))
             except RequestDroppedError:
@@ -92,14 +97,17 @@ class Forwarded:
             except EtcdError as error:
                 outcomes.append(Refusal.of(error))
             else:
-                outcomes.append(self._place_one(data, term))
+                outcomes.append(self._place_one(data, user, term))
         return Placed(term, outcomes)
 
-    def _place_one(self, data: bytes, term: int) -> int | Refusal:
+    def _place_one(self, data: bytes, user: str | None, term: int) -> int | Refusal:
         if not self._raft.accepts_proposals or self._raft.term != term:
             return DROPPED
         try:
-            return self._proposer.place(self._timed(_decode_change(data)))
+            command = _decode_change(data)
+            if user is not None:  # a right may have been revoked that the other machine still knows
+                check_change(self._auth.of(self._machine.keyspace.root), user, command)
+            return self._proposer.place(self._timed(command))
         except msgspec.MsgspecError as error:
             return Refusal(ErrorCode.INVALID_FIELD, f"not a command: {error}", self._machine.keyspace.index)
         except EtcdError as error:

@@ -20,9 +20,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.auth.state import GUEST
 from etcd_twisted.consensus.forwarding.requests import (
     DROPPED,
-    GUEST,
     Answer,
     Answered,
     Ask,

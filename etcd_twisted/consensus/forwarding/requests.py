@@ -8,11 +8,15 @@ module must never do anything.
 
 import msgspec
 
+from etcd_twisted.auth.state import GUEST
 from etcd_twisted.errors import ErrorCode, EtcdError
 
-GUEST = ""
 MAX_CAUSE_CHARACTERS = 1_000
 """How much of an error's cause is sent."""
+
+
+Wanted = tuple[bytes, str | None]
+"""An encoded command, and the user who wants it; C{None} if the machine itself does."""
 
 
 class Propose(msgspec.Struct, array_like=True, frozen=True, tag="propose"):
@@ -21,15 +25,15 @@ class Propose(msgspec.Struct, array_like=True, frozen=True, tag="propose"):
 
     @ivar commands: the encoded commands, in the order in which the clients sent them.
     @ivar users: for each command the user who wants it, or C{None} if the machine itself does; empty if guests want
-        all of them. It is C{None} from machines of versions that know no users.
+        all of them, as machines of versions send it that know no users.
     """
 
     commands: list[bytes]
-    users: list[str | None] | None = None
+    users: list[str | None] = []
 
-    def wanted(self) -> list[tuple[bytes, str | None]]:
+    def wanted(self) -> list[Wanted]:
         """Returns each command with the user who wants it: a guest where none is given."""
-        users = self.users or []
+        users = self.users
         return [(data, users[i] if i < len(users) else GUEST) for i, data in enumerate(self.commands)]
 
 
