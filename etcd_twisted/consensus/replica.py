@@ -201,6 +201,10 @@ class Replica:
         """See L{IReplica}."""
         return self.keyspace.get(key)
 
+    def in_order_name(self, index: int) -> str:
+        """See L{IReplica}."""
+        return self.keyspace.in_order_name(index)
+
     def statistics(self) -> StoreStatistics:
         """See L{IReplica}."""
         return self.keyspace.statistics()

@@ -96,6 +96,9 @@ class IReplica(Interface):
         @raise EtcdError: 100 or 104.
         """
 
+    def in_order_name(index: int) -> str:
+        """Returns the name of an in-order key that is created at an index."""
+
     def confirm_reads() -> "Deferred[None]":
         """
         Returns a Deferred that fires when this machine's copy holds every change that was acknowledged before the

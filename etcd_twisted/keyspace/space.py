@@ -77,15 +77,13 @@ class KeySpace:
         self.root, self.index = EMPTY_ROOT, 0
         self.hub = WatcherHub(wake)
         self.pads_in_order_keys = False
-        self._capacity = history_capacity
-        self._history_bytes = history_bytes
+        self._capacity, self._history_bytes = history_capacity, history_bytes
         self._history = History(history_capacity, max_bytes=history_bytes)
         self.removed_directories = RemovedDirectories()
         self._schedule = ExpirySchedule()
         self.ttls = self._schedule.times
         self._counts = CommandCounts()
-        self._gets_success = 0
-        self._gets_fail = 0
+        self._gets_success = self._gets_fail = 0
 
     # Reading
 
@@ -103,6 +101,10 @@ class KeySpace:
             raise
         self._gets_success += 1
         return node
+
+    def in_order_name(self, index: int) -> str:
+        """Returns the name of an in-order key that is created at C{index}."""
+        return f"{index:020}" if self.pads_in_order_keys else str(index)
 
     def watch(
         self,
@@ -181,8 +183,7 @@ class KeySpace:
         self.pads_in_order_keys = state.pads_in_order_keys
         self._counts = copy.copy(state.counts)
         self._history = History(self._capacity, state.history, state.cleared_index, self._history_bytes)
-        self._schedule = schedule
-        self.ttls = schedule.times
+        self._schedule, self.ttls = schedule, schedule.times
         self.removed_directories = RemovedDirectories()
         if state.cleared_index > before:
             self.hub.end_all()
@@ -249,8 +250,7 @@ class KeySpace:
         return self._put_new(command, command.key)
 
     def _create_in_order(self, command: commands.CreateInOrder) -> Event:
-        name = f"{self.index + 1:020}" if self.pads_in_order_keys else str(self.index + 1)
-        return self._put_new(command, join(command.key, name))
+        return self._put_new(command, join(command.key, self.in_order_name(self.index + 1)))
 
     def _put_new(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
         """Put a new node at C{key}, where nothing may be yet."""

@@ -310,6 +310,9 @@ class FakeReplica:
     def get(self, key: str) -> Node:
         return self.keyspace.get(key)
 
+    def in_order_name(self, index: int) -> str:
+        return self.keyspace.in_order_name(index)
+
     def confirm_reads(self) -> "Deferred[None]":
         return self._when_leading(lambda: succeed(None))
 

@@ -35,21 +35,21 @@ def lock_name(directory: str) -> str:
     return directory.removeprefix(PREFIX)
 
 
-def entry_key(directory: str, index: int) -> str:
+def entry_key(replica: IReplica, directory: str, index: int) -> str:
     """Returns the key of an entry."""
-    return join(directory, str(index))
+    return join(directory, replica.in_order_name(index))
 
 
-def entry_index(name: str) -> int | None:
+def entry_index(replica: IReplica, name: str) -> int | None:
     """Returns the index of the entry whose key ends with C{name}, or C{None} if no entry has such a name."""
     index = unsigned(name)
-    return index if index is not None and str(index) == name else None
+    return index if index is not None and replica.in_order_name(index) == name else None
 
 
 def entry_value(replica: IReplica, directory: str, index: int) -> str | None:
     """Returns the value of an entry in this machine's copy, or C{None} if there is no such entry."""
     try:
-        node = replica.get(entry_key(directory, index))
+        node = replica.get(entry_key(replica, directory, index))
     except EtcdError as error:
         if error.code not in (ErrorCode.KEY_NOT_FOUND, ErrorCode.NOT_A_DIRECTORY):
             raise
@@ -60,7 +60,11 @@ def entry_value(replica: IReplica, directory: str, index: int) -> str | None:
 class LockQueue:
     """The entries of one lock's queue, in order. Iterating it yields their indexes."""
 
-    def __init__(self) -> None:
+    def __init__(self, replica: IReplica) -> None:
+        """
+        @param replica: knows how entries are named.
+        """
+        self._replica = replica
         self._indexes: list[int] = []  # sorted
         self._values: dict[int, str] = {}
         self._by_value: dict[str, list[int]] = {}
@@ -108,7 +112,7 @@ class LockQueue:
         """
         key = event.node.key
         if key != directory and parent(key) == directory:
-            index = entry_index(key.rpartition("/")[2])
+            index = entry_index(self._replica, key.rpartition("/")[2])
             if index is None:
                 return []
             if event.node.value is not None:
@@ -134,9 +138,9 @@ def read_queue(replica: IReplica, directory: str) -> LockQueue | None:
         return None
     if not isinstance(node, Directory):
         return None
-    queue = LockQueue()
+    queue = LockQueue(replica)
     for name, child in node.children.items():
-        index = entry_index(name)
+        index = entry_index(replica, name)
         if index is not None and isinstance(child, File):
             queue.add(index, child.value)
     return queue

@@ -118,7 +118,8 @@ class Locks:
         index = await self._find(reference)
         now_microseconds = self._replica.now()
         expires = now_microseconds + ttl_seconds * MICROSECONDS_PER_SECOND
-        await self._replica.propose(Refresh(entry_key(reference.directory, index), now_microseconds, expires))
+        key = entry_key(self._replica, reference.directory, index)
+        await self._replica.propose(Refresh(key, now_microseconds, expires))
         entry = self._kept_entry(reference.directory, index, "")
         if entry is not None:
             entry.renewed_by_client(ttl_seconds)
@@ -126,7 +127,8 @@ class Locks:
     async def release(self, reference: EntryReference) -> None:
         """Delete an entry, whether it holds the lock or waits for it. See L{renew} for the errors."""
         index = await self._find(reference)
-        await self._replica.propose(Delete(entry_key(reference.directory, index), self._replica.now()))
+        key = entry_key(self._replica, reference.directory, index)
+        await self._replica.propose(Delete(key, self._replica.now()))
 
     async def holder(self, directory: str) -> tuple[int, str] | None:
         """
@@ -165,7 +167,7 @@ class Locks:
 
     def _queue(self, directory: str) -> LockQueue:
         watched = self._queues.get(directory)
-        return (read_queue(self._replica, directory) or LockQueue()) if watched is None else watched.queue
+        return (read_queue(self._replica, directory) or LockQueue(self._replica)) if watched is None else watched.queue
 
     def _first_existing(self, directory: str, indexes: Iterable[int]) -> int | None:
         """Returns the first index whose entry exists: a watched queue may not have heard yet that some are gone."""

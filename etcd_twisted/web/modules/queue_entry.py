@@ -272,7 +272,7 @@ class QueueEntry:
 
     @property
     def _key(self) -> str:
-        return entry_key(self._directory, self._index)
+        return entry_key(self._replica, self._directory, self._index)
 
     # Its end
 

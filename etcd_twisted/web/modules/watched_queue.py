@@ -31,7 +31,7 @@ class WatchedQueue:
         self.directory = directory
         self.entries: set[QueueEntry] = set()
         self.ended: Deferred[None] = Deferred()
-        self.queue = read_queue(replica, directory) or LockQueue()
+        self.queue = read_queue(replica, directory) or LockQueue(replica)
         self._replica = replica
         self._clock = clock
         self._by_index: dict[int, QueueEntry] = {}

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.web.modules.lock_queue import LockQueue, lock_directory, read_queue
+from etcd_twisted.web.modules.lock_queue import lock_directory, read_queue
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 from etcd_twisted.web.modules.queue_entry import LeadershipLostError
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -60,7 +60,7 @@ class Contest:
 
     def entries(self) -> list[int]:
         """Returns the entries in the queue, as the leader has them."""
-        return list(read_queue(self.cluster.leader.replica, QUEUE) or LockQueue())
+        return list(read_queue(self.cluster.leader.replica, QUEUE) or ())
 
     def enter(self, contender: "Contender") -> None:
         if self.inside:

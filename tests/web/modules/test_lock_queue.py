@@ -14,7 +14,13 @@ from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.modules.lock_queue import PREFIX, LockQueue, entry_index, entry_value, lock_directory, read_queue
 from tests.web.modules.lockers import QUEUE
 
-KEYS = st.sampled_from([QUEUE, *(f"{QUEUE}/{name}" for name in ("2", "3", "5", "10", "05", "x", "3/4", "x/5"))])
+KEYS = st.sampled_from(
+    [
+        QUEUE,
+        *(f"{QUEUE}/{name}" for name in ("2", "3", "5", "10", "05", "x", "3/4", "x/5")),
+        *(f"{QUEUE}/{number:020}" for number in (2, 5)),
+    ]
+)
 ABOVE = st.sampled_from(["/_etcd/mod/lock", "/_etcd", QUEUE + "2", "/other"])
 CHANGES = st.lists(
     st.one_of(
@@ -30,15 +36,16 @@ CHANGES = st.lists(
 class QueueTests(SynchronousTestCase):
     def contents(self, queue: LockQueue | None) -> list[tuple[int, dict[str, list[int]]]]:
         """Returns everything that a queue exposes."""
-        queue = queue or LockQueue()
+        queue = queue or LockQueue(FakeReplica(Clock()))
         return [(index, {value: queue.with_value(value) for value in "ab"}) for index in queue]
 
-    @given(CHANGES, CHANGES)
-    def test_following_events_agrees_with_reading(self, before: list[Change], after: list[Change]) -> None:
+    @given(st.booleans(), CHANGES, CHANGES)
+    def test_following_events_agrees_with_reading(self, pads: bool, before: list[Change], after: list[Change]) -> None:
         """Whatever happens, both queues are equal, and the one that follows events reports which entries went."""
         replica = FakeReplica(Clock())
+        replica.keyspace.pads_in_order_keys = pads
         self.run_all(replica, before)
-        queue = read_queue(replica, QUEUE) or LockQueue()
+        queue = read_queue(replica, QUEUE) or LockQueue(replica)
         known = set(queue)
         gone: list[int] = []
 
@@ -65,10 +72,16 @@ class QueueTests(SynchronousTestCase):
 
     def test_names_of_entries_are_indexes(self) -> None:
         """Indexes count in the form that keys show them, and in no other."""
+        replica = FakeReplica(Clock())
         for name, index in (("0", 0), ("7", 7), ("18446744073709551615", 2**64 - 1)):
-            self.assertEqual(entry_index(name), index)
-        for name in ("", "07", "00", "-1", "+1", "1.0", "x", "\u0663", "9" * 20, "9" * 5_000):
-            self.assertIsNone(entry_index(name))
+            self.assertEqual(entry_index(replica, name), index)
+        for name in ("", "07", "00", "-1", "+1", "1.0", "x", "\u0663", "9" * 20, "9" * 5_000, f"{7:020}"):
+            self.assertIsNone(entry_index(replica, name))
+        replica.keyspace.pads_in_order_keys = True
+        for name, index in (("0" * 20, 0), (f"{7:020}", 7), ("18446744073709551615", 2**64 - 1)):
+            self.assertEqual(entry_index(replica, name), index)
+        for name in ("", "0", "7", f"{7:019}", f"{7:021}", "-0000000000000000001", "x" * 20, "9" * 20):
+            self.assertIsNone(entry_index(replica, name))
 
     def test_names_of_locks_are_clean_keys(self) -> None:
         """Every key except the root is a name."""

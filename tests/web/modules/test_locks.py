@@ -6,6 +6,7 @@ from twisted.internet.defer import ensureDeferred, succeed
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh, Set
+from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.web.modules.lock_queue import entry_key, lock_directory
 from etcd_twisted.web.modules.locks import EntryReference
 from tests.web.modules.lockers import QUEUE, TTL, LocksTest
@@ -92,7 +93,7 @@ class AcquireTests(LocksTest):
         self.replica.holding = True
         self.clock.advance(10)
         self.assertEqual(len(self.proposed(Refresh)), 1)
-        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), self.replica.now()))
+        self.replica.keyspace.apply(Delete(entry_key(self.replica, QUEUE, first), self.replica.now()))
         self.clock.advance(0)
         self.assertNoResult(asked)
         self.replica.release()
@@ -123,6 +124,31 @@ class AcquireTests(LocksTest):
         error = self.failureResultOf(self.ask(), EtcdError).value
         self.assertEqual(error.code, ErrorCode.NOT_A_DIRECTORY)
         self.assertEqual(self.locks._queues, {})
+
+
+class PaddedTests(AcquireTests):
+    """These tests acquire a lock in a cluster whose in-order keys have 20 digits."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.replica.keyspace.pads_in_order_keys = True
+
+    def test_entries_are_padded_and_keep_their_order(self) -> None:
+        """Indexes of one and of two digits are one queue, whose order is that of the names as texts, too."""
+        indexes = [self.get("me")]
+        waiting = [self.wait() for _ in range(12)]
+        indexes = self.entries()
+        self.assertTrue(indexes[0] < 10 <= indexes[-1], indexes)
+        names = [f"{index:020}" for index in indexes]
+        directory = self.replica.get(QUEUE)
+        self.assertIsInstance(directory, Directory)
+        self.assertEqual(sorted(directory.children), names)  # type: ignore[union-attr]
+        self.renew(indexes[0])
+        for index, asked in zip(indexes, waiting, strict=False):
+            self.release(index)
+            self.assertEqual(self.successResultOf(asked), indexes[indexes.index(index) + 1])
+        self.release(indexes[-1])
+        self.assert_over()
 
 
 class TimeoutTests(LocksTest):
@@ -438,6 +464,6 @@ class RenewTests(LocksTest):
         index = self.get()
         self.replica.holding = True
         asked = ensureDeferred(self.locks.holder(QUEUE))
-        self.replica.keyspace.apply(Delete(entry_key(QUEUE, index), 0))
+        self.replica.keyspace.apply(Delete(entry_key(self.replica, QUEUE, index), 0))
         self.replica.release()
         self.assertIsNone(self.successResultOf(asked))

@@ -5,7 +5,14 @@ A property compares a queue with a small model that is obviously right, whatever
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -78,6 +85,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.locks = Locks(self.replica, self.clock)
         self.clients: list[Client] = []
         self.queue: list[ModelEntry] = []
+
+    @initialize(pads=st.booleans())
+    def begin(self, pads: bool) -> None:
+        """The cluster has decided how in-order keys are named."""
+        self.replica.keyspace.pads_in_order_keys = pads
 
     @property
     def now(self) -> float:
@@ -224,7 +236,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _ends(self, entry: ModelEntry) -> float:
         """Returns when an entry ends that no client keeps: the last renewal was within the last part of its TTL."""
-        node = self.replica.get(entry_key(QUEUE, entry.index))
+        node = self.replica.get(entry_key(self.replica, QUEUE, entry.index))
         assert isinstance(node, File)
         assert node.expires is not None
         ends = node.expires / _SECOND
@@ -232,7 +244,7 @@ class QueueMachine(RuleBasedStateMachine):
         return ends
 
     def _found(self) -> LockQueue:
-        return read_queue(self.replica, QUEUE) or LockQueue()
+        return read_queue(self.replica, QUEUE) or LockQueue(self.replica)
 
     # What holds after each step.
 

@@ -160,7 +160,7 @@ class GoneTests(LocksTest):
         gone.cancel()
         self.failureResultOf(gone)
         self.replica.proposed.clear()
-        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), 0))
+        self.replica.keyspace.apply(Delete(entry_key(self.replica, QUEUE, first), 0))
         self.clock.advance(0)
         self.assertEqual(self.replica.proposed, [])
         self.replica.release()
@@ -309,7 +309,7 @@ class DeposedTests(LocksTest):
         first = self.get()
         asked = self.wait()
         self.replica.holding = True
-        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), 0))
+        self.replica.keyspace.apply(Delete(entry_key(self.replica, QUEUE, first), 0))
         self.clock.advance(0)
         self.replica.fail_held(RequestDroppedError())
         self.failureResultOf(asked, LeadershipLostError)
