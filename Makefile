@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
-	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd, proxies and mypy'
+	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd, Patroni, Salt, proxies, mypy'
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks'
@@ -39,9 +39,9 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, machines behind proxies, and
-# the type checker.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.proxies tests.types
+# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, programs that other people
+# wrote for it, machines behind proxies, and the type checker.
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.foreign tests.proxies tests.types
 
 # All other tests, but for the campaigns, which have targets of their own below.
 TESTS ?= $(filter-out $(LARGE_TESTS) tests.campaigns,$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
@@ -51,7 +51,7 @@ test: .venv/installed-test
 	$(bin)/trial -j4 $(TESTS)
 
 # The benchmarks alone load both processors.
-test-large: .venv/installed-test .venv/installed-lint .venv/installed-axe
+test-large: .venv/installed-test .venv/installed-lint .venv/installed-axe .venv-foreign/installed
 	$(bin)/trial -j2 $(LARGE_TESTS)
 
 format: .venv/installed-lint
@@ -118,7 +118,7 @@ wheel: .venv/created
 
 clean:
 	rm -rf tests/browser/node_modules .venv/installed-axe
-	rm -rf .venv-oldest build dist *.egg-info _trial_temp* twisted/plugins/dropin.cache
+	rm -rf .venv-oldest .venv-foreign build dist *.egg-info _trial_temp* twisted/plugins/dropin.cache
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
 	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -159,3 +159,11 @@ python:
 		then npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent && touch $@; \
 		else echo 'There is no npm: the accessibility of the dashboard is not tested.'; \
 	fi
+
+# These programs want other versions of what this project uses, so they are in an environment of their own.
+.venv-foreign/installed: export PIP_CONSTRAINT =
+.venv-foreign/installed: tests/foreign/requirements.txt
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv .venv-foreign
+	.venv-foreign/bin/pip install --quiet --no-deps --no-compile --requirement $<
+	@touch $@
