@@ -99,8 +99,8 @@ def _rights(state: AuthState, names: tuple[str, ...]) -> Rights:
     if ROOT_NAME in names:
         return _ALL_RIGHTS
     roles = [state.roles[name] for name in names if name in state.roles]
-    read = (pattern for role in roles for pattern in role.read)
-    write = (pattern for role in roles for pattern in role.write)
+    read = (pattern for role in roles for pattern in role.read or ())
+    write = (pattern for role in roles for pattern in role.write or ())
     return Rights(False, _Patterns(read), _Patterns(write))
 
 

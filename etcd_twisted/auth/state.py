@@ -46,15 +46,16 @@ class User:
 @attrs.frozen
 class Role:
     """
-    A role. Its patterns are sorted; see L{etcd_twisted.auth.rights} for what they match.
+    A role. See L{etcd_twisted.auth.rights} for what its patterns match.
 
-    @ivar read: the patterns of the keys that may be read.
-    @ivar write: the patterns of the keys that may be written.
+    @ivar read: the patterns of the keys that may be read, as they were given. C{None} stands for no list, as clients
+        are shown what they sent.
+    @ivar write: the patterns of the keys that may be written, likewise.
     """
 
     name: str
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
+    read: tuple[str, ...] | None = None
+    write: tuple[str, ...] | None = None
 
 
 @attrs.frozen
@@ -66,6 +67,7 @@ class AuthState:
     @ivar roles: the roles by name. The role of root is not among them: it is built in.
     @ivar problem: why the document can't be read, for the log; empty if there is none. There are no users then, and
         authentication is enabled.
+    @ivar index: the index at which the document was written, 0 if there is none.
     @ivar cache: what is computed from this state and remembered with it.
     """
 
@@ -73,6 +75,7 @@ class AuthState:
     users: Mapping[str, User] = MappingProxyType({})
     roles: Mapping[str, Role] = MappingProxyType({})
     problem: str = ""
+    index: int = attrs.field(default=0, eq=False)
     cache: dict[str, Any] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
 
@@ -82,12 +85,12 @@ DISABLED = AuthState()
 
 class _UserDocument(msgspec.Struct):
     password: str
-    roles: list[str]
+    roles: tuple[str, ...]
 
 
 class _RoleDocument(msgspec.Struct):
-    read: list[str]
-    write: list[str]
+    read: tuple[str, ...] | None
+    write: tuple[str, ...] | None
 
 
 class _Document(msgspec.Struct):
@@ -103,15 +106,16 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 
 def encode(state: AuthState) -> str:
     """Returns a state as a document."""
-    users = {each.name: _UserDocument(each.password_hash, list(each.roles)) for each in state.users.values()}
-    roles = {each.name: _RoleDocument(list(each.read), list(each.write)) for each in state.roles.values()}
+    users = {each.name: _UserDocument(each.password_hash, each.roles) for each in state.users.values()}
+    roles = {each.name: _RoleDocument(each.read, each.write) for each in state.roles.values()}
     return msgspec.json.encode(_Document(state.enabled, users, roles), order="sorted").decode()
 
 
-def decode(document: str) -> AuthState:
+def decode(document: str, index: int = 0) -> AuthState:
     """
     Returns the state that a document holds.
 
+    @param index: the index at which it was written.
     @raise ValueError: the document can't be read. The text does not quote it.
     """
     try:
@@ -120,13 +124,10 @@ def decode(document: str) -> AuthState:
         raise ValueError("JSON is nested too deep") from None
     return AuthState(
         found.enabled,
-        {name: User(name, each.password, _names(each.roles)) for name, each in found.users.items()},
-        {name: Role(name, _names(each.read), _names(each.write)) for name, each in found.roles.items()},
+        {name: User(name, each.password, each.roles) for name, each in found.users.items()},
+        {name: Role(name, each.read, each.write) for name, each in found.roles.items()},
+        index=index,
     )
-
-
-def _names(names: list[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(names)))
 
 
 def read(node: Node | None) -> AuthState:
@@ -140,11 +141,11 @@ def read(node: Node | None) -> AuthState:
     if node is None:
         return DISABLED
     if not isinstance(node, File):
-        return AuthState(enabled=True, problem="it is a directory")
+        return AuthState(enabled=True, problem="it is a directory", index=node.modified)
     try:
-        return decode(node.value)
+        return decode(node.value, node.modified)
     except ValueError as error:  # msgspec's errors are ValueErrors
-        return AuthState(enabled=True, problem=str(error))
+        return AuthState(enabled=True, problem=str(error), index=node.modified)
 
 
 class CurrentAuth:

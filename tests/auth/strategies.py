@@ -24,8 +24,8 @@ patterns = st.one_of(
     all_keys.map(lambda key: key + "*"),
     all_keys.map(lambda key: key + "/*"),
 )
-_sets = {"read": st.frozensets(patterns, max_size=4), "write": st.frozensets(patterns, max_size=4)}
-roles = st.builds(lambda name, read, write: Role(name, tuple(sorted(read)), tuple(sorted(write))), name=names, **_sets)
+lists = st.none() | st.lists(patterns, max_size=4).map(tuple)
+roles = st.builds(Role, name=names, read=lists, write=lists)
 users = st.builds(
     lambda name, password_hash, held: User(name, password_hash, tuple(sorted(held))),
     name=names,

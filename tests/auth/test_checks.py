@@ -36,7 +36,7 @@ def _allowed(state: AuthState, user: str, key: str, recursive: bool, writes: boo
     if _within(key, "/_etcd") and not any(_within(key, each) for each in _GRANTABLE):
         return False
     for role in (state.roles[name] for name in held if name in state.roles):
-        for pattern in role.write if writes else role.read:
+        for pattern in (role.write if writes else role.read) or ():
             if pattern[-1:] == "*":
                 if key[: len(pattern) - 1] == pattern[:-1]:
                     return True

@@ -100,7 +100,10 @@ class UserTests(SynchronousTestCase):
         held = ("guest",) if user == GUEST else state.users[user].roles if user in state.users else ()
         self.assertEqual(rights.is_root, "root" in held)
         granted = [state.roles[each] for each in held if each in state.roles]
-        read, write = [p for each in granted for p in each.read], [p for each in granted for p in each.write]
+        read, write = (
+            [p for each in granted for p in each.read or ()],
+            [p for each in granted for p in each.write or ()],
+        )
         for may, held_patterns in ((rights.may_read, read), (rights.may_write, write)):
             by_patterns = not is_reserved(key) and any(matches(each, key, False) for each in held_patterns)
             self.assertEqual(may(key), rights.is_root or by_patterns)
