@@ -32,7 +32,7 @@ from etcd_twisted.net.port import PortService
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.app import ClientPages
-from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.web.frontend import HttpFrontend, name_cluster
 from etcd_twisted.web.keys import KeyEndpoint
 
 GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -193,6 +193,7 @@ class Wire:
             browsers=browsers,
         )
         self.site.turns = Turns(self.clock, work)
+        name_cluster(self.site, self.replica)
         self.site.startFactory()
 
     def connect(self) -> tuple[Channel, Transport]:

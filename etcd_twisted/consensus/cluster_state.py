@@ -15,13 +15,14 @@ from etcd_twisted.consensus.machines import in_order
 from etcd_twisted.interfaces.cluster import ClusterView, Health, Machine, MachineStatus, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.waiters import Observers
 
 
 class ClusterState:
     """
     The cluster, as one machine knows it; see the module.
 
-    @ivar standby: whether this machine stands by, so that it relies on what others say.
+    @ivar on_cluster_id: called each time that L{cluster_id} is another one than before.
     @ivar group: the group of which this machine is a member; C{None} while it is not a member.
     @ivar keyspace: this machine's copy of the key space.
     """
@@ -30,7 +31,7 @@ class ClusterState:
         """
         @param defaults: the cluster's configuration as long as nobody has set one.
         """
-        self.standby = False
+        self.on_cluster_id: Observers = []
         self.group: GroupState | None = None
         self.keyspace = keyspace
         self._defaults = defaults
@@ -38,8 +39,26 @@ class ClusterState:
         self._view: ClusterView | None = None
         self._remembered: dict[str, Machine] = {}
         self._remembered_cluster_id = ""
+        self._standby = False
+        self._told_cluster_id = ""
 
     # Events
+
+    @property
+    def standby(self) -> bool:
+        """Whether this machine stands by, so that it relies on what others say."""
+        return self._standby
+
+    @standby.setter
+    def standby(self, standby: bool) -> None:
+        self._standby = standby
+        self._tell_cluster_id()
+
+    def _tell_cluster_id(self) -> None:
+        if self.cluster_id != self._told_cluster_id:
+            self._told_cluster_id = self.cluster_id
+            for tell in self.on_cluster_id:
+                tell()
 
     def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
         """
@@ -49,12 +68,13 @@ class ClusterState:
         """
         self._remembered_cluster_id = cluster_id
         self._remembered = dict(members)
+        self._tell_cluster_id()
 
     def enter_group(self, group: GroupState) -> None:
         """Rely on this machine's own group, as it is a member from here on."""
-        self.standby = False
         self.group = group
         self._cluster_id = group.cluster_id
+        self.standby = False
 
     def leave_group(self) -> None:
         """
@@ -66,10 +86,12 @@ class ClusterState:
     def forget_cluster(self) -> None:
         """Forget the cluster's id, as this machine is no longer a member."""
         self._cluster_id = ""
+        self._tell_cluster_id()
 
     def update_view(self, view: ClusterView) -> None:
         """Take over what the members of the cluster say of it."""
         self._view = view
+        self._tell_cluster_id()
 
     # Questions
 

@@ -45,6 +45,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.waiters import Observers
 
 _T = TypeVar("_T")
 
@@ -127,6 +128,11 @@ class Replica:
     def cluster_id(self) -> str:
         """See L{IReplica}."""
         return self._cluster.cluster_id
+
+    @property
+    def on_cluster_id(self) -> Observers:
+        """See L{IReplica}."""
+        return self._cluster.on_cluster_id
 
     @property
     def index(self) -> int:

@@ -56,6 +56,7 @@ class Site(server.Site):
     @ivar handler: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: what one client may make the port hold, and for how long.
     @ivar server_fields: the header lines of every answer.
+    @ivar own_fields: those of them that are of what the port serves; see L{set_own_fields}.
     @ivar rate_limited_log: logs what is wrong with connections.
     @ivar usage: counts the port's requests.
     @ivar turns: limits how much is done in a turn of the reactor.
@@ -91,6 +92,7 @@ class Site(server.Site):
         self.handler = handler
         self.limits = limits
         self.server_fields = b""
+        self.own_fields = b""
         self.usage = Usage() if usage is None else usage
         self.usage.connected = self.channels
         self.turns = Turns(clock)
@@ -145,11 +147,19 @@ class Site(server.Site):
 
     def _sweep(self) -> None:
         now = self.reactor.seconds()
-        self.server_fields = b"Server: %s\r\nDate: %s\r\n%s: %s\r\n" % (
-            PRODUCT, http.datetimeToString(), *NOSNIFF,
-        )  # fmt: skip
+        self._update_fields()
         for channel in list(self.channels):
             channel.sweep(now)
+
+    def set_own_fields(self, fields: bytes) -> None:
+        """Send further header lines with every answer from here on, in place of those from before."""
+        self.own_fields = fields
+        self._update_fields()
+
+    def _update_fields(self) -> None:
+        self.server_fields = b"Server: %s\r\nDate: %s\r\n%s: %s\r\n%s" % (
+            PRODUCT, http.datetimeToString(), *NOSNIFF, self.own_fields,
+        )  # fmt: skip
 
     def opened(self, channel: SiteConnection) -> None:
         """Add a connection that has begun."""

@@ -19,6 +19,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.waiters import Observers
 
 OutcomeCallback = Callable[[Event | Exception | None], None]
 """
@@ -41,6 +42,7 @@ class IReplica(Interface):
     is_leader: bool = Attribute("Whether this machine leads.")
     led_seconds: float = Attribute("For how many seconds there has been this leader, or none.")
     cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
+    on_cluster_id: Observers = Attribute("Called each time that C{cluster_id} is another one than before.")
     peer: IRaftPeer = Attribute("This machine's Raft member, for the peer port alone.")
     auth: AuthState = Attribute(
         "Users and roles, by this copy. A machine without a copy has none, as if authentication were disabled."

@@ -38,7 +38,7 @@ from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.waiters import Waiters
+from etcd_twisted.waiters import Observers, Waiters
 
 CLUSTER_ID = "c" * 16
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
@@ -111,6 +111,7 @@ class FakeReplica:
         self.measured = Measurements()
         self.known_statuses: dict[str, MachineStatus] = {}
         self.cluster_id = CLUSTER_ID
+        self.on_cluster_id: Observers = []
         self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
         self.holding = False
@@ -138,6 +139,12 @@ class FakeReplica:
         self.keyspace.apply(Set(MACHINE.key, self.now(), MACHINE.value))
 
     # What the test has happen to the machine
+
+    def enter_cluster(self, cluster_id: str) -> None:
+        """Become a machine of another cluster."""
+        self.cluster_id = cluster_id
+        for tell in self.on_cluster_id:
+            tell()
 
     def lead(self) -> None:
         """Become the leader."""

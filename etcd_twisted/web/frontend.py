@@ -33,6 +33,21 @@ EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
 """The headers of a response that pages of other origins may read."""
 
 
+def name_cluster(site: Site, replica: IReplica) -> None:
+    """
+    Have each answer of a site say of which cluster it is, so that clients notice when another one takes its place.
+
+    These are all answers, and not those about keys alone, since then nothing has to be done for an answer.
+    """
+
+    def name_it() -> None:
+        cluster_id = replica.cluster_id.encode()
+        site.set_own_fields(b"X-Etcd-Cluster-Id: %s\r\n" % cluster_id if cluster_id else b"")
+
+    replica.on_cluster_id.append(name_it)
+    name_it()
+
+
 @implementer(IFrontend)
 class HttpFrontend:
     """Serves clients from the replica. It is built in and takes no options."""
@@ -65,4 +80,5 @@ class HttpFrontend:
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
         kind = FastSite if tls is None else Site
         site = kind(reactor, resource, handler, limits, usage, cors, BrowserPolicy.of(config))
+        name_cluster(site, replica)
         return PortService(reactor, address, site, tls, pages.stop)

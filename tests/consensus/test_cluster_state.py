@@ -65,6 +65,20 @@ class ClusterStateTests(SynchronousTestCase):
         self.assertEqual((cluster.cluster_id, cluster.machines(), cluster.leader()), (CLUSTER_ID, [SEEN], SEEN))
         self.assertEqual((cluster.config(), cluster.members()), (SET, {}))
 
+    def test_each_other_cluster_is_told(self) -> None:
+        told = list[str]()
+        self.cluster.on_cluster_id.append(lambda: told.append(self.cluster.cluster_id))
+        self.remember()
+        self.remember()
+        self.cluster.update_view(VIEW)
+        self.assertEqual(told, [CLUSTER_ID])
+        self.cluster.enter_group(Group())  # type: ignore[arg-type]  # all of it that is used
+        self.cluster.leave_group()
+        self.assertEqual(told, [CLUSTER_ID, Group.cluster_id])
+        self.cluster.standby = True
+        self.cluster.forget_cluster()
+        self.assertEqual(told, [CLUSTER_ID, Group.cluster_id, CLUSTER_ID])
+
     def test_leaving_member_keeps_its_cluster_until_it_has_left(self) -> None:
         self.cluster.enter_group(Group())  # type: ignore[arg-type]  # all of it that is used
         self.cluster.leave_group()

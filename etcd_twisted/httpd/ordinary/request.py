@@ -44,6 +44,7 @@ class RequestSite(ResponseSite, Protocol):
     @ivar cors: tells which pages of other origins may read responses; C{None} where none may.
     @ivar browsers: tells which requests of browsers are refused.
     @ivar rate_limited_log: logs those that are refused.
+    @ivar own_fields: see L{etcd_twisted.httpd.site.Site}.
     """
 
     handler: Handler | None
@@ -51,6 +52,7 @@ class RequestSite(ResponseSite, Protocol):
     cors: Cors | None
     browsers: BrowserPolicy
     rate_limited_log: RateLimitedLog
+    own_fields: bytes
 
 
 class RequestConnection(ExchangeConnection, Protocol):
@@ -207,5 +209,7 @@ class Request(server.Request):
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"Server", PRODUCT)
             self.setHeader(*NOSNIFF)
-            cast(RequestConnection, self.channel).count(self.method, self.code)
+            channel = cast(RequestConnection, self.channel)
+            self._add(channel.site.own_fields)
+            channel.count(self.method, self.code)
         super().write(data)
