@@ -11,6 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.auth.state import AUTH_KEY, AuthState, Role, User
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import Contents, Measurements
 from etcd_twisted.keyspace.commands import Set
@@ -240,6 +241,27 @@ class StatusTests(SynchronousTestCase):
         )
         text = "The clock of machine1 is 3.2 s behind this machine's. Have NTP keep the clocks of both."
         self.assertEqual(self.problems(), [("The clock of machine1 differs", text)])
+
+    def test_users_that_protect_nothing_are_a_problem(self) -> None:
+        """The text is there as soon as they are enabled, until guests have lost any of their rights to everything."""
+        everything, root = Role("guest", ("/*",), ("/*",)), {"root": User("root", "hash", ("root",))}
+        self.assertNotIn("auth", self.ask("status"))
+        for enabled, guest, known, titles in (
+            (False, everything, "disabled", []),
+            (True, everything, "enabled", ["Open to guests"]),
+            (True, Role("guest", ("/*",), ()), "enabled", []),
+            (True, Role("other", ("/*",), ("/*",)), "enabled", []),
+        ):
+            self.wire.replica.set_auth(AuthState(enabled, root, {guest.name: guest}))
+            self.assertEqual(self.ask("status")["auth"], known)
+            self.assertEqual([title for title, _ in self.problems()], titles)
+
+    def test_users_that_can_not_be_read_are_a_problem(self) -> None:
+        replica = self.wire.replica
+        replica.apply(Set(AUTH_KEY, 0, "{"))
+        ((title, text),) = self.problems()
+        self.assertEqual((title, self.ask("status")["auth"]), ("Users can't be read", "enabled"))
+        self.assertIn("nobody may do anything", text)
 
     def test_standby_shows_its_status(self) -> None:
         """

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from etcd_twisted.auth.rights import guests_may_do_everything
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Health, MachineStatus
 
@@ -32,7 +33,7 @@ def problems(replica: IReplica) -> list[Problem]:
     health = replica.health()
     if replica.standby:
         return [_standing_by(health)]
-    here = (*_behind(replica, health), *_full(replica))
+    here = (*_unprotected(replica), *_behind(replica, health), *_full(replica))
     return [*_leaderless(health), *_missing(health), *here, *_clocks(health)]
 
 
@@ -64,6 +65,16 @@ def _missing(health: Health) -> Iterator[Problem]:
         if health.leader and status.machine_id in health.voters and health.answering == health.needed:
             text += " If another machine fails, writes are refused."
         yield Problem(f"{status.name} does not answer", text)
+
+
+def _unprotected(replica: IReplica) -> Iterator[Problem]:
+    state = replica.auth
+    if state.problem:
+        text = f"The users and roles of the cluster can't be read, so nobody may do anything: {state.problem}."
+        yield Problem("Users can't be read", text)
+    if guests_may_do_everything(state):
+        meaning = "Whoever reaches this machine needs no password. Take the rights from the role guest."
+        yield Problem("Open to guests", f"Users are enabled, but guests may read and change every key. {meaning}")
 
 
 def _behind(replica: IReplica, health: Health) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from etcd_twisted import __version__
+from etcd_twisted.auth.state import AuthState
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.responses import JSON, Response
 from etcd_twisted.interfaces import IReplica
@@ -57,6 +58,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
     @ivar forwards: whether this machine has the leader make changes, and so keys can be changed here.
     @ivar problems: what is wrong, the worst first.
+    @ivar auth: C{enabled} or C{disabled}; left out while there are neither users nor roles.
     @ivar index: the index of the key space. It and all fields below are left out while this machine can't read the key
         space.
     @ivar keys: how many keys have a value, including hidden ones and those of the cluster itself.
@@ -72,6 +74,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     problems: list[Problem]
     machines: list[MemberView]
     forwards: bool = False
+    auth: str = ""
     index: int | None = None
     keys: int | None = None
     size_bytes: int | None = None
@@ -88,6 +91,12 @@ def _view(status: MachineStatus) -> MemberView:
         view.round_trip = status.round_trip_seconds * 1e3
     view.clock_ahead = status.clock_ahead_seconds
     return view
+
+
+def _auth(state: AuthState) -> str:
+    if state.enabled:
+        return "enabled"
+    return "disabled" if state.users or state.roles else ""
 
 
 class StatusPages:
@@ -118,6 +127,7 @@ class StatusPages:
             problems(replica),
             [_view(each) for each in statuses],
             self._forwards and not replica.standby,
+            _auth(replica.auth),
         )
         if replica.serving:
             contents = replica.measurements().contents
