@@ -1,11 +1,5 @@
 """
-Watches that miss nothing and repeat nothing.
-
-Rule 1. C{_next_index} is the lowest index of which the consumer has not seen whether anything happened. It grows by
-        events that were taken, and by what a machine says of its own index when it has no event.
-Rule 2. An event with a lower index is a repetition, and is dropped.
-Rule 3. Every connection begins at C{_next_index}. The server has the events since then in its history, or it says that
-        it has not: then the consumer gets a L{HistoryLost} with the state to go on from.
+Watches that miss nothing and repeat nothing, by the rules of L{etcd_twisted.client.watch_position}.
 
 A connection streams events, unless something on the way holds them back; then each is a long poll for one event. A
 quiet one is renewed from time to time by a long poll, so that its index does not grow too old for the server's
@@ -41,6 +35,7 @@ from etcd_twisted.client.event_stream import EventStream
 from etcd_twisted.client.exchange import Request
 from etcd_twisted.client.results import Event, HistoryLost, Index, Node
 from etcd_twisted.client.sender import FIRST_PAUSE_SECONDS, Sender
+from etcd_twisted.client.watch_position import WatchPosition
 
 RENEW_SECONDS = 30.0
 """How long a connection may be quiet before another one takes its place."""
@@ -102,7 +97,7 @@ class Watch:
         self._sender = sender
         self._key = key
         self._recursive = recursive
-        self._next_index = None if after_index is None else after_index + 1
+        self._position = WatchPosition(key, recursive, after_index)
         self._chance = chance
         self._openings = openings
         self._renew_seconds = renew_seconds
@@ -113,7 +108,6 @@ class Watch:
         self._stream: EventStream | None = None
         self._connection: Connection | None = None
         self._until_connected: list[Deferred[Connection]] = []
-        self._is_gone = False
         self._streaming = True
         self._is_held_back = False
         self._replays_history = False
@@ -228,10 +222,6 @@ class Watch:
                 each.errback(reason)
 
     def _deliver(self, item: Event | HistoryLost) -> None:
-        if isinstance(item, HistoryLost):
-            self._is_gone = item.node is None
-        else:
-            self._is_gone = item.is_removal and f"/{self._key.strip('/')}/".startswith(f"{item.node.key}/")
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(item)
@@ -246,7 +236,7 @@ class Watch:
         while self._end is None:
             try:
                 if self._stream is None:
-                    await self._connect(self._next_index, self._streaming and not self._is_held_back)
+                    await self._connect(self._streaming and not self._is_held_back)
                 assert self._stream is not None  # noqa: S101  # _accept has set it
                 await self._until_ended(self._stream)
             except (HistoryCleared, WatcherCleared):
@@ -259,14 +249,15 @@ class Watch:
                     self._is_held_back = await self._is_read_answered()
                 await self._pause()
 
-    async def _connect(self, wait_index: int | None, streaming: bool) -> None:
+    async def _connect(self, streaming: bool) -> None:
         """
-        Make a connection that begins at an index, in place of the one before.
+        Make a connection that begins where the watch is, in place of the one before.
 
         @param streaming: whether to ask for a stream, not for one event.
         @raise HistoryCleared: the server does not have the events since then.
         """
         self._check_wanted()
+        wait_index = self._position.next_index
         query = {"wait": "true"}
         if self._recursive:
             query["recursive"] = "true"
@@ -287,10 +278,7 @@ class Watch:
 
     def _accept(self, response: IResponse, wait_index: int | None, streaming: bool) -> None:
         index = index_of(response.headers)
-        if wait_index is None:
-            self._next_index = index.etcd_index + 1
-        else:  # what lies between is known to be without events
-            self._next_index = max(wait_index, self._next_index or 0)
+        self._position.begin(wait_index, index)
         old = self._stream
         stream = EventStream(self._take, index, streaming, old is not None, self._clock.seconds())
         self._stream = stream
@@ -320,7 +308,7 @@ class Watch:
         self._connection_lost()
         if clean and not stream.count and stream.index.etcd_index:
             # The machine had no event up to its index, or it would have sent that.
-            self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
+            self._position.skip(stream.index)
         lived_seconds = self._clock.seconds() - stream.accepted_at
         if stream.is_useful or lived_seconds > LONGEST_PAUSE_SECONDS:
             self._pause_seconds = FIRST_PAUSE_SECONDS
@@ -339,14 +327,12 @@ class Watch:
             return
         stream.count += 1
         stream.active_at = self._clock.seconds()
-        index = event.node.modified_index
-        from_history = index <= stream.index.etcd_index
+        from_history = event.node.modified_index <= stream.index.etcd_index
         if from_history and stream.is_renewal and stream.count == 1:
             self._streaming = False  # the connection before has not brought this event: something holds it back
         elif stream.streaming and from_history:
             self._check_history(stream)
-        if self._next_index is None or index >= self._next_index:
-            self._next_index = index + 1
+        if self._position.take(event):
             stream.is_useful = True
             self._deliver(event)
 
@@ -384,24 +370,26 @@ class Watch:
 
     async def _renew(self, stream: EventStream) -> None:
         """Put another connection in the place of one that has been quiet for long."""
-        next_index = self._next_index or 0
+        position = self._position
         try:
-            if stream.index.etcd_index + 1 < next_index:
-                node, index = await self._read_state()
-                if index.etcd_index + 1 < next_index:  # not this machine is behind, the store was replaced
-                    self._next_index = index.etcd_index + 1
-                    self._deliver(HistoryLost(node, index))
+            if position.is_ahead_of(stream.index):
+                state = await self._read_state()
+                if position.is_ahead_of(state[1]):  # not this machine is behind, the store was replaced
+                    self._deliver(position.go_on_in_another_store(*state))
             if not stream.streaming and not stream.has_begun:
                 # A machine answers a long poll as a whole at once if it has an event up to its index. That a stream is
                 # quiet says nothing: its connection may be cut in the middle of the history, or something may hold
                 # its events back.
-                self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
+                position.skip(stream.index)
             try:
-                await self._connect(self._next_index, streaming=False)
+                await self._connect(streaming=False)
             except (HistoryCleared, WatcherCleared):
-                if not await self._goes_on_from_state():
+                goes_on, lost = position.go_on_beside_connection(*await self._read_state())
+                if not goes_on:
                     raise
-                await self._connect(self._next_index, streaming=False)
+                if lost is not None:
+                    self._deliver(lost)
+                await self._connect(streaming=False)
         except InsufficientCredentials:
             raise  # the right was revoked, and a server may leave the old connection open in spite of that
         except ClientError as error:
@@ -411,41 +399,13 @@ class Watch:
                 stream.active_at = self._clock.seconds()
                 self._renew_in(self._renew_seconds)
 
-    async def _goes_on_from_state(self) -> bool:
-        """
-        Look at the present state where the history does not reach back to a quiet connection, and go on from there if
-        it shows more than the connection has brought: its machine may be gone without a sign.
-
-        @return: whether the watch goes on from there. Otherwise nothing speaks against the old connection.
-        """
-        node, index = await self._read_state()
-        next_index = self._next_index or 0
-        if index.etcd_index + 1 < next_index:
-            return False
-        if node is None:
-            shows_more = not self._is_gone
-        else:
-            shows_more = any(each.modified_index >= next_index for each in node.walk())
-        if not shows_more and (node is None or self._recursive or node.directory):
-            return False
-        self._next_index = index.etcd_index + 1
-        if shows_more:
-            self._deliver(HistoryLost(node, index))
-        return True
-
     # Trouble
 
     async def _recover(self) -> None:
         """Go on from the present state, since the history does not reach back to where this watch is."""
-        node, index = await self._read_state()
-        unchanged = (
-            node is not None
-            and not (self._recursive or node.directory)
-            and node.modified_index < (self._next_index or 0)
-        )
-        self._next_index = index.etcd_index + 1
-        if not unchanged:
-            self._deliver(HistoryLost(node, index))
+        lost = self._position.go_on_after_gap(*await self._read_state())
+        if lost is not None:
+            self._deliver(lost)
         await self._pause()
 
     async def _read_state(self) -> tuple[Node | None, Index]:
