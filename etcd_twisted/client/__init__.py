@@ -2,7 +2,8 @@
 A client of the version 2 API, on treq: see C{docs/client.md}.
 
 The names below are public; the modules behind them may change. L{etcd_twisted.client.recipes} builds locks, elections,
-queues and more on the client. This package must never import anything of the server but L{etcd_twisted.errors}.
+queues and more on the client. This package must never import anything of the server but L{etcd_twisted.errors} and
+L{etcd_twisted.backoff}.
 """
 
 from etcd_twisted.client.admin import Admin

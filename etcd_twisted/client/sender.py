@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
+from etcd_twisted.backoff import Backoff
 from etcd_twisted.client.answers import Verdict, error_of, judge
 from etcd_twisted.client.errors import (
     ClientClosed,
@@ -44,10 +45,8 @@ from etcd_twisted.client.machines import Machines, read_endpoint
 
 _T = TypeVar("_T")
 
-FIRST_PAUSE_SECONDS = 0.02
-"""How long to wait after every machine was asked once, at the most. The pause doubles after each further round."""
-
 LONGEST_PAUSE_SECONDS = 0.5
+"""How long to wait at the most after every machine was asked."""
 
 LEAST_WRITE_SECONDS = 0.05
 """A write is not sent to a further machine when less time than this is left."""
@@ -90,11 +89,11 @@ class _Attempts:
     @ivar machines: the machines that can be asked.
     @ivar deadline: the time by which it must be answered.
     @ivar read_seconds: how long one machine may take over it, if it is a read.
+    @ivar backoff: the pauses after all machines were asked.
     @ivar reasons: why machines have not answered, by machine.
     @ivar may_pass: whether a machine that has not answered since the last pause may answer later.
     @ivar silent: whether a machine took the request, and did not answer.
     @ivar redirects: how many redirects were followed since the last pause.
-    @ivar pause_seconds: how long the next pause is, at the most.
     @ivar cancelled: whether nobody wants an answer any more.
     """
 
@@ -102,11 +101,11 @@ class _Attempts:
     machines: Machines
     deadline: float
     read_seconds: float
+    backoff: Backoff
     reasons: dict[str, str] = attrs.field(factory=dict)
     may_pass: bool = False
     silent: bool = False
     redirects: int = 0
-    pause_seconds: float = FIRST_PAUSE_SECONDS
     cancelled: bool = False
 
     def failure(self) -> ConnectionFailed:
@@ -189,9 +188,8 @@ class Sender:
         total_seconds = self._timeouts.total_seconds if timeout_seconds is None else timeout_seconds
         if attempt_seconds is None:
             attempt_seconds = self._timeouts.read_attempt_seconds
-        attempts = _Attempts(
-            request, machines or self.machines, self._clock.seconds() + total_seconds, attempt_seconds
-        )
+        deadline, backoff = self._clock.seconds() + total_seconds, Backoff(self._chance, LONGEST_PAUSE_SECONDS)
+        attempts = _Attempts(request, machines or self.machines, deadline, attempt_seconds, backoff)
         running = Deferred.fromCoroutine(self._send(attempts, read))
 
         def cancel(_: "Deferred[_T]") -> None:
@@ -278,11 +276,10 @@ class Sender:
 
     async def _pause(self, attempts: _Attempts) -> None:
         """Wait before all machines are asked again, or fail if there is no time left for that, or no use in it."""
-        seconds = attempts.pause_seconds * (0.5 + 0.5 * self._chance())
+        seconds = attempts.backoff.next()
         if self._clock.seconds() + seconds >= attempts.deadline or not attempts.may_pass:
             raise attempts.failure()
         attempts.may_pass = False
-        attempts.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * attempts.pause_seconds)
         attempts.redirects = 0
         await deferLater(self._clock, seconds)
 

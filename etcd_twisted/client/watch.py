@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
+from etcd_twisted.backoff import Backoff
 from etcd_twisted.client import keys
 from etcd_twisted.client.answers import decode_event, index_of, reading_of
 from etcd_twisted.client.errors import (
@@ -34,7 +35,7 @@ from etcd_twisted.client.errors import (
 from etcd_twisted.client.event_stream import EventStream
 from etcd_twisted.client.exchange import Request
 from etcd_twisted.client.results import Event, HistoryLost, Index, Node
-from etcd_twisted.client.sender import FIRST_PAUSE_SECONDS, Sender
+from etcd_twisted.client.sender import Sender
 from etcd_twisted.client.watch_position import WatchPosition
 
 RENEW_SECONDS = 30.0
@@ -98,7 +99,6 @@ class Watch:
         self._key = key
         self._recursive = recursive
         self._position = WatchPosition(key, recursive, after_index)
-        self._chance = chance
         self._openings = openings
         self._renew_seconds = renew_seconds
         self._max_buffered_items = max_buffered_items
@@ -111,7 +111,7 @@ class Watch:
         self._streaming = True
         self._is_held_back = False
         self._replays_history = False
-        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(chance, LONGEST_PAUSE_SECONDS)
         self._timer: IDelayedCall | None = None
         self._history_check: IDelayedCall | None = None
         self._renewal: Deferred[None] | None = None
@@ -311,7 +311,7 @@ class Watch:
             self._position.skip(stream.index)
         lived_seconds = self._clock.seconds() - stream.accepted_at
         if stream.is_useful or lived_seconds > LONGEST_PAUSE_SECONDS:
-            self._pause_seconds = FIRST_PAUSE_SECONDS
+            self._backoff.reset()
         if not stream.is_useful:
             await self._pause()
 
@@ -446,9 +446,7 @@ class Watch:
 
     async def _pause(self) -> None:
         self._check_wanted()
-        seconds = self._pause_seconds * (0.5 + 0.5 * self._chance())
-        self._pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)
-        await deferLater(self._clock, seconds)
+        await deferLater(self._clock, self._backoff.next())
 
     def _tidy_up(self) -> None:
         for timer in (self._timer, self._history_check):

@@ -12,12 +12,12 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from etcd_twisted.backoff import LONGEST_PAUSE_SECONDS, Backoff
 from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS, Joining
 from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import ClusterView
-from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
 
 NOT_SERVING_SECONDS = 5.0
 """A member that has not served for so long asks whether it still is one."""

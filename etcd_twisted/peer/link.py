@@ -17,9 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.backoff import LONGEST_PAUSE_SECONDS, Backoff
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, StatusReport
-from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
 from etcd_twisted.net.reasons import reason_of
 from etcd_twisted.peer.commands import (
     ClusterError,

@@ -46,7 +46,7 @@ ELSEWHERE = {
         "consensus/snapshots/sending.py",  # the other way to catch up
         "consensus/snapshots/receiving.py",
         "peer/dialer.py",  # while there is no connection
-        "net/backoff.py",
+        "backoff.py",
     },
 }
 """The files in the sections about requests that a common request does not pass through, each with the reason."""

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
+from etcd_twisted.backoff import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.net.backoff import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from etcd_twisted.peer.boxes import payload_boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE_SECONDS
 from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, SECOND, THIRD

@@ -1,8 +1,8 @@
 """
-How long to wait before the next attempt to reach a machine: almost no time at first, then longer, and never so that
-all machines try at the same moment.
+How long to wait before the next attempt: almost no time at first, then longer, and never so that all who wait try at
+the same moment.
 
-This module must never wait so long that a machine that is back gets no messages.
+This module must never wait itself, nor import anything of this project, so that servers and clients can share it.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,25 @@ FIRST_PAUSE_SECONDS = 0.02
 """The longest pause before the second attempt."""
 
 LONGEST_PAUSE_SECONDS = 1.0
-"""The longest pause between any two attempts."""
+"""The longest pause between any two attempts, unless another is given."""
 
 
 class Backoff:
-    """The pauses between attempts to reach one machine."""
+    """The pauses between attempts to do one thing."""
 
-    def __init__(self, chance: Callable[[], float]) -> None:
+    def __init__(self, chance: Callable[[], float], longest_seconds: float = LONGEST_PAUSE_SECONDS) -> None:
         """
         @param chance: returns a random number from 0 to 1.
+        @param longest_seconds: the longest pause.
         """
         self._chance = chance
+        self._longest_seconds = longest_seconds
         self._next = FIRST_PAUSE_SECONDS
 
     def next(self) -> float:
         """Returns how long to wait now, in seconds; it grows with each call."""
         pause = self._next * (0.5 + 0.5 * self._chance())
-        self._next = min(LONGEST_PAUSE_SECONDS, 2 * self._next)
+        self._next = min(self._longest_seconds, 2 * self._next)
         return pause
 
     def reset(self) -> None:
