@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import blocks
-from tests.foreign.programs import BIN, missing
+from tests.foreign import programs
 from tests.processes.child import SOURCE, ChildProcess, spawn
 from tests.processes.client import Client
 from tests.processes.cluster import until
@@ -25,7 +25,7 @@ PAGE = SOURCE / "docs" / "patroni.md"
 
 _POSTGRESQL = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
 
-MISSING = missing("patroni") or (None if _POSTGRESQL else "PostgreSQL is not installed (apt-get install postgresql)")
+MISSING = programs.MISSING or (None if _POSTGRESQL else "PostgreSQL is not installed (apt-get install postgresql)")
 """Why these tests are skipped, if they are."""
 
 KEYS = "/service/accounts"
@@ -91,7 +91,7 @@ class Node:
 
     def start(self) -> None:
         """Starts the process, and does not wait for it."""
-        command = [*_CONTAINER, BIN / "patroni", self._path]
+        command = [*_CONTAINER, programs.BIN / "patroni", self._path]
         self.child = spawn(self._test, command, self._directory, {"PYTHONPATH": ""})
         self._children.append(self.child)
 
