@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from twisted.application.service import IService, Service
 from twisted.copyright import version as twisted_version
@@ -23,6 +24,7 @@ from twisted.web.iweb import IAgent
 
 from etcd_twisted import __version__
 from etcd_twisted.client import Client, ClientClosed, Timeouts, Tls
+from etcd_twisted.client.srv import default_resolver
 from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.cluster.discovery import Registration, configured_discovery
 from etcd_twisted.cluster.http_client import network_http_client
@@ -100,7 +102,7 @@ class EtcdService(Service):
         self._discovery = configured_discovery(http, config)
         self._registration: Registration | None = None
         client = ClusterClient(reactor, tls, http)
-        self._seeds = ConfiguredSeeds(config, self._discovery, client)
+        self._seeds = ConfiguredSeeds(config, self._discovery, client, partial(default_resolver, reactor))
         self._lifecycle = Lifecycle(reactor, config, participation, client, self._transport, self._seeds)
         participation.on_exclusion.append(self._lifecycle.excluded)
         self.replica.peer.on_claim.append(self._lifecycle.claimed)

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from etcd_twisted.cluster.initial_group import SEED_OPTIONS
 from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import ClusterDescriber
@@ -126,7 +127,7 @@ class Joining:
         await deferLater(self._clock, seconds, lambda: None)
 
     def _seed_option(self) -> str:
-        given = [each for each in ("discovery", "peers", "peers-file") if each in self._config.sources]
+        given = [each for each in SEED_OPTIONS if each in self._config.sources]
         return ", ".join(self._config.given_as(each) for each in given or ["peers"])
 
     def _refusal(self, error: EtcdError) -> StartError:

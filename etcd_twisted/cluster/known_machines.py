@@ -11,6 +11,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.interfaces import IReplica
 
@@ -23,6 +24,13 @@ MAX_KNOWN_URLS = 64
 
 class SeedSource(Protocol):
     """Finds machines that this one does not know."""
+
+    async def initial_cluster(self) -> InitialCluster | None:
+        """
+        Returns the static list of the machines that begin a cluster together; C{None} if there is none.
+
+        @raise StartError: what names them can't be used.
+        """
 
     async def find(self, name: str) -> list[str]:
         """

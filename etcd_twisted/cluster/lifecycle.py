@@ -1,11 +1,14 @@
 """
-The life of a machine: the first of a cluster, a member that joins or comes back, a standby (spec, section 3).
+The life of a machine: the first of a cluster or one of its first, a member that joins or comes back, a standby (spec,
+section 3).
 
-The data directory decides first how a machine starts, then the configured seeds do. This module must never give a
-machine that is in a cluster another identity, nor begin a new cluster when others were named.
+The data directory decides first how a machine starts, then the configured list of first machines or the seeds do.
+This module must never give a machine that is in a cluster another identity, nor begin a new cluster when others were
+named.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -13,18 +16,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.cluster.bootstrap import Bootstrap
 from etcd_twisted.cluster.exclusion import ExclusionCheck
+from etcd_twisted.cluster.initial_group import InitialGroup, check_alone, list_option, own_machine
 from etcd_twisted.cluster.joining import JoinClient, Joining, NotAdmitted
 from etcd_twisted.cluster.known_machines import KnownMachines, SeedSource
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.cluster.standby import Standby
 from etcd_twisted.config import Config
+from etcd_twisted.config.initial_cluster import InitialCluster
+from etcd_twisted.consensus.machines import members_of
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces.cluster import fingerprinted
 
 
 class Lifecycle:
@@ -41,6 +49,10 @@ class Lifecycle:
         transport: ITransport,
         seeds: SeedSource,
     ) -> None:
+        self._clock = clock
+        self._config = config
+        self._client = client
+        self._seeds = seeds
         self._replica = replica = participation.replica
         self.local = local = LocalMachine(config, participation, transport)
         self.known = known = KnownMachines(clock, replica, config.peer_url, seeds)
@@ -48,6 +60,7 @@ class Lifecycle:
         self._exclusion = ExclusionCheck(clock, local, replica, joining, known)
         self._standby = Standby(clock, local, replica, joining, known, self._exclusion)
         self._membership_check = MembershipCheck(clock, client, replica.peer, config.peer_url, known.of_cluster)
+        self._wait_to_begin: Callable[[], Awaitable[None]] | None = None
         self._task: Deferred[None] | None = None
         self._stopped = False
 
@@ -60,7 +73,7 @@ class Lifecycle:
 
     async def begin(self, storage: Storage, disk_thread: DiskThread) -> None:
         """
-        Returns when this machine takes part, or stands by.
+        Returns when this machine takes part, or stands by, or has to wait for others to begin a cluster with.
 
         @raise StartError: it can't.
         """
@@ -68,13 +81,23 @@ class Lifecycle:
         recovered = None if storage.directory.is_to_forget else await self.local.recover()
         if recovered is not None and recovered.identity is not None:
             await self._come_back(recovered)
-        elif (refused := await self._begin_anew(storage, recovered)) is not None:
+            return
+        listed = await self._seeds.initial_cluster()
+        if listed is not None and self._config.initial_cluster_state == "new":
+            await self._begin_with_others(storage, recovered, listed)
+        elif (refused := await self._begin_anew(storage, recovered, listed)) is not None:
             await self._exclusion.stand_by(refused.view)
             self._standby.log_refusal(refused.reason)
             self._run(self._standby.wait_for_room())
 
     async def when_serving(self) -> None:
-        """Returns when this machine serves, or stands by; it has begun."""
+        """
+        Returns when this machine serves, or stands by; it has begun.
+
+        @raise StartError: it had to wait for others, and they say that it must not begin a cluster with them.
+        """
+        if self._wait_to_begin is not None:
+            await self._wait_to_begin()
         await self._exclusion.when_serving(self._ask_in_background)
         self._check_address()
 
@@ -90,17 +113,59 @@ class Lifecycle:
         if local.is_registered_otherwise(recovered.configuration):
             self._run(self._exclusion.announce())
 
-    async def _begin_anew(self, storage: Storage, recovered: Recovered | None) -> NotAdmitted | None:
+    async def _begin_with_others(self, storage: Storage, recovered: Recovered | None, listed: InitialCluster) -> None:
+        """
+        Begin a cluster together with the other machines of a list. If they are not there yet, L{when_serving} does so
+        later: whoever starts this machine must be free to start the others.
+
+        @param recovered: see L{_begin_anew}.
+        @raise StartError: this machine is not in the list, or must not begin the cluster.
+        """
+        config = self._config
+        check_alone(config)
+        own = own_machine(listed, config)
+        self.local.choose_name(own.name)
+        group = InitialGroup.of(listed, config.initial_cluster_token, own)
+        self.local.remember(group.cluster_id, fingerprinted(group.cluster_id, members_of(group.configuration)))
+        bootstrap = Bootstrap(self._clock, self._client, group, list_option(config))
+        begin = partial(self._found_together, storage, recovered, group)
+        if await bootstrap.is_ready():
+            await begin()
+        else:
+            self._wait_to_begin = partial(self._begin_when_ready, bootstrap, begin)
+
+    async def _begin_when_ready(self, bootstrap: Bootstrap, begin: Callable[[], Awaitable[None]]) -> None:
+        await bootstrap.when_ready()
+        await begin()
+
+    async def _found_together(self, storage: Storage, recovered: Recovered | None, group: InitialGroup) -> None:
+        local = self.local
+        storage.directory.forget()
+        if recovered is None:
+            recovered = await local.recover()
+        self._log.info(
+            "{name} begins the cluster {cluster_id} with {others}",
+            name=local.name,
+            cluster_id=group.cluster_id,
+            others=", ".join(group.others) or "nobody else",
+        )
+        local.found_together(recovered, group.identity(local.name), group.configuration)
+        self.known.note_members(recovered)
+
+    async def _begin_anew(
+        self, storage: Storage, recovered: Recovered | None, listed: InitialCluster | None
+    ) -> NotAdmitted | None:
         """
         Take part as a machine that has not done so before, in the cluster of the seeds or in a new one.
 
         @param recovered: what was found on the disk; C{None} if that is to be forgotten. It is forgotten once the
             machine is certain to start.
+        @param listed: the machines that have a cluster already, with this one among them.
         @return: C{None} if it takes part.
         @raise StartError: nobody answers, or the cluster does not want this machine.
         """
         local = self.local
-        local.choose_name()
+        local.choose_name("" if listed is None else own_machine(listed, self._config).name)
         await self.known.find(local.name)
         joined = await self._joining.join(None) if self.known.urls else None
         storage.directory.forget()

@@ -14,7 +14,14 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.machines import members_of
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.entries import Configuration, Member
-from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import (
+    Recovered,
+    come_back,
+    enter_cluster,
+    found_cluster,
+    found_together,
+    recover,
+)
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
@@ -66,9 +73,13 @@ class LocalMachine:
     def _member(self) -> Member:
         return Member(self.name, self._config.client_url, self._config.peer_url)
 
-    def choose_name(self) -> None:
-        """Take the configured name, or make one up."""
-        self.name = self._config.name or str(uuid.uuid4())
+    def choose_name(self, listed: str = "") -> None:
+        """
+        Take the configured name, or make one up.
+
+        @param listed: the name of this machine in a static list, which it has unless another one is configured.
+        """
+        self.name = self._config.name or listed or str(uuid.uuid4())
 
     def is_registered_otherwise(self, configuration: Configuration) -> bool:
         """Returns whether others know another name or other addresses of this machine than it has now."""
@@ -131,6 +142,12 @@ class LocalMachine:
         storage, _ = self._files
         identity = Identity(self.name, new_id(), new_id())
         found_cluster(storage, recovered, identity, self._member)
+        self._start(recovered)
+
+    def found_together(self, recovered: Recovered, identity: Identity, configuration: Configuration) -> None:
+        """Make this one of the machines that begin a cluster together, and take part."""
+        storage, _ = self._files
+        found_together(storage, recovered, identity, configuration)
         self._start(recovered)
 
     def enter_cluster(self, recovered: Recovered, identity: Identity) -> None:

@@ -105,7 +105,7 @@ class MembershipCheck:
         confirmed = False
         while unasked and len(asked) < MAX_ASKED_PER_ROUND:
             asked |= unasked
-            views = await _together(self._ask(url) for url in unasked)
+            views = await together(self._ask(url) for url in unasked)
             newer = [view for view in views if view is not None]
             confirmed = confirmed or bool(newer)
             unasked = {each.peer_url: None for view in newer for each in view.machines if each.peer_url not in asked}
@@ -127,7 +127,7 @@ class MembershipCheck:
         return view if self._group.learn_members(view) else None
 
 
-async def _together(work: "Iterable[Coroutine[Any, Any, _T]]") -> list[_T]:
+async def together(work: "Iterable[Coroutine[Any, Any, _T]]") -> list[_T]:
     """Returns the result of each."""
     results: list[_T] = await gatherResults([ensureDeferred(each) for each in work], consumeErrors=True)
     return results

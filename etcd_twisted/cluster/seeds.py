@@ -1,22 +1,27 @@
 """
-The seeds of a machine: named by C{--discovery}, then by C{--peers} and C{--peers-file} (spec, section 3).
+The seeds of a machine: named by C{--discovery}, then by C{--peers} and C{--peers-file} (spec, section 3), or by a
+static list: C{--initial-cluster} or C{--discovery-srv}.
 
 All of them are tried, one after the other. If several machines are started together, the directory of C{--discovery}
 says which one is the first. This module must never let a machine that has been in a cluster begin another one, nor
 make two machines the first; nor resolve a name: whoever connects does that.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.interfaces import IResolver
 from twisted.logger import Logger
 
 from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, Discovery
+from etcd_twisted.cluster.initial_group import check_alone, list_option
 from etcd_twisted.cluster.membership_check import ClusterDescriber
+from etcd_twisted.cluster.service_records import initial_cluster_of
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.initial_cluster import InitialCluster, normalized_peer_url
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.peer.client import UnreachableError
 
@@ -30,10 +35,17 @@ class ConfiguredSeeds:
 
     _log = Logger()
 
-    def __init__(self, config: Config, discovery: Discovery | None, client: ClusterDescriber) -> None:
+    def __init__(
+        self,
+        config: Config,
+        discovery: Discovery | None,
+        client: ClusterDescriber,
+        resolver: Callable[[], IResolver],
+    ) -> None:
         """
         @param discovery: the directory that C{--discovery} names.
         @param client: asks other machines.
+        @param resolver: returns what asks the name servers, for C{--discovery-srv}.
         @raise ConfigError: the file of C{--peers-file} can't be used.
         """
         self.registration_due_seconds = 0.0
@@ -41,13 +53,38 @@ class ConfiguredSeeds:
         self._named = named_machines(config)
         self._discovery = discovery
         self._client = client
+        self._resolver = resolver
         self._logged_problem = ""
+
+    async def initial_cluster(self) -> InitialCluster | None:
+        """See L{etcd_twisted.cluster.known_machines.SeedSource}."""
+        config = self._config
+        if config.initial_cluster is not None or config.discovery_srv is None:
+            return config.initial_cluster
+        return await initial_cluster_of(config.discovery_srv, list_option(config), self._resolver)
+
+    async def _listed(self) -> list[str]:
+        """
+        Returns the peer URLs of the other machines of the static list, if there is one.
+
+        @raise StartError: what names them can't be used.
+        """
+        listed = await self.initial_cluster()
+        own = normalized_peer_url(self._config.peer_url)
+        return [] if listed is None else [url for each in listed.machines if own not in each.urls for url in each.urls]
 
     async def find(self, name: str) -> list[str]:
         """
         See L{etcd_twisted.cluster.known_machines.SeedSource}. If the directory can't be used, that is only a warning
         as long as other machines are named too.
         """
+        listed = await self._listed()
+        if listed:
+            check_alone(self._config)
+            return listed
+        if self._discovery is None and not self._named and self._config.initial_cluster_state == "existing":
+            state = self._config.given_as("initial-cluster-state")
+            raise StartError(f"{state} existing: no other machine is named; give --initial-cluster too")
         if self._discovery is None:
             return self._named or await self._at_own_address()
         try:
@@ -89,14 +126,15 @@ class ConfiguredSeeds:
 
     async def find_again(self, name: str) -> list[str]:
         """
-        See L{etcd_twisted.cluster.known_machines.SeedSource}. If the directory can't be used, the log says so once.
+        See L{etcd_twisted.cluster.known_machines.SeedSource}. If the directory or the name servers can't be used, the
+        log says so once.
         """
         return [*await self._discovered(name), *self._named]
 
     async def _discovered(self, name: str) -> list[str]:
-        if self._discovery is None:
-            return []
         try:
+            if self._discovery is None:
+                return await self._listed()
             others = await self._discovery.find_again(name, self._config.peer_url)
         except StartError as error:
             self._warn(error)

@@ -123,12 +123,18 @@ class GroupState:
         return members_of(self.configuration)
 
     def leader(self) -> Machine | None:
-        """Returns the leader, or C{None} while none is known."""
+        """
+        Returns the leader, or C{None} while none is known, or while it has not said yet where it serves clients.
+        """
         raft = self.raft
         if raft.leader is None or (raft.leadership is not None and not raft.accepts_proposals):
             return None
         member = raft.member(raft.leader)
-        return None if member is None else Machine(member.name, member.client_url, member.peer_url)
+        return (
+            None
+            if member is None or not member.client_url
+            else Machine(member.name, member.client_url, member.peer_url)
+        )
 
     @property
     def has_own_entry(self) -> bool:

@@ -46,7 +46,7 @@ from etcd_twisted.consensus.state_machine import ENTRIES_PER_TURN, StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.interfaces.cluster import Machine, fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.statistics import Contents, Measurements, Traffic
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES
@@ -167,7 +167,7 @@ class LocalMember:
         clocks, disk, transport = environment.clocks, environment.disk, environment.transport
         clock, election_timeout_seconds = clocks.monotonic, settings.timing.election_timeout_seconds
         self._clock, self._keyspace = clock, keyspace
-        self._disk, self._transport = disk, transport
+        self._disk, self._transport, self._traffic = disk, transport, environment.traffic
         self._availability = availability
         self._proposal_timeout_seconds = settings.proposal_timeout_seconds
         self._own = Member(machine.name, machine.client_url, machine.peer_url)
@@ -312,6 +312,11 @@ class LocalMember:
             raise ValueError("no Raft messages: a term that no cluster reaches")
         self._messenger.heard(sender, messages, length)
         self.node.receive(sender, messages)
+
+    def heard_fingerprints(self) -> tuple[str, ...]:
+        """Returns the fingerprints of the members from which this machine has had messages."""
+        heard = (machine_id for machine_id, peer in self._traffic.peers.items() if peer.received)
+        return tuple(sorted(fingerprint(self.cluster_id, each) for each in heard))
 
     def unreachable(self, machine_id: str) -> None:
         """Note that the last messages to a machine may be lost."""

@@ -178,6 +178,7 @@ class RaftPeer:
             self.configuration_index,
             () if self._admissions is None else self._admissions.fingerprints(),
             {machine.name: each for each, machine in cluster.fingerprints().items()},
+            () if self._member is None else self._member.heard_fingerprints(),
         )
 
     def status(self) -> StatusReport:

@@ -2,8 +2,9 @@
 Recovery: from the files on disk to the state from which a replica continues.
 
 It reads the snapshot and the log in slices and lets the reactor turn in between. L{recover} only reads;
-L{come_back}, L{found_cluster} and L{enter_cluster} continue from what it found, and only they write. Recovery must
-never skip what can't be trusted: it refuses that, names the file, and changes nothing on the disk.
+L{come_back}, L{found_cluster}, L{found_together} and L{enter_cluster} continue from what it found, and only they
+write. Recovery must never skip what can't be trusted: it refuses that, names the file, and changes nothing on the
+disk.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from contextlib import closing
 import attrs
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.raft.configurations import bootstrap, decode_configuration
+from etcd_twisted.consensus.raft.configurations import bootstrap, decode_configuration, first_record
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.storage.data_directory import Identity
@@ -168,15 +169,38 @@ def found_cluster(storage: Storage, found: Recovered, identity: Identity, member
 
     @raise StorageError: the disk fails, or is full.
     """
-    if found.log.last_index > 0:
-        (voter,) = decode_configuration(found.log.between(1, 2)[0].data).voters
-        identity = attrs.evolve(identity, machine_id=voter)
+    voters = decode_configuration(found.log.between(1, 2)[0].data).voters if found.log.last_index > 0 else ()
+    if len(voters) == 1:
+        identity = attrs.evolve(identity, machine_id=voters[0])
     _begin(storage, identity)
     with naming(storage.directory.path):
+        if len(voters) > 1:  # those of an interrupted L{found_together}
+            _empty(storage, found)
         if found.log.last_index == 0:
             first = bootstrap(identity.machine_id, member)
             storage.log.append(first)
             found.absorb(first)
+        storage.log.save_state()
+    storage.directory.save_identity(identity)
+    found.identity = identity
+
+
+def found_together(storage: Storage, found: Recovered, identity: Identity, configuration: Configuration) -> None:
+    """
+    Make this one of the machines that begin a cluster together. Each of them has the same first record in its log,
+    and it takes a majority of them to go on. That record is written before the identity, as in L{found_cluster}.
+
+    What an interrupted start may have left is void: a machine without an identity has told nobody anything.
+
+    @param configuration: the group, in which all machines have votes.
+    @raise StorageError: the disk fails, or is full.
+    """
+    _begin(storage, identity)
+    with naming(storage.directory.path):
+        _empty(storage, found)
+        first = first_record(configuration)
+        storage.log.append(first)
+        found.absorb(first)
         storage.log.save_state()
     storage.directory.save_identity(identity)
     found.identity = identity
@@ -192,9 +216,7 @@ def enter_cluster(storage: Storage, found: Recovered, identity: Identity) -> Non
     """
     _begin(storage, identity)
     with naming(storage.directory.path):
-        if found.log.last_index > 0:
-            storage.log.restart_after(0)
-            found.log = RaftLog()
+        _empty(storage, found)
         found.hard_state = HardState()
         storage.log.append(Record(found.hard_state, ()))
     storage.directory.save_identity(identity)
@@ -208,6 +230,13 @@ def _begin(storage: Storage, identity: Identity) -> None:
     if storage.log.is_foreign:  # a start as another machine was interrupted before
         with naming(storage.directory.path):
             storage.log.restart_after(0)
+
+
+def _empty(storage: Storage, found: Recovered) -> None:
+    """Begin the log anew, if there is anything in it."""
+    if found.log.last_index > 0:
+        storage.log.restart_after(0)
+        found.log = RaftLog()
 
 
 def _make_ready(storage: Storage) -> None:

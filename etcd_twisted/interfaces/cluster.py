@@ -32,7 +32,8 @@ class Machine:
     """
     A registered machine.
 
-    @ivar client_url: where it serves clients.
+    @ivar client_url: where it serves clients; empty for a machine that has not said so yet: one that is on the list
+        of those that begin the cluster, and has not come yet.
     @ivar peer_url: where it serves other machines and administrators.
     """
 
@@ -124,6 +125,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 if it does not say.
     @ivar fingerprints: the fingerprints of the machines whose messages it takes; see L{fingerprint}.
     @ivar ids: the fingerprint of each of C{machines}, by name; empty from a machine of an older version.
+    @ivar heard: the fingerprints of the other members from which the machine has had messages since it was started.
     """
 
     cluster_id: str
@@ -133,6 +135,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     configuration_index: int = 0
     fingerprints: tuple[str, ...] = ()
     ids: dict[str, str] = {}
+    heard: tuple[str, ...] = ()
 
     def members(self) -> dict[str, Machine]:
         """Returns the machines whose fingerprints are known, by fingerprint."""

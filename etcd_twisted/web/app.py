@@ -108,6 +108,7 @@ class ClientApp:
         leader = self._replica.leader()
         first = "" if leader is None else leader.name
         machines = sorted(self._replica.machines(), key=lambda machine: machine.name != first)
+        machines = [each for each in machines if each.client_url]
         if not machines:
             raise no_machines_known()
         return send(request, Response(200, TEXT, ", ".join(each.client_url for each in machines).encode()))

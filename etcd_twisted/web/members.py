@@ -85,7 +85,7 @@ def _json(status: int, value: object) -> Response:
 
 
 def _view(member_id: str, machine: Machine) -> _Member:
-    return _Member(member_id, machine.name, [machine.peer_url], [machine.client_url])
+    return _Member(member_id, machine.name, [machine.peer_url], [machine.client_url] if machine.client_url else [])
 
 
 class MembersPage:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.interfaces import IResolver
+from twisted.names import error
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.client import ConnectionFailed
 from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, Discovery
 from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
@@ -16,6 +19,7 @@ from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
+from tests.client.test_srv import Names
 from tests.logs.lines import Log
 
 OWN = Address("127.0.0.1", 7001)
@@ -49,6 +53,12 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.discovery = FakeDiscovery()
         self.described: list[str] = []
         self.views: dict[str, ClusterView] = {}
+        self.names: Names | None = None
+
+    def resolver(self) -> IResolver:
+        if self.names is None:
+            raise ConnectionFailed("/etc/resolv.conf names no name server")
+        return cast(IResolver, self.names)
 
     async def describe(self, peer_url: str) -> ClusterView:
         self.described.append(peer_url)
@@ -57,7 +67,9 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         return self.views[peer_url]
 
     def seeds(self, discovery: FakeDiscovery | None = None, **settings: Any) -> ConfiguredSeeds:
-        return ConfiguredSeeds(Config(peer_addr=OWN, **settings), cast(Discovery | None, discovery), self)
+        return ConfiguredSeeds(
+            Config(peer_addr=OWN, **settings), cast(Discovery | None, discovery), self, self.resolver
+        )
 
     def find(self, seeds: ConfiguredSeeds) -> list[str]:
         return self.successResultOf(ensureDeferred(seeds.find("machine0")))
@@ -136,3 +148,63 @@ class ConfiguredSeedsTests(SynchronousTestCase):
     def test_unusable_peers_file_is_refused_at_once(self) -> None:
         """The file is refused before anything is asked."""
         self.assertRaises(ConfigError, self.seeds, peers_file=Path(self.mktemp()))
+
+    def refusal(self, seeds: ConfiguredSeeds) -> str:
+        text = self.failureResultOf(ensureDeferred(seeds.find("machine0")), StartError).getErrorMessage()
+        self.assertTrue(text.isprintable(), text)
+        return text
+
+    def test_others_of_a_static_list(self) -> None:
+        """A machine that joins, or comes back and finds nobody, asks the others of the list, at all their URLs."""
+        text = f"a={OWN.url()},b=http://b:1,b=https://b:1,c=http://c:1"
+        seeds = self.seeds(initial_cluster=text, initial_cluster_state="existing")
+        others = ["http://b:1", "https://b:1", "http://c:1"]
+        self.assertEqual((self.find(seeds), self.find_again(seeds)), (others, others))
+        self.assertEqual(str(self.successResultOf(ensureDeferred(seeds.initial_cluster()))), text)
+
+    def test_nobody_to_join(self) -> None:
+        """A machine that is to join a cluster never begins one."""
+        for settings in ({}, {"initial_cluster": f"a={OWN.url()}"}):
+            seeds = self.seeds(initial_cluster_state="existing", **settings)
+            self.assertEqual(
+                self.refusal(seeds),
+                "--initial-cluster-state existing: no other machine is named; give --initial-cluster too",
+            )
+        self.assertEqual(self.find(self.seeds(initial_cluster_state="existing", peers=(PEER,))), [PEER.url()])
+
+    def test_static_list_of_a_domain(self) -> None:
+        """The records tell no names, and the list is the same for all machines, whatever the records' order."""
+        records = [(0, 0, "B.example.com", 7001), (0, 0, "a.example.com", 7001), (1, 1, "b.example.com", 7001)]
+        listed = "a.example.com-7001=http://a.example.com:7001,b.example.com-7001=http://b.example.com:7001"
+        for found in (records, records[::-1]):
+            self.names = Names({"_etcd-server._tcp": found})
+            seeds = self.seeds(discovery_srv="example.com")
+            self.assertEqual(str(self.successResultOf(ensureDeferred(seeds.initial_cluster()))), listed)
+            self.assertEqual(self.find_again(seeds), ["http://a.example.com:7001", "http://b.example.com:7001"])
+        self.names = Names({"_etcd-server-ssl._tcp": records[:2], "_etcd-server._tcp": [(0, 0, "c.example.com", 1)]})
+        found_urls = self.find(self.seeds(discovery_srv="example.com", initial_cluster_state="existing"))
+        self.assertEqual(
+            found_urls, ["https://a.example.com:7001", "https://b.example.com:7001", "http://c.example.com:1"]
+        )
+
+    def test_domain_without_records(self) -> None:
+        self.names = Names({})
+        text = "--discovery-srv example.com: has no SRV records of machines; make some of _etcd-server-ssl._tcp and"
+        self.assertIn(text, self.refusal(self.seeds(discovery_srv="example.com")))
+
+    def test_name_server_that_fails(self) -> None:
+        """It may know a record, so no other name is tried. A machine that comes back is only warned."""
+        self.names = Names(
+            {"_etcd-server._tcp": [(0, 0, "a", 1)]}, {"_etcd-server-ssl._tcp": error.DNSServerError("no luck")}
+        )
+        problem = "can't look up the SRV records of _etcd-server-ssl._tcp.example.com: no luck"
+        seeds = self.seeds(discovery_srv="example.com")
+        expected = f"--discovery-srv example.com: {problem}; see that the name servers answer"
+        self.assertEqual(self.refusal(seeds), expected)
+        self.assertEqual((self.find_again(seeds), self.log.warnings), ([], [expected]))
+        self.names = None
+        self.assertIn("names no name server", self.refusal(seeds))
+
+    def test_record_that_can_not_be_used(self) -> None:
+        self.names = Names({"_etcd-server._tcp": [(0, 0, "a b", 1)]})
+        self.assertIn("an SRV record can't be used: ", self.refusal(self.seeds(discovery_srv="example.com")))

@@ -33,6 +33,11 @@ class Log:
         """The lines at the level of a warning or above."""
         return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.warn]
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines that operators see: those at the level of an information or above."""
+        return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.info]
+
     def when_said(self, beginning: str) -> "Deferred[str]":
         """Returns a Deferred that fires with the first line from now on that begins with that text."""
         said: Deferred[str] = Deferred()

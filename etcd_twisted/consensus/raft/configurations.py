@@ -19,7 +19,14 @@ decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
 
 def bootstrap(machine_id: str, member: Member) -> Record:
     """Returns the first record of a new group: a configuration with one voter, which nobody else can contradict."""
-    configuration = Configuration((machine_id,), (), {machine_id: member})
+    return first_record(Configuration((machine_id,), (), {machine_id: member}))
+
+
+def first_record(configuration: Configuration) -> Record:
+    """
+    Returns the first record of a new group. If several machines begin the group, each of them has the same one: it
+    takes a majority of them to commit anything after it.
+    """
     entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
     return Record(HardState(1, ""), (entry,))
 

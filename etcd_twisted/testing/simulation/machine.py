@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
+from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
@@ -232,6 +233,10 @@ class SimulatedMachine:
     def wall_clock(self) -> float:
         """Returns its time of day, in seconds since the epoch."""
         return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
+
+    async def initial_cluster(self) -> InitialCluster | None:
+        """Returns the configured list of first machines."""
+        return self.config.initial_cluster
 
     async def find(self, _name: str) -> list[str]:
         """Returns the peer URLs of the machines that came before this one."""
