@@ -14,11 +14,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from etcd_twisted.backoff import Backoff
 from etcd_twisted.cluster.initial_group import InitialGroup
 from etcd_twisted.cluster.membership_check import ClusterDescriber, together
 from etcd_twisted.errors import EtcdError, StartError
 from etcd_twisted.interfaces.cluster import ClusterView
-from etcd_twisted.net.backoff import Backoff
 from etcd_twisted.peer.client import UnreachableError
 
 _JOIN = "to join it with an empty data directory, give --initial-cluster-state existing"
