@@ -32,6 +32,7 @@ from etcd_twisted.net.port import PortService
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.app import ClientPages
+from etcd_twisted.web.auth.passwords import Passwords
 from etcd_twisted.web.frontend import HttpFrontend, name_cluster
 from etcd_twisted.web.keys import KeyEndpoint
 
@@ -174,6 +175,8 @@ class Wire:
         browsers: BrowserPolicy | None = None,
         work: int = 1 << 40,
         options: ApiOptions = ETCD04,
+        forwards: bool = False,
+        passwords: Passwords | None = None,
     ) -> None:
         """
         @param kind: the door that requests come in by.
@@ -185,7 +188,7 @@ class Wire:
         usage = Usage()
         self.site = kind(
             self.clock,
-            ClientPages(self.replica, self.clock, usage, options=options),
+            ClientPages(self.replica, self.clock, usage, options=options, forwards=forwards, passwords=passwords),
             KeyEndpoint(self.replica, self.clock, options=options),
             Limits(1_000, most_body, 10.0, 10.0),
             usage=usage,

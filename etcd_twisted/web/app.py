@@ -15,13 +15,19 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
 from etcd_twisted import __version__
+from etcd_twisted.auth.checks import insufficient_credentials
+from etcd_twisted.auth.state import GUEST
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.httpd.ordinary.request import Request
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
+from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
+from etcd_twisted.web.auth.pages import AuthPages, AuthRequest
+from etcd_twisted.web.auth.passwords import Passwords, thread_pool
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.discovery import DiscoveryPage
@@ -59,13 +65,18 @@ class ClientApp:
         leader_wait_seconds: float,
         forwards: bool = False,
         options: ApiOptions = ETCD04,
+        passwords: Passwords | None = None,
     ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
         @param usage: the usage of the client port.
         @param leader_wait_seconds: how long a change waits for a leader.
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
+        @param passwords: hashes passwords; C{None} to have it done in the reactor's threads.
         """
+        passwords = passwords or Passwords(thread_pool(clock))
+        self._authenticator = Authenticator(clock, passwords)
+        self._auth = AuthPages(replica, clock, passwords, leader_wait_seconds, forwards)
         self._members = MembersPage(replica, clock, leader_wait_seconds)
         self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options))
         self._options = options
@@ -144,6 +155,24 @@ class ClientApp:
             return send(request, json_message(400, error.cause))
         return send(request, await self._members.remove(member_id, request.uri, by))
 
+    @app.route("/v2/auth/<path:path>")
+    async def auth(self, request: IRequest, path: str) -> bytes:
+        """Show and change users, roles, and whether authentication is enabled."""
+        body = request.content.read()
+        asked = AuthRequest(request.method, path, request.uri, body, lambda: self._user_of(request))
+        return send(request, await self._auth.handle(asked))
+
+    async def _user_of(self, request: IRequest) -> str:
+        state = self._replica.auth
+        if not state.enabled:
+            return GUEST
+        try:
+            sender = cast(Request, request)
+            user = self._authenticator.user(state, sender.authorization, sender.common_name)
+            return user if isinstance(user, str) else await user
+        except UnauthenticatedError:
+            raise insufficient_credentials() from None
+
     @app.route("/discovery/new", methods=["GET", "POST", "PUT"])
     async def new_token(self, request: IRequest) -> bytes:
         """Make a token of the discovery service, and show its URL."""
@@ -216,13 +245,16 @@ class ClientPages(Resource):
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
         forwards: bool = False,
         options: ApiOptions = ETCD04,
+        passwords: Passwords | None = None,
     ) -> None:
         """
         See L{ClientApp} and L{ModulePages}.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options).app.resource()
+        self._pages = ClientApp(
+            replica, clock, usage, leader_wait_seconds, forwards, options, passwords
+        ).app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
         self._module_pages = self._modules.app.resource()
 

@@ -140,7 +140,7 @@ class AppTests(SynchronousTestCase):
         The answer is 404 in JSON, which no client takes for success, and never a redirect (spec, "Other client
         endpoints").
         """
-        for path in ("/", "/nope", "/v2", "/v2/", "/v2/auth/users", "/v2/keysx", "/v2/stats", "/mod/x", "/a?b=%zz"):
+        for path in ("/", "/nope", "/v2", "/v2/", "/v2/auth", "/v2/keysx", "/v2/stats", "/mod/x", "/a?b=%zz"):
             answer = self.ask(path)
             self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'), path)
             self.assertEqual(answer.headers["Content-Type"], "application/json")

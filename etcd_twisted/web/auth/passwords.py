@@ -47,12 +47,12 @@ def thread_pool(reactor: object) -> DeferToThread:
 class Passwords:
     """Hashes passwords, and checks them."""
 
-    def __init__(self, defer_to_thread: DeferToThread, cost: int = DEFAULT_COST) -> None:
+    def __init__(self, defer_to_thread: DeferToThread, cost: int | None = None) -> None:
         """
-        @param cost: that of new hashes.
+        @param cost: that of new hashes; C{None} for L{DEFAULT_COST}.
         """
         self._defer_to_thread = defer_to_thread
-        self._cost = cost
+        self._cost = cost = DEFAULT_COST if cost is None else cost
         self._nobodys = bcrypt.gensalt(cost).decode() + 31 * "."
         self._waiting: dict[Deferred[Any], Callable[[], Any]] = {}
         self._running = 0
