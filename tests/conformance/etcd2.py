@@ -117,6 +117,16 @@ def merged(value: Any, patch: Any) -> Any:
     return {name: each for name, each in value.items() if name not in patch} | changed
 
 
+def labels(members: list[dict[str, Any]], leader: dict[str, Any]) -> dict[str, str]:
+    """Returns what tells machines apart, such as C{id 1}, by their ids, names and URLs. The first one leads."""
+    others = [each for each in members if each["id"] != leader["id"]]
+    found = {}
+    for number, each in enumerate([leader, *sorted(others, key=lambda member: member["name"])], 1):
+        found |= {each["id"]: f"id {number}", each["name"]: f"name {number}"}
+        found |= {each["peerURLs"][0]: f"peer {number}", each["clientURLs"][0]: f"client {number}"}
+    return found
+
+
 @attrs.define
 class Etcd2Player(Player):
     """Plays one scenario of etcd 2."""
@@ -135,12 +145,7 @@ class Etcd2Player(Player):
 
     async def _learn_machines(self) -> None:
         members, leader = [await self._json(path) for path in ("/v2/members", "/v2/members/leader")]
-        others = [each for each in members["members"] if each["id"] != leader["id"]]
-        for number, each in enumerate([leader, *sorted(others, key=lambda member: member["name"])], 1):
-            self._known[each["id"]] = f"id {number}"
-            self._known[each["name"]] = f"name {number}"
-            self._known[each["peerURLs"][0]] = f"peer {number}"
-            self._known[each["clientURLs"][0]] = f"client {number}"
+        self._known = labels(members["members"], leader)
         self.base = leader["clientURLs"][0]
 
     async def _json(self, path: str) -> Any:
