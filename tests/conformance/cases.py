@@ -18,17 +18,20 @@ class ConformanceTest(TestCase):
 
     @ivar player: the class of what plays the scenarios.
     @ivar pool: see L{Player}.
+    @ivar scenario: the one that is played.
     """
 
     timeout = 240
     player = Player
     pool: HTTPConnectionPool | None = None
+    scenario: Scenario
 
     async def served(self) -> str:
         """Starts a server, and returns its URL."""
         raise NotImplementedError
 
     async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
+        self.scenario = scenario
         answers = await self.player(reactor, await self.served(), self.pool).play(scenario)
         found = []
         for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):

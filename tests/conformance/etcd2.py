@@ -5,8 +5,9 @@ Each topic has its scenarios in C{etcd2/TOPIC-scenarios.json}, and what etcd ans
 which C{python -m tests.conformance.record} writes. The topic C{etcd04} is that of the scenarios of etcd 0.4, but for
 the modules that etcd has no more. A scenario whose requests change more than keys needs a server of its own.
 
-C{etcd2/rulings.json} lists where this project rightly answers otherwise than etcd. Each ruling has a reason and, by
-scenario and number of the step, what to merge into etcd's answer (as RFC 7386 merges JSON).
+C{etcd2/rulings.json} lists where this project rightly answers otherwise than etcd. Each ruling has a C{reason}, and
+what to merge into etcd's answers, as RFC 7386 merges JSON. Of its C{cases}, C{then} is for each answer that has what
+is in C{when}; C{answers} are by scenario and number of the step. It may be for some C{topics} only.
 
 A scenario may have C{machines}, the number of machines of the cluster that it needs. The leader is the first, and the
 requests go there; C{{id 2}} and C{{peer 2}} in a path or a body are the id and the peer URL of the second machine.
@@ -51,6 +52,9 @@ TOPICS = ("etcd04", "keys", "members", "auth")
 OF_KEYS = ("etcd04", "keys")
 """The topics whose scenarios have only keys of their own, so that one server serves them all."""
 
+Recorded = dict[str, tuple[Scenario, list[Shape | None]]]
+"""Scenarios and answers, by name."""
+
 DIRECTORY = Path(__file__).parent / "etcd2"
 
 # etcd leaves out zeros at the beginning.
@@ -84,7 +88,7 @@ def answers_file(topic: str) -> Path:
     return DIRECTORY / f"{topic}-answers.json"
 
 
-def recorded(topic: str) -> dict[str, tuple[Scenario, list[Shape | None]]]:
+def recorded(topic: str) -> Recorded:
     """Returns the scenarios of a topic and what etcd answered, by name."""
     answers = json.loads(answers_file(topic).read_text())
     return {scenario["name"]: (scenario, answers[scenario["name"]]) for scenario in scenarios(topic)}
@@ -96,16 +100,39 @@ def rulings() -> list[dict[str, Any]]:
     return loaded
 
 
-def right(topic: str) -> dict[str, tuple[Scenario, list[Shape | None]]]:
+def right(topic: str) -> Recorded:
     """Returns the scenarios of a topic and the answers of this project: etcd's, but where there is a ruling."""
-    scenarios = recorded(topic)
-    for ruling in rulings():
-        for name, answers in ruling["answers"].items():
-            if name in scenarios:
-                for step, patch in answers.items():
-                    shapes = scenarios[name][1]
-                    shapes[int(step)] = merged(shapes[int(step)], patch)
-    return scenarios
+    found = {}
+    for name, (scenario, answers) in recorded(topic).items():
+        ruled = list(answers)
+        for ruling in rulings():
+            if topic in ruling.get("topics", TOPICS):
+                ruled = [
+                    each if each is None else patched(ruling, name, step, answers[step], each)
+                    for step, each in enumerate(ruled)
+                ]
+        found[name] = (scenario, ruled)
+    return found
+
+
+def patched(ruling: dict[str, Any], name: str, step: int, recorded: Shape | None, answer: Shape) -> Shape:
+    """
+    Returns an answer as a ruling has it.
+
+    @param recorded: what etcd answered.
+    @param answer: that, as the rulings before have it.
+    """
+    for case in ruling.get("cases", []):
+        if matches(case["when"], recorded):
+            answer = merged(answer, case["then"])
+    return merged(answer, ruling.get("answers", {}).get(name, {}).get(str(step), {}))
+
+
+def matches(pattern: Any, value: Any) -> bool:
+    """Tells whether a value has all that a pattern has."""
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(matches(each, value.get(name)) for name, each in pattern.items())
+    return bool(pattern == value)
 
 
 def merged(value: Any, patch: Any) -> Any:

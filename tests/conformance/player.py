@@ -13,7 +13,8 @@ The player replaces what has to differ from run to run before it compares:
 
   - every index becomes its distance from the index before the scenario (C{+0}, C{+1}, ...), as do numbers in keys and
     causes that look like one; a text that is a number becomes C{<number>};
-  - an expiration becomes C{<time>}, and a possible remainder of the step's C{ttl} becomes C{<ttl>};
+  - an expiration becomes C{<time>}, and a possible remainder of the step's C{ttl}, or of one of several, becomes
+    C{<ttl>};
   - a directory's nodes are in the order of their keys, unless C{sorted=true} was asked for;
   - C{*} in a transcript equals anything, and also nothing.
 """
@@ -205,7 +206,9 @@ class Player:
         if name == "expiration":
             return "<time>"
         if name == "ttl":
-            return "<ttl>" if "ttl" in step and left_of(step["ttl"], value, self._elapsed()) else value
+            given = step.get("ttl", [])
+            ttls = given if isinstance(given, list) else [given]
+            return "<ttl>" if any(left_of(each, value, self._elapsed()) for each in ttls) else value
         if isinstance(value, str):
             value = self._anonymous(value)
             return _NUMBER.sub(self._numbered, value) if name in ("key", "cause") else value

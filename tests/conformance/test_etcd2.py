@@ -1,0 +1,79 @@
+"""
+A machine answers as etcd 3.4 does with its version 2 API, but where there is a ruling.
+
+C{tests.etcd.test_conformance} plays the same scenarios against etcd itself.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.testing.loopback import LoopbackCluster
+from tests.conformance.cases import ConformanceTest, add_test
+from tests.conformance.etcd2 import TOPICS, Etcd2Player, matches, merged, patched, recorded, right, rulings
+from tests.conformance.player import Shape
+
+
+class Etcd2Tests(ConformanceTest):
+    """The server is one machine, or as many as a scenario needs."""
+
+    player = Etcd2Player
+
+    async def served(self) -> str:
+        """Starts machines, the first one of which leads."""
+        cluster = LoopbackCluster(reactor, Path(self.mktemp()), profile="etcd2")
+        self.addCleanup(cluster.close)
+        await cluster.start(self.scenario.get("machines", 1))
+        return cluster.machines[0].url
+
+
+for topic in ("keys",):
+    for name, (scenario, answers) in right(topic).items():
+        add_test(Etcd2Tests, scenario, answers, f"The scenario {name}, as recorded from etcd.")
+
+
+class RulingTests(SynchronousTestCase):
+    """Every ruling says something about answers that are recorded."""
+
+    def answers(self) -> Iterator[tuple[str, str, int, Shape]]:
+        """Yields each recorded answer with its topic, scenario and step."""
+        for topic in TOPICS:
+            for name, (scenario, shapes) in recorded(topic).items():
+                self.assertEqual(len(scenario["steps"]), len(shapes), name)
+                for step, shape in enumerate(shapes):
+                    if shape is not None:
+                        yield topic, name, step, shape
+
+    def test_every_ruling_changes_answers(self) -> None:
+        """What is ruled is not what etcd answers."""
+        stale = {}
+        for number, ruling in enumerate(rulings()):
+            self.assertGreater(len(ruling["reason"]), 20)
+            stale |= {(number, case): each for case, each in enumerate(ruling.get("cases", []))}
+            for name, steps in ruling.get("answers", {}).items():
+                stale |= {(number, name, step): patch for step, patch in steps.items()}
+        for topic, name, step, shape in self.answers():
+            for number, ruling in enumerate(rulings()):
+                if topic not in ruling.get("topics", TOPICS):
+                    continue
+                for case, each in enumerate(ruling.get("cases", [])):
+                    if matches(each["when"], shape) and merged(shape, each["then"]) != shape:
+                        stale.pop((number, case), None)
+                if patched({**ruling, "cases": []}, name, step, shape, shape) != shape:
+                    stale.pop((number, name, str(step)))
+        self.assertEqual(stale, {})
+
+    def test_every_scenario_has_a_name_of_its_own(self) -> None:
+        names = [name for topic in TOPICS for name in recorded(topic)]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_patches_are_merged(self) -> None:
+        """A patch replaces, adds and removes."""
+        answer = {"status": 200, "json": {"a": 1, "b": [1, 2]}, "text": "x"}
+        patch = {"status": 201, "json": {"b": [3], "c": {"d": 4}}, "text": None}
+        self.assertEqual(merged(answer, patch), {"status": 201, "json": {"a": 1, "b": [3], "c": {"d": 4}}})
+        self.assertTrue(matches({"json": {"b": [1, 2]}}, answer))
+        self.assertFalse(matches({"json": {"b": [1]}}, answer))
+        self.assertFalse(matches({"none": {}}, answer))
