@@ -189,7 +189,7 @@ class Wire:
         self.site = kind(
             self.clock,
             ClientPages(self.replica, self.clock, usage, options=options, forwards=forwards, passwords=passwords),
-            KeyEndpoint(self.replica, self.clock, options=options),
+            KeyEndpoint(self.replica, self.clock, options=options, forwards=forwards),
             Limits(1_000, most_body, 10.0, 10.0),
             usage=usage,
             cors=cors,

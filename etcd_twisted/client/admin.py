@@ -128,8 +128,8 @@ class Admin:
 
     def add_member(self, peer_urls: Iterable[str], *, timeout_seconds: float | None = None) -> "Deferred[Machine]":
         """
-        Announce a machine that is to be started, as etcd wants it. Machines of this project's server join by
-        themselves: it refuses this, and says how a machine joins.
+        Announce a machine that is to be started, as etcd wants it. Machines of this project's server may join without
+        that.
 
         @param peer_urls: where the other machines will reach it.
         @raise RequestRefused: (as a failure) the cluster does not take it.

@@ -1,16 +1,22 @@
 """
-What the cluster keeps about itself in the key space: its machines, its configuration, and the forbidden machines.
+What the cluster keeps about itself in the key space: its machines, its configuration, the forbidden machines, and
+records of members.
 
 Each machine is the key C{/_etcd/machines/NAME} with the value C{etcd=CLIENT_URL&raft=PEER_URL}, each URL
 percent-encoded (spec, section 3, "Joining"). This module must never change anything: it reads a tree and returns
 commands to apply.
 """
 
+import itertools
+
 import msgspec
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, NAME, Forbidden, Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, read_config
+from etcd_twisted.interfaces.ids import is_id
+from etcd_twisted.interfaces.member_records import DIRECTORY as RECORDS
+from etcd_twisted.interfaces.member_records import MemberRecord
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import Change, Create, Delete, Set
 from etcd_twisted.keyspace.nodes import Directory, File
@@ -58,14 +64,31 @@ def forbidden_machines(root: Directory) -> list[Forbidden]:
     counts too if a machine can have that name: the name is logged, as a part of a command that people copy from the
     log.
     """
+    return [_forbidden(name, value) for name, value in _values(root, FORBIDDEN) if NAME.fullmatch(name)]
+
+
+def member_records(root: Directory) -> list[MemberRecord]:
+    """Returns the records of members in a key space, sorted by id. It passes over keys that are no records."""
+    return [record for record in itertools.starmap(_member_record, _values(root, RECORDS)) if record is not None]
+
+
+def _values(root: Directory, key: str) -> list[tuple[str, str]]:
+    """Returns the names and the values of the files in a directory, sorted by name; nothing if there is none."""
     try:
-        directory = tree.look_up(root, FORBIDDEN).node
+        directory = tree.look_up(root, key).node
     except EtcdError:
         return []
     if not isinstance(directory, Directory):
         return []
-    found = sorted(directory.children.items())
-    return [_forbidden(name, node.value) for name, node in found if isinstance(node, File) and NAME.fullmatch(name)]
+    return [(name, node.value) for name, node in sorted(directory.children.items()) if isinstance(node, File)]
+
+
+def _member_record(member_id: str, value: str) -> MemberRecord | None:
+    try:
+        record = _decode_record(value)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    return record if is_id(member_id) and record.id == member_id else None
 
 
 def _forbidden(name: str, value: str) -> Forbidden:
@@ -78,3 +101,4 @@ def _forbidden(name: str, value: str) -> Forbidden:
 
 
 _decode_forbidden = msgspec.json.Decoder(Forbidden).decode
+_decode_record = msgspec.json.Decoder(MemberRecord).decode

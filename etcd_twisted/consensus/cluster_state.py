@@ -9,11 +9,12 @@ This module must never mix what it knows from one of these sources with what it 
 
 from collections.abc import Mapping
 
-from etcd_twisted.consensus.cluster_keys import stored_config
+from etcd_twisted.consensus.cluster_keys import member_records, stored_config
 from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.machines import in_order
 from etcd_twisted.interfaces.cluster import ClusterView, Health, Machine, MachineStatus, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.interfaces.member_records import MemberRecord, shown_members
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.waiters import Observers
 
@@ -131,6 +132,14 @@ class ClusterState:
             return self.view.members()
         members = self.members()
         return fingerprinted(self.cluster_id, members) if members else self._remembered
+
+    def records(self) -> list[MemberRecord]:
+        """Returns the records of members, as far as this machine's copy has them."""
+        return member_records(self.keyspace.root)
+
+    def shown_members(self) -> dict[str, Machine]:
+        """See L{etcd_twisted.interfaces.IReplica.shown_members}."""
+        return self.fingerprints() if self.view is not None else shown_members(self.fingerprints(), self.records())
 
     def statuses(self) -> dict[str, MachineStatus]:
         """See L{etcd_twisted.interfaces.IReplica.statuses}."""

@@ -37,6 +37,7 @@ from etcd_twisted.consensus.reconfiguration.admission import Admissions
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_member
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness
+from etcd_twisted.consensus.reconfiguration.member_records import MemberRecords
 from etcd_twisted.consensus.reconfiguration.upkeep import MembershipUpkeep, PromotionLimits
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
@@ -168,8 +169,7 @@ class LocalMember:
         clock, election_timeout_seconds = clocks.monotonic, settings.timing.election_timeout_seconds
         self._clock, self._keyspace = clock, keyspace
         self._disk, self._transport, self._traffic = disk, transport, environment.traffic
-        self._availability = availability
-        self._proposal_timeout_seconds = settings.proposal_timeout_seconds
+        self._availability, self._proposal_timeout_seconds = availability, settings.proposal_timeout_seconds
         self._own = Member(machine.name, machine.client_url, machine.peer_url)
         self._time = clocks.cluster
         self._time.observe(recovered.newest_time)
@@ -212,7 +212,10 @@ class LocalMember:
         self.admissions = Admissions(cluster_id, core)
         forbidden = ForbiddenMachines(cluster_id, core, self.state_machine, self._time, self.proposer)
         liveness = Liveness(clock, core, election_timeout_seconds)
-        self.changes = MembershipChanges(core, self.proposer, keyspace, settings.defaults, forbidden, liveness)
+        records = MemberRecords(cluster_id, core, self.state_machine, self._time, self.proposer)
+        self.changes = MembershipChanges(
+            core, self.proposer, keyspace, settings.defaults, forbidden, records, liveness
+        )
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness, settings.promotion)
         self._expirer = Expirer(clocks, self.node, self.state_machine)
         self._clearing = Clearing(clock, keyspace)

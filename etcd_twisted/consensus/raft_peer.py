@@ -177,7 +177,7 @@ class RaftPeer:
             cluster.config(),
             self.configuration_index,
             () if self._admissions is None else self._admissions.fingerprints(),
-            {machine.name: each for each, machine in cluster.fingerprints().items()},
+            {machine.name: each for each, machine in cluster.shown_members().items() if machine.name},
             () if self._member is None else self._member.heard_fingerprints(),
         )
 

@@ -8,7 +8,7 @@ was made before it was.
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -83,6 +83,7 @@ class Replica:
         self.keyspace = keyspace
         self.timing = timing
         self.traffic = Traffic()
+        self.configuring = DeferredLock()
         self.peer = peer
         self._auth = CurrentAuth(self._auth_unreadable)
         self.now = time.now
@@ -191,9 +192,13 @@ class Replica:
         """See L{IReplica}."""
         return self._cluster.members()
 
-    def fingerprints(self) -> dict[str, Machine]:
+    def shown_members(self) -> dict[str, Machine]:
         """See L{IReplica}."""
-        return self._cluster.fingerprints()
+        return self._cluster.shown_members()
+
+    def was_removed(self, member_id: str) -> bool:
+        """See L{IReplica}."""
+        return any(record.removed and record.id == member_id for record in self._cluster.records())
 
     def statuses(self) -> dict[str, MachineStatus]:
         """See L{IReplica}."""
@@ -362,15 +367,23 @@ class Replica:
             return fail(error)
         return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
 
+    def await_machine(self, peer_url: str) -> "Deferred[str]":
+        """See L{IReplica}."""
+        return ensureDeferred(self._change_group(lambda changes: changes.await_machine(peer_url)))
+
+    def dismiss(self, member_id: str, for_good: bool) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return ensureDeferred(self._change_group(lambda changes: changes.dismiss(member_id, for_good)))
+
     def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
         """See L{IReplica}."""
         return ensureDeferred(self._change_group(lambda changes: changes.move(machine_id, peer_url)))
 
-    async def _change_group(self, change: Callable[[MembershipChanges], Awaitable[None]]) -> None:
+    async def _change_group(self, change: Callable[[MembershipChanges], Awaitable[_T]]) -> _T:
         member = self._member
         if member is None or not self.is_leader:
             raise RequestDroppedError("another machine leads")
         try:
-            await change(member.changes)
+            return await change(member.changes)
         except NotLeaderError:
             raise RequestDroppedError("another machine leads") from None

@@ -6,7 +6,7 @@ This module must never hold any code: only what the rooms promise each other.
 
 from collections.abc import Callable, Mapping
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from zope.interface import Attribute, Interface
 
 from etcd_twisted.auth.state import AuthState
@@ -43,6 +43,9 @@ class IReplica(Interface):
     led_seconds: float = Attribute("For how many seconds there has been this leader, or none.")
     cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
     on_cluster_id: Observers = Attribute("Called each time that C{cluster_id} is another one than before.")
+    configuring: DeferredLock = Attribute(
+        "Held while somebody reads the configuration of the cluster to change it, so that no change reverts another."
+    )
     peer: IRaftPeer = Attribute("This machine's Raft member, for the peer port alone.")
     auth: AuthState = Attribute(
         "Users and roles, by this copy. A machine without a copy has none, as if authentication were disabled."
@@ -85,11 +88,15 @@ class IReplica(Interface):
     def members() -> Mapping[str, Machine]:
         """Returns the same machines, by their ids in the Raft group; none on a standby."""
 
-    def fingerprints() -> Mapping[str, Machine]:
+    def shown_members() -> Mapping[str, Machine]:
         """
         Returns the same machines, on a standby too, by the ids that clients see; see
-        L{etcd_twisted.interfaces.cluster.fingerprint}.
+        L{etcd_twisted.interfaces.cluster.fingerprint}. Those that are awaited come last, without a name; see
+        L{await_machine}.
         """
+
+    def was_removed(member_id: str) -> bool:
+        """Returns whether there was a member that clients saw by an id, until it was removed for good."""
 
     def get(key: str) -> Node:
         """
@@ -225,6 +232,26 @@ class IReplica(Interface):
             the cluster. With C{None} it may join again as soon as there is a place.
         """
 
+    def await_machine(peer_url: str) -> "Deferred[str]":
+        """
+        Await a machine; only on the leader. The machine that then asks to join from this peer URL may do so, even if
+        it was kept out before. Until then it has no vote, nor does it count for a quorum. Fires with the id that
+        clients see, from now on and when the machine has joined.
+
+        Errbacks with an L{EtcdError}: 103 if the cluster has no room for it, 109 if a machine has this address or is
+        awaited there, 300 if it can't be done now or the outcome is unknown.
+
+        @param peer_url: the address, whose form is checked already.
+        """
+
+    def dismiss(member_id: str, for_good: bool) -> "Deferred[None]":
+        """
+        Await a machine no longer; only on the leader. Errbacks as L{remove} does.
+
+        @param member_id: the id that clients see.
+        @param for_good: whether L{was_removed} is to be true of it from then on.
+        """
+
     def forbidden() -> list[Forbidden]:
         """Returns the machines that are kept out of the cluster, sorted by name, as far as this copy knows."""
 
@@ -236,11 +263,12 @@ class IReplica(Interface):
 
     def move(machine_id: str, peer_url: str) -> "Deferred[None]":
         """
-        Change the address at which the others look for a machine, until the machine itself says where it is; only on
-        the leader. Fires when a quorum knows.
+        Change the address at which the others look for a machine, until the machine itself says where it is, or at
+        which a machine is awaited; only on the leader. Fires when a quorum knows.
 
         Errbacks with an L{EtcdError}: 100 if there is no such machine, 109 if another machine has the address, 209 if
         the machine is the leader, which knows its own address, 300 if it can't be done now or the outcome is unknown.
 
+        @param machine_id: the id in the Raft group, or of an awaited machine the id that clients see.
         @param peer_url: the new address, whose form is checked already.
         """

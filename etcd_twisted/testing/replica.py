@@ -10,13 +10,13 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from etcd_twisted.auth.state import AUTH_KEY, AuthState, CurrentAuth, encode
-from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, member_records, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import AnswerQuestion, IReplica, OutcomeCallback
@@ -30,6 +30,8 @@ from etcd_twisted.interfaces.cluster import (
     forbidden_key,
 )
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
+from etcd_twisted.interfaces.ids import new_id
+from etcd_twisted.interfaces.member_records import MemberRecord, shown_members
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND, Event
@@ -108,6 +110,7 @@ class FakeReplica:
         self.is_leader = True
         self._led_since = self.clock.seconds()
         self.traffic = Traffic()
+        self.configuring = DeferredLock()
         self.measured = Measurements()
         self.known_statuses: dict[str, MachineStatus] = {}
         self.cluster_id = CLUSTER_ID
@@ -301,8 +304,12 @@ class FakeReplica:
     def members(self) -> dict[str, Machine]:
         return {f"{number:016x}": machine for number, machine in enumerate(self.machines(), 1)}
 
-    def fingerprints(self) -> dict[str, Machine]:
-        return fingerprinted(CLUSTER_ID, self.members())
+    def shown_members(self) -> dict[str, Machine]:
+        return shown_members(fingerprinted(CLUSTER_ID, self.members()), member_records(self.keyspace.root))
+
+    def was_removed(self, member_id: str) -> bool:
+        records = member_records(self.keyspace.root)
+        return any(record.removed and record.id == member_id for record in records)
 
     def measurements(self) -> Measurements:
         return self.measured
@@ -414,8 +421,10 @@ class FakeReplica:
 
     def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
         if forbidden_by is not None:
-            record = Forbidden(name, forbidden_by, self.now())
-            self.keyspace.apply(Set(record.key, self.now(), record.value))
+            self._store(Forbidden(name, forbidden_by, self.now()))
+            for member_id, machine in self.shown_members().items():
+                if machine.name == name:
+                    self._store(MemberRecord(member_id, removed=True))
         return self._when_leading(lambda: self._take_out(name))
 
     def forbidden(self) -> list[Forbidden]:
@@ -424,12 +433,28 @@ class FakeReplica:
     def allow(self, name: str) -> "Deferred[None]":
         return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
 
+    def _store(self, record: Forbidden | MemberRecord) -> None:
+        self.keyspace.apply(Set(record.key, self.now(), record.value))
+
+    def await_machine(self, peer_url: str) -> "Deferred[str]":
+        record = MemberRecord(new_id(), peer_url)
+        added = self._when_leading(lambda: self._apply(Set(record.key, self.now(), record.value)))
+        return added.addCallback(lambda _: record.id)
+
+    def dismiss(self, member_id: str, for_good: bool) -> "Deferred[None]":
+        record = MemberRecord(member_id, removed=True)
+        after = Set(record.key, self.now(), record.value) if for_good else Delete(record.key, self.now())
+        return self._when_leading(lambda: self._apply(after)).addCallback(lambda _: None)
+
     def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
         return self._when_leading(lambda: self._move(machine_id, peer_url))
 
     def _move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
         self.moved.append((machine_id, peer_url))
-        before = self.members()[machine_id]
+        before = self.members().get(machine_id)
+        if before is None:
+            awaited = MemberRecord(machine_id, peer_url)
+            return self._apply(Set(awaited.key, self.now(), awaited.value)).addCallback(lambda _: None)
         after = Machine(before.name, before.client_url, peer_url)
         return self._apply(Set(after.key, self.now(), after.value)).addCallback(lambda _: None)
 

@@ -6,11 +6,9 @@ A standby does not serve it. This module must never change anything but on the l
 client.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 import msgspec
-from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,18 +19,19 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.browsers import BrowserPolicy
 from etcd_twisted.httpd.limits import Limits
-from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message
+from etcd_twisted.httpd.responses import JSON, Response, json_message
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine
-from etcd_twisted.interfaces.cluster_config import config_json, read_config
+from etcd_twisted.interfaces.cluster_config import config_json
 from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine
+from etcd_twisted.web.cluster_changes import ClusterChanges
 from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
-from etcd_twisted.web.members import forbid_parameter, removal_note
+from etcd_twisted.web.members import forbid_parameter
 from etcd_twisted.web.redirects import (
     MIN_LEADER_WAIT_SECONDS,
-    LeaderWait,
     leader_wait_seconds,
     no_machines_known,
     redirect,
@@ -40,11 +39,6 @@ from etcd_twisted.web.redirects import (
 
 MAX_ADMINISTRATOR_CONNECTIONS = 64
 """How many connections to the peer port may speak HTTP at a time."""
-
-
-def _done(text: str) -> Response:
-    """Returns the response that says what was done."""
-    return Response(200, TEXT, f"{text}\n".encode())
 
 
 class ForbiddenView(msgspec.Struct):
@@ -75,13 +69,12 @@ class AdminApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float, forwards: bool) -> None:
         """
-        @param leader_wait_seconds: how long a change waits for a leader.
+        See L{ClusterChanges}.
         """
         self._replica = replica
-        self._leader = LeaderWait(replica, clock, leader_wait_seconds)
-        self._configuring = DeferredLock()
+        self._changes = ClusterChanges(replica, clock, leader_wait_seconds, forwards)
 
     # Machines
 
@@ -114,14 +107,7 @@ class AdminApp:
     async def remove(self, request: IRequest, name: str) -> bytes:
         """Take a machine out of the cluster, and keep it out if the client asks for that."""
         by = client_host(request) if forbid_parameter(request.args) else None
-        return send(request, await self._at_leader(request, lambda: self._remove(name, by)))
-
-    async def _remove(self, name: str, by: str | None) -> Response:
-        await self._replica.remove(name, by)
-        if by is None:
-            return _done(removal_note(name))
-        allow = f"PUT /v2/admin/machines/{name}?forbid=false"
-        return _done(f"{name} is out of the cluster, and kept out until it is allowed again: {allow}")
+        return send(request, await self._changed(RemoveMachine(name, by), request))
 
     @app.route("/v2/admin/machines/<name>", methods=["PUT"])
     async def allow(self, request: IRequest, name: str) -> bytes:
@@ -129,11 +115,7 @@ class AdminApp:
         if forbid_parameter(request.args) is not False:
             cause = "forbid=false allows a machine again; DELETE with forbid=true keeps it out"
             raise EtcdError(ErrorCode.INVALID_FIELD, cause)
-        return send(request, await self._at_leader(request, lambda: self._allow(name)))
-
-    async def _allow(self, name: str) -> Response:
-        await self._replica.allow(name)
-        return _done(f"{name} may join the cluster again")
+        return send(request, await self._changed(AllowMachine(name), request))
 
     @app.route("/v2/admin/forbidden", methods=["GET"])
     def forbidden(self, request: IRequest) -> bytes:
@@ -158,23 +140,11 @@ class AdminApp:
     @app.route("/v2/admin/config", methods=["PUT"])
     async def configure(self, request: IRequest) -> bytes:
         """Change some fields of the configuration, or all. The body is JSON, whatever its C{Content-Type}."""
-        text = request.content.read()
-        return send(request, await self._at_leader(request, lambda: self._configure_in_turn(text)))
+        return send(request, await self._changed(Configure(request.content.read()), request))
 
-    def _configure_in_turn(self, text: bytes) -> Awaitable[Response]:
-        """Make such changes one at a time, so that none reverts another."""
-        return self._configuring.run(lambda: ensureDeferred(self._configure(text)))
-
-    async def _configure(self, text: bytes) -> Response:
-        config = read_config(text, self._replica.cluster_config())
-        await self._replica.configure(config)
-        return Response(200, JSON, config_json(config).encode())
-
-    # Redirects
-
-    async def _at_leader(self, request: IRequest, change: Callable[[], Awaitable[Response]]) -> Response:
-        """Make a change if this machine leads, or send the client to the leader."""
-        return await self._leader.at_leader(change, lambda leader: redirect(leader.peer_url, request.uri))
+    async def _changed(self, change: AdminChange, request: IRequest) -> Response:
+        target: bytes = request.uri
+        return await self._changes.make(change, "", lambda leader: redirect(leader.peer_url, target))
 
     # Errors
 
@@ -189,14 +159,18 @@ class AdminPages(Resource):
     isLeaf = True  # noqa: N815  # Twisted's name
 
     def __init__(
-        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
+        forwards: bool = False,
     ) -> None:
         """
-        @param leader_wait_seconds: how long a change waits for a leader.
+        See L{ClusterChanges}.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = AdminApp(replica, clock, leader_wait_seconds).app.resource()
+        self._pages = AdminApp(replica, clock, leader_wait_seconds, forwards).app.resource()
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
@@ -213,7 +187,7 @@ def admin_site(reactor: IReactor, config: Config, replica: IReplica) -> Site:
     """Returns the site that serves administrators, within the configured limits."""
     return Site(
         reactor,
-        AdminPages(replica, reactor, leader_wait_seconds(config)),
+        AdminPages(replica, reactor, leader_wait_seconds(config), config.forwards),
         None,
         Limits.of(config, MAX_ADMINISTRATOR_CONNECTIONS),
         browsers=BrowserPolicy.of(config),

@@ -8,6 +8,7 @@ to a client.
 import json
 from typing import cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,12 +29,14 @@ from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
 from etcd_twisted.web.auth.pages import AuthPages, AuthRequest
 from etcd_twisted.web.auth.passwords import Passwords, thread_pool
+from etcd_twisted.web.cluster_changes import ClusterChanges
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.discovery import DiscoveryPage
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
-from etcd_twisted.web.members import MembersPage, forbid_parameter
+from etcd_twisted.web.member_changes import AddMember, MemberChange, MoveMember, RemoveMember, member_error
+from etcd_twisted.web.members import forbid_parameter, leading_member, listing
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, no_leader, no_machines_known, redirect
@@ -77,7 +80,7 @@ class ClientApp:
         passwords = passwords or Passwords(thread_pool(clock))
         self._authenticator = Authenticator(clock, passwords)
         self._auth = AuthPages(replica, clock, passwords, leader_wait_seconds, forwards)
-        self._members = MembersPage(replica, clock, leader_wait_seconds)
+        self._changes = ClusterChanges(replica, clock, leader_wait_seconds, forwards, options)
         self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options))
         self._options = options
         self._replica = replica
@@ -127,33 +130,47 @@ class ClientApp:
     @app.route("/v2/members", methods=["GET"])
     def members(self, request: IRequest) -> bytes:
         """List all machines, in the format of later versions."""
-        return send(request, self._members.listing())
+        return send(request, listing(self._replica, self._options))
 
     @app.route("/v2/members", methods=["POST"])
     async def add_member(self, request: IRequest) -> bytes:
-        """Refuse to add a machine: each one joins by itself."""
-        kind, body = request.getHeader(b"Content-Type"), request.content.read()
-        return send(request, await self._members.add(request.uri, kind, body))
+        """Await a machine."""
+        change = AddMember(request.getHeader(b"Content-Type"), request.content.read())
+        return send(request, await self._changed(change, request))
 
     @app.route("/v2/members/leader", methods=["GET"])
     def leading_member(self, request: IRequest) -> bytes:
         """Show the leader, in the format of later versions."""
-        return send(request, self._members.leader())
+        return send(request, leading_member(self._replica, self._options))
 
     @app.route("/v2/members/<member_id>", methods=["PUT"])
     async def move_member(self, request: IRequest, member_id: str) -> bytes:
         """Change the address at which the other machines look for a machine."""
-        kind, body = request.getHeader(b"Content-Type"), request.content.read()
-        return send(request, await self._members.move(member_id, request.uri, kind, body))
+        change = MoveMember(member_id, request.getHeader(b"Content-Type"), request.content.read())
+        return send(request, await self._changed(change, request))
 
     @app.route("/v2/members/<member_id>", methods=["DELETE"])
     async def remove_member(self, request: IRequest, member_id: str) -> bytes:
         """Take a machine out of the cluster."""
         try:
-            by = client_host(request) if forbid_parameter(request.args) else None
+            forbid = forbid_parameter(request.args)
         except EtcdError as error:
             return send(request, json_message(400, error.cause))
-        return send(request, await self._members.remove(member_id, request.uri, by))
+        return send(request, await self._changed(RemoveMember(member_id, client_host(request), forbid), request))
+
+    async def _changed(self, change: MemberChange, request: IRequest) -> Response:
+        target: bytes = request.uri
+        try:
+            return await self._changes.make(change, "", lambda leader: redirect(leader.client_url, target))
+        except EtcdError as error:
+            return member_error(error)
+
+    def answer(self, question: bytes, _user: str) -> "Deferred[bytes] | None":
+        """
+        Answer a question of another machine; see L{etcd_twisted.interfaces.AnswerQuestion}. Returns C{None} if it is
+        about something else.
+        """
+        return self._changes.answer(question)
 
     @app.route("/v2/auth/<path:path>")
     async def auth(self, request: IRequest, path: str) -> bytes:
@@ -196,15 +213,16 @@ class ClientApp:
     @app.route("/v2/stats/self", methods=["GET"])
     def self_statistics(self, request: IRequest) -> bytes:
         """Show this machine's role and start, its leader, and its traffic with other machines."""
-        statistics = self_statistics(self._replica, self._started, self._clock.seconds())
+        statistics = self_statistics(self._replica, self._started, self._clock.seconds(), self._options)
         return send(request, Response(200, JSON, encode_json(statistics)))
 
     @app.route("/v2/stats/leader", methods=["GET"])
     def leader_statistics(self, request: IRequest) -> bytes:
         """Show how the followers answer this machine. Only the leader knows."""
         if not self._replica.is_leader:
-            return send(request, plain(403, "not current leader"))
-        return send(request, Response(200, JSON, encode_json(leader_statistics(self._replica))))
+            refuse = json_message if self._options.hex_member_ids else plain
+            return send(request, refuse(403, "not current leader"))
+        return send(request, Response(200, JSON, encode_json(leader_statistics(self._replica, self._options))))
 
     @app.route("/mod/dashboard", methods=["GET"])
     @app.route("/mod/dashboard/<name>", methods=["GET"])
@@ -252,15 +270,19 @@ class ClientPages(Resource):
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(
-            replica, clock, usage, leader_wait_seconds, forwards, options, passwords
-        ).app.resource()
+        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, passwords)
+        self._pages = self._app.app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
         self._module_pages = self._modules.app.resource()
+        replica.answer_questions(self._answer)
 
     def stop(self) -> None:
         """Send all clients that wait for a lock away."""
+        self._replica.answer_questions(None)
         self._modules.stop()
+
+    def _answer(self, question: bytes, user: str) -> "Deferred[bytes]":
+        return self._app.answer(question, user) or self._modules.answer(question, user)
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""

@@ -94,13 +94,13 @@ class LeaderWait:
         return led.addCallbacks(lambda _: until, _not_led)
 
     async def at_leader(
-        self, change: Callable[[], Awaitable[Response]], refer: Callable[[Machine], Response]
+        self, change: Callable[[], Awaitable[Response]], elsewhere: Callable[[Machine], Awaitable[Response]]
     ) -> Response:
         """
-        Make a change if this machine leads, or send the client to the leader.
+        Make a change if this machine leads, or turn to the leader.
 
         @param change: makes the change. It may raise L{RequestDroppedError}.
-        @param refer: returns the response that sends the client to a machine.
+        @param elsewhere: has the leader make the change, or sends the client to it. So may this.
         @raise EtcdError: there is no leader in time.
         """
         deadline: float | None = None
@@ -112,7 +112,10 @@ class LeaderWait:
                     self._log.info("This machine no longer leads: a change is the next leader's")
             leader = self._replica.leader()
             if leader is not None and not self._replica.is_leader:
-                return refer(leader)
+                try:
+                    return await elsewhere(leader)
+                except RequestDroppedError:
+                    self._log.debug("The machine that was asked does not lead: a change is the next leader's")
             deadline = await self.until_led(deadline)
 
 

@@ -11,21 +11,25 @@ from msgspec import UNSET, UnsetType
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.statistics import FollowerTraffic
 from etcd_twisted.keyspace.events import format_time
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
+from etcd_twisted.web.members import member_id
 
 _MICROSECONDS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 
-class LeaderInfo(msgspec.Struct):
+class LeaderInfo(msgspec.Struct, rename="camel"):
     """The leader, and for how long it has led."""
 
     leader: str
     uptime: str
+    start_time: str | UnsetType = UNSET
 
 
 class SelfStatistics(msgspec.Struct, rename="camel"):
     """The statistics of one machine. It has the rates of its role only, and only if there was anything to count."""
 
     name: str
+    id: str | UnsetType
     state: str
     start_time: str
     leader_info: LeaderInfo
@@ -68,9 +72,9 @@ class LeaderStatistics(msgspec.Struct):
     followers: dict[str, FollowerStatistics]
 
 
-def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatistics:
+def self_statistics(replica: IReplica, started: int, now: float, options: ApiOptions = ETCD04) -> SelfStatistics:
     """
-    Returns the statistics of this machine.
+    Returns the statistics of this machine. Where members have ids of digits, they are as etcd 2 has them.
 
     @param started: when it was started, in microseconds since the epoch.
     @param now: seconds, by the clock with which the traffic is counted.
@@ -80,9 +84,10 @@ def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatisti
     uptime = 0 if leader is None else int(replica.led_seconds * 1e6)
     statistics = SelfStatistics(
         replica.name,
+        UNSET,
         "leader" if replica.is_leader else "follower",
         format_time(started),
-        LeaderInfo("" if leader is None else leader.name, go_duration(uptime)),
+        LeaderInfo("" if leader is None else member_id(replica, options, leader.name), go_duration(uptime)),
         traffic.received.count,
         traffic.sent.count,
     )
@@ -91,14 +96,21 @@ def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatisti
         statistics.send_pkg_rate, statistics.send_bandwidth_rate = rates
     elif rates is not None:
         statistics.recv_pkg_rate, statistics.recv_bandwidth_rate = rates
+    if options.hex_member_ids:
+        statistics.id = member_id(replica, options, replica.name)
+        statistics.state = "StateLeader" if replica.is_leader else "StateFollower"
+        statistics.leader_info.start_time = format_time(replica.now() - uptime)
     return statistics
 
 
-def leader_statistics(replica: IReplica) -> LeaderStatistics:
+def leader_statistics(replica: IReplica, options: ApiOptions = ETCD04) -> LeaderStatistics:
     """Returns the statistics of the machines that follow this one."""
     names = [machine.name for machine in replica.machines() if machine.name != replica.name]
     counted = replica.traffic.followers
-    return LeaderStatistics(replica.name, {name: _follower(counted.get(name, FollowerTraffic())) for name in names})
+    followers = {member_id(replica, options, name): counted.get(name, FollowerTraffic()) for name in names}
+    return LeaderStatistics(
+        member_id(replica, options, replica.name), {each: _follower(followers[each]) for each in followers}
+    )
 
 
 def _follower(traffic: FollowerTraffic) -> FollowerStatistics:

@@ -374,9 +374,13 @@ class MachineTests(TestCase):
 
     async def test_members(self) -> None:
         admin = self.client.admin
+        added = await admin.add_member(["http://127.0.0.1:1"])
+        self.assertEqual((added.name, added.peer_urls, added.client_urls), ("", ("http://127.0.0.1:1",), ()))
+        self.assertIn(added, await self.client.members())
         with self.assertRaises(RequestRefused) as caught:
             await admin.add_member(["http://127.0.0.1:1"])
-        self.assertIn("joins by itself", str(caught.exception))
+        self.assertIn("peerURL exists", str(caught.exception))
+        await admin.remove_member(added.id)
         with self.assertRaises(RequestRefused):
             await admin.remove_member("123")
         (member,) = await self.client.members()

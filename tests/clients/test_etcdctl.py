@@ -159,9 +159,11 @@ class MembersTests(EtcdctlTest):
 
     async def setUp(self) -> None:
         """Starts a cluster of three."""
-        self.cluster = Cluster(self, 3, "--cluster-sync-interval", "3600")
+        self.cluster = Cluster(self, 3, "--cluster-sync-interval", "3600", "--member-ids", self.member_ids)
         await self.cluster.start()
         self.machine, self.other = await self.cluster.followers()
+
+    member_ids = "name"
 
     async def members(self) -> dict[str, str]:
         """Returns the ids of the machines by their names, as the tool lists them, each at its addresses."""
@@ -188,11 +190,17 @@ class MembersTests(EtcdctlTest):
         ids = await self.members()
         self.assertEqual(set(ids), {machine.name for machine in self.cluster.machines})
         leader = await self.cluster.leader()
-        peers = leader.peer_url.removeprefix("http://")
-        await self.assertNotDone(
-            f"a machine joins by itself: start it with --peer-addr 127.0.0.1:9 --peers {peers}",
-            *("add", "new", "http://127.0.0.1:9"),
-        )
+        added = await self.run_command("member", "add", "new", "http://127.0.0.1:9")
+        self.assertIn("Added member named new with ID ", added)
+        new_id = added.partition(" with ID ")[2].split()[0]
+        unstarted = f"{new_id}[unstarted]: peerURLs=http://127.0.0.1:9\n"
+        self.assertIn(unstarted, await self.run_command("member", "list"))
+        await self.assertNotDone("membership: peerURL exists", "add", "newer", "http://127.0.0.1:9")
+        updated = await self.run_command("member", "update", new_id, "http://127.0.0.1:10")
+        self.assertEqual(updated, f"Updated member with ID {new_id} in cluster\n")
+        removed = await self.run_command("member", "remove", new_id)
+        self.assertEqual(removed, f"Removed member {new_id} from cluster\n")
+        self.assertNotIn(new_id, await self.run_command("member", "list"))
         await self.assertNotDone("membership: peerURL exists", "add", "new", self.other.peer_url)
         away = f"{leader.name} leads and is at {leader.peer_url}: start it with another --peer-addr to move it"
         await self.assertNotDone(away, "update", ids[leader.name], "http://127.0.0.1:9")
@@ -241,3 +249,21 @@ class MembersTests(EtcdctlTest):
         await child.when_ended()
         self.assertIn(f"failed to check the health of member {ids[self.other.name]} on {self.other.url}", child.output)
         self.assertIn("cluster is degraded\n", child.output)
+
+
+class HexMembersTests(MembersTests):
+    """The ids are 16 hex digits."""
+
+    member_ids = "hex"
+
+    async def test_etcdctl_adds_a_machine_that_then_starts(self) -> None:
+        """It has the id that C{member add} printed, and one that was removed stays out until it is added again."""
+        new = self.cluster.add()
+        added = await self.run_command("member", "add", new.name, new.peer_url)
+        new_id = added.partition(" with ID ")[2].split()[0]
+        await new.start()
+        await self.cluster.agree(self.cluster.machines)
+        self.assertEqual((await self.members())[new.name], new_id)
+        await self.run_command("member", "remove", new_id)
+        child = self.start("member", "remove", new_id)
+        self.assertNotEqual(await child.when_ended(), 0)

@@ -18,7 +18,7 @@ class KnownMachinesTest(LifecycleTestCase):
         self.assertIsNone(replica.leader())
         self.assertEqual(replica.machines(), expected)
         ids = {fingerprint(each.identity["cluster_id"], each.identity["machine_id"]): each.machine for each in others}
-        self.assertEqual(replica.fingerprints(), ids)
+        self.assertEqual(replica.shown_members(), ids)
         self.assertEqual(replica.cluster_id, others[0].identity["cluster_id"])
 
     def crash_all(self) -> None:
@@ -93,7 +93,7 @@ class RestartedTests(KnownMachinesTest):
         self.assertIsNone(joining.replica.leader())
         names = ["machine1", "machine2", "machine3", "machine4"]
         self.assertEqual([each.name for each in joining.replica.machines()], names)
-        self.assertEqual(len(joining.replica.fingerprints()), 4)
+        self.assertEqual(len(joining.replica.shown_members()), 4)
         self.group.result_of(starting)
 
 

@@ -3,13 +3,15 @@ C{/v2/members}, in the format of etcd 2 and 3.4.
 """
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import fingerprint
+from etcd_twisted.interfaces.ids import is_id
 from etcd_twisted.testing.replica import CLUSTER_ID, MACHINE, OTHER
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, Transport, Wire, ask, read_answers
 
@@ -20,11 +22,20 @@ FIRST = fingerprint(CLUSTER_ID, "0000000000000001")
 SECOND = fingerprint(CLUSTER_ID, "0000000000000002")
 
 
+ETCD2 = ApiOptions(hex_member_ids=True)
+
+
 class MembersTest(SynchronousTestCase):
-    """The pages, through the server. Two machines are in the cluster."""
+    """
+    The pages, through the server. Two machines are in the cluster.
+
+    @cvar options: what is configured.
+    """
+
+    options: ClassVar[ApiOptions] = ETCD04
 
     def setUp(self) -> None:
-        self.wire = Wire()
+        self.wire = Wire(options=self.options)
         self.replica = self.wire.replica
         self.replica.register(OTHER)
         self.addCleanup(self.wire.stop)
@@ -52,28 +63,48 @@ class MembersTest(SynchronousTestCase):
 
 
 class ListingTests(MembersTest):
-    """These tests list the members of the cluster."""
+    """
+    These tests list the members of the cluster.
+
+    @cvar ids: the ids of the two machines.
+    @cvar ending: what follows the JSON.
+    """
+
+    ids: ClassVar[tuple[str, str]] = (MACHINE.name, OTHER.name)
+    ending: ClassVar[str] = ""
 
     def test_all_members_are_listed(self) -> None:
         """
         They are in the order of their ids, with the fields in the order of etcd. The path may end with a slash (spec,
         "Later additions").
         """
+        first, second = self.ids
         for path in (MEMBERS, MEMBERS + "/"):
             answer = self.ask("GET", path)
             self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, JSON))
             shown = {
-                FIRST: f'{{"id":"{FIRST}","name":"machine0",'
+                first: f'{{"id":"{first}","name":"machine0",'
                 '"peerURLs":["http://127.0.0.1:7001"],"clientURLs":["http://127.0.0.1:4001"]}',
-                SECOND: f'{{"id":"{SECOND}","name":"machine1",'
+                second: f'{{"id":"{second}","name":"machine1",'
                 '"peerURLs":["http://127.0.0.1:7002"],"clientURLs":["http://127.0.0.1:4002"]}',
             }
             listed = ",".join(shown[each] for each in sorted(shown))
-            self.assertEqual(answer.body.decode(), f'{{"members":[{listed}]}}')
+            self.assertEqual(answer.body.decode(), f'{{"members":[{listed}]}}{self.ending}')
+
+    def test_statistics_name_the_leader_by_its_id(self) -> None:
+        """Clients look that up in the list."""
+        statistics = json.loads(self.ask("GET", "/v2/stats/leader").body)
+        self.assertEqual((statistics["leader"], list(statistics["followers"])), (self.ids[0], [self.ids[1]]))
+        for change, leader in ((self.replica.lead, self.ids[0]), (self.replica.follow, self.ids[1])):
+            change()
+            statistics = json.loads(self.ask("GET", "/v2/stats/self").body)
+            self.assertEqual((statistics["leaderInfo"]["leader"], statistics["name"]), (leader, MACHINE.name))
+        self.replica.lose_leader()
+        self.assertEqual(json.loads(self.ask("GET", "/v2/stats/self").body)["leaderInfo"]["leader"], "")
 
     def test_unknown_members_are_an_error(self) -> None:
         """A client would take an empty list for the answer."""
-        self.patch(self.replica, "fingerprints", dict)
+        self.patch(self.replica, "shown_members", dict)
         answer = self.ask("GET", MEMBERS)
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
 
@@ -85,7 +116,7 @@ class ListingTests(MembersTest):
 
     def test_leader_is_a_member(self) -> None:
         """Without a leader there is an error (spec, "Later additions")."""
-        for change, machine_id in ((self.replica.lead, FIRST), (self.replica.follow, SECOND)):
+        for change, machine_id in ((self.replica.lead, self.ids[0]), (self.replica.follow, self.ids[1])):
             change()
             self.assertEqual(json.loads(self.ask("GET", "/v2/members/leader").body)["id"], machine_id)
         self.replica.lose_leader()
@@ -99,14 +130,79 @@ class ListingTests(MembersTest):
         self.assertEqual(self.ask("GET", f"{MEMBERS}/{FIRST}/x").status, 404)
 
 
-class AddTests(MembersTest):
-    """These tests send C{POST}. A client cannot add a member, and the answer says what to do instead."""
+class HexListingTests(ListingTests):
+    """With ids of digits, the answers are those of etcd 2."""
 
-    def test_answer_says_how_to_add_a_member(self) -> None:
-        """The answer is 409, and nothing is proposed (spec, "Later additions")."""
-        message = "a machine joins by itself: start it with --peer-addr 127.0.0.1:7009 --peers 127.0.0.1:7001"
-        self.assert_problem(self.ask("POST", MEMBERS, ELSEWHERE), 409, message)
-        self.assertEqual(self.replica.proposed, [])
+    options = ETCD2
+    ids = (FIRST, SECOND)
+    ending = "\n"
+
+    def test_statistics_are_those_of_etcd_2(self) -> None:
+        statistics = json.loads(self.ask("GET", "/v2/stats/self").body)
+        self.assertEqual(list(statistics)[:5], ["name", "id", "state", "startTime", "leaderInfo"])
+        self.assertEqual((statistics["id"], statistics["state"]), (FIRST, "StateLeader"))
+        self.assertEqual(list(statistics["leaderInfo"]), ["leader", "uptime", "startTime"])
+        self.replica.follow()
+        self.assertEqual(json.loads(self.ask("GET", "/v2/stats/self").body)["state"], "StateFollower")
+        self.assert_problem(self.ask("GET", "/v2/stats/leader"), 403, "not current leader")
+
+
+class AddTests(MembersTest):
+    """These tests send C{POST}. The machine is awaited from then on."""
+
+    def add(self, url: str = "http://127.0.0.1:7009") -> Any:
+        answer = self.ask("POST", MEMBERS, json.dumps({"peerURLs": [url]}))
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (201, JSON), answer.body)
+        return json.loads(answer.body)
+
+    def listed(self) -> dict[str, Any]:
+        return {each["id"]: each for each in json.loads(self.ask("GET", MEMBERS).body)["members"]}
+
+    def test_machine_is_awaited(self) -> None:
+        """It has an id at once, but neither a name nor client URLs."""
+        added = self.add("http://127.0.0.1:7009/")
+        self.assertTrue(is_id(added["id"]))
+        shown = {"id": added["id"], "name": "", "peerURLs": ["http://127.0.0.1:7009"], "clientURLs": []}
+        self.assertEqual(added, shown)
+        self.assertEqual(self.listed()[added["id"]], shown)
+        self.assertEqual(len(self.listed()), 3)
+
+    def test_awaited_machine_is_no_machine_yet(self) -> None:
+        self.add()
+        self.assertNotIn("7009", self.ask("GET", "/v2/machines").body.decode())
+        self.assertEqual(len(self.replica.machines()), 2)
+
+    def test_machine_is_awaited_once(self) -> None:
+        self.add()
+        again = self.ask("POST", MEMBERS, ELSEWHERE)
+        self.assert_problem(again, 409, "membership: peerURL exists")
+        taken = self.ask("PUT", f"{MEMBERS}/{SECOND}", ELSEWHERE)
+        self.assert_problem(taken, 409, "membership: peerURL exists")
+
+    def test_awaited_machine_is_moved(self) -> None:
+        """It keeps its id."""
+        added = self.add()
+        for url in ("http://127.0.0.1:7010", "http://127.0.0.1:7010"):
+            self.assert_done(self.ask("PUT", f"{MEMBERS}/{added['id']}", json.dumps({"peerURLs": [url]})))
+        self.assertEqual(self.listed()[added["id"]]["peerURLs"], ["http://127.0.0.1:7010"])
+
+    def test_awaited_machine_is_removed(self) -> None:
+        added = self.add()
+        self.assert_done(self.ask("DELETE", f"{MEMBERS}/{added['id']}"))
+        self.assertNotIn(added["id"], self.listed())
+        self.assert_gone(self.ask("DELETE", f"{MEMBERS}/{added['id']}"), added["id"])
+        self.assertNotEqual(self.add()["id"], added["id"])
+
+    def assert_gone(self, answer: Answer, member_id: str) -> None:
+        """Asserts that there is no such member."""
+        self.assert_problem(answer, 404, f"No such member: {member_id}")
+
+    def test_refusal_has_the_clusters_reason(self) -> None:
+        for code, status in ((ErrorCode.NO_MORE_PEER, 409), (ErrorCode.RAFT_INTERNAL, 500)):
+            self.replica.holding = True
+            transport = self.begin("POST", MEMBERS, ELSEWHERE)
+            self.replica.fail_held(EtcdError(code, "the cause"))
+            self.assert_problem(self.answer_to(transport, "POST"), status, "the cause")
 
     def test_known_member_is_refused(self) -> None:
         answer = self.ask("POST", MEMBERS, '{"peerURLs":["http://127.0.0.1:7002"]}')
@@ -163,6 +259,52 @@ class MoveTests(MembersTest):
             transport = self.begin("PUT", self.path, ELSEWHERE)
             self.replica.fail_held(EtcdError(code, "the cause"))
             self.assert_problem(self.answer_to(transport, "PUT"), status, "the cause")
+
+
+class HexAddTests(AddTests):
+    """With ids of digits, a member that was removed is remembered."""
+
+    options = ETCD2
+
+    def assert_gone(self, answer: Answer, member_id: str) -> None:
+        self.assert_problem(answer, 410, f"Member permanently removed: {member_id}")
+
+
+class NameTests(MembersTest):
+    """Where ids are names, clients may name members."""
+
+    def test_members_are_found_by_name_and_by_digits(self) -> None:
+        for member_id in (OTHER.name, SECOND):
+            self.assert_done(self.ask("PUT", f"{MEMBERS}/{member_id}", ELSEWHERE))
+            self.assert_done(self.ask("DELETE", f"{MEMBERS}/{member_id}"))
+            self.replica.register(OTHER)
+        self.assertEqual(self.replica.moved, 2 * [("0000000000000002", "http://127.0.0.1:7009")])
+        self.assertEqual(self.replica.removed, [OTHER.name, OTHER.name])
+
+
+class HexRemoveTests(MembersTest):
+    """With ids of digits, a member that was removed stays out until it is added again."""
+
+    options = ETCD2
+
+    def test_removed_member_stays_out(self) -> None:
+        answer = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
+        self.assert_done(answer)
+        self.assertNotIn("Warning", answer.headers)
+        self.assertEqual([(each.name, each.by) for each in self.replica.forbidden()], [(OTHER.name, "192.168.1.1")])
+        again = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
+        self.assert_problem(again, 410, f"Member permanently removed: {SECOND}")
+        self.assert_problem(
+            self.ask("PUT", f"{MEMBERS}/{SECOND}", ELSEWHERE), 410, f"Member permanently removed: {SECOND}"
+        )
+
+    def test_removed_member_may_return_if_the_client_says_so(self) -> None:
+        answer = self.ask("DELETE", f"{MEMBERS}/{SECOND}?forbid=false")
+        self.assertIn("machine1 is out of the cluster; if it still runs it joins again", answer.headers["Warning"])
+        self.assertEqual(self.replica.forbidden(), [])
+
+    def test_names_are_no_ids(self) -> None:
+        self.assert_problem(self.ask("DELETE", f"{MEMBERS}/{OTHER.name}"), 404, f"No such member: {OTHER.name}")
 
 
 class RemoveTests(MembersTest):

@@ -18,6 +18,7 @@ from etcd_twisted.consensus.raft.errors import ConfigurationError
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines, check_name
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness
+from etcd_twisted.consensus.reconfiguration.member_records import MemberRecords
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -65,12 +66,14 @@ class MembershipChanges:
         keyspace: KeySpace,
         defaults: ClusterConfig,
         forbidden: ForbiddenMachines,
+        records: MemberRecords,
         liveness: Liveness,
     ) -> None:
         """
         @param keyspace: the key space, which holds the cluster's configuration.
         @param defaults: the configuration as long as nobody has set one.
         @param forbidden: knows which machines are forbidden.
+        @param records: knows which machines are awaited.
         @param liveness: knows which machines are alive.
         """
         self.lock = DeferredLock()
@@ -80,6 +83,7 @@ class MembershipChanges:
         self._keyspace = keyspace
         self._defaults = defaults
         self._forbidden = forbidden
+        self._records = records
         self._liveness = liveness
 
     def config(self) -> ClusterConfig:
@@ -124,14 +128,38 @@ class MembershipChanges:
         configuration = self._configuration
         if configuration.members.get(request.machine_id) == member and request.machine_id in configuration:
             self._check_settled()
-            return
-        if request.machine_id not in configuration:
+        elif request.machine_id in configuration:
+            self._check_address(request.machine_id, member)
+            if member.peer_url != configuration.members[request.machine_id].peer_url:
+                self._check_not_awaited(member.peer_url)
+            await self._free_name(request)
+            await self.change(with_member(self._configuration, request.machine_id, member))
+        else:
+            await self._admit(request, member)
+        await self._note_arrival(request)
+
+    async def _admit(self, request: JoinRequest, member: Member) -> None:
+        """Add a machine that is not in the group."""
+        self._records.check_current()
+        awaited = self._records.awaited_at(member.peer_url)
+        if awaited is None:
             self._forbidden.check(request)
         self._check_address(request.machine_id, member)
         await self._free_name(request)
-        if request.machine_id not in self._configuration and self.count() >= self.config().active_size:
+        if self._places() + (awaited is not None) <= 0:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
         await self.change(with_member(self._configuration, request.machine_id, member))
+
+    def _places(self) -> int:
+        """Returns how many machines there is room for, beside those that are awaited."""
+        return self.config().active_size - self.count() - len(self._records.awaited())
+
+    async def _note_arrival(self, request: JoinRequest) -> None:
+        """Note that a machine has come, if it was awaited. Its request is repeated if this is not done."""
+        awaited = self._records.awaited_at(request.peer_url)
+        if awaited is not None:
+            await self._forbidden.allow(request)
+            await self._records.note_arrival(awaited, request.machine_id)
 
     def _check_settled(self) -> None:
         """Check that the group is known to be committed: otherwise the entry that made it so may still be lost."""
@@ -157,6 +185,46 @@ class MembershipChanges:
                 await self.take_out(machine_id)
                 return
 
+    async def await_machine(self, peer_url: str) -> str:
+        """
+        See L{etcd_twisted.interfaces.IReplica.await_machine}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        return await self.lock.run(lambda: ensureDeferred(self._await_machine(peer_url)))
+
+    async def _await_machine(self, peer_url: str) -> str:
+        self._records.check_current()
+        self._check_free(peer_url)
+        if self._places() <= 0:
+            cause = f"the cluster has room for {self.config().active_size} machines, see activeSize"
+            raise EtcdError(ErrorCode.NO_MORE_PEER, cause)
+        return await self._records.add(peer_url)
+
+    def _check_free(self, peer_url: str) -> None:
+        """Check that no machine has an address, nor is awaited there."""
+        self._check_address("", Member("", peer_url, peer_url))
+        self._check_not_awaited(peer_url)
+
+    def _check_not_awaited(self, peer_url: str) -> None:
+        if self._records.awaited_at(peer_url) is not None:
+            raise EtcdError(ErrorCode.PEER_ADDRESS_EXISTS, f"another machine is awaited at {peer_url}")
+
+    async def dismiss(self, member_id: str, for_good: bool) -> None:
+        """
+        See L{etcd_twisted.interfaces.IReplica.dismiss}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        await self.lock.run(lambda: ensureDeferred(self._dismiss(member_id, for_good)))
+
+    async def _dismiss(self, member_id: str, for_good: bool) -> None:
+        self._records.check_current()
+        awaited = self._records.awaited_as(member_id)
+        if awaited is None:
+            raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {member_id} is awaited")
+        await self._records.dismiss(awaited, for_good)
+
     async def move(self, machine_id: str, peer_url: str) -> None:
         """
         See L{etcd_twisted.interfaces.IReplica.move}.
@@ -167,6 +235,12 @@ class MembershipChanges:
 
     async def _move(self, machine_id: str, peer_url: str) -> None:
         configuration = self._configuration
+        awaited = self._records.awaited_as(machine_id)
+        if awaited is not None:
+            if peer_url != awaited.peer_url:
+                self._check_free(peer_url)
+                await self._records.move(awaited, peer_url)
+            return
         before = configuration.members.get(machine_id)
         if before is None or machine_id not in configuration:
             raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {machine_id} is in the cluster")
@@ -178,6 +252,7 @@ class MembershipChanges:
             cause = f"{before.name} leads and is at {before.peer_url}: start it with another --peer-addr to move it"
             raise EtcdError(ErrorCode.INVALID_FIELD, cause)
         self._check_address(machine_id, member)
+        self._check_not_awaited(peer_url)
         await self.change(with_member(configuration, machine_id, member))
 
     async def remove(self, name: str) -> None:
@@ -215,6 +290,7 @@ class MembershipChanges:
             self._checked_removal(machine_id)
         await self._forbidden.keep_out(name, machine_id, by)
         if machine_id is not None and machine_id in self._configuration:
+            await self._records.note_removal(machine_id)
             await self.take_out(machine_id)
 
     async def take_out(self, machine_id: str) -> None:

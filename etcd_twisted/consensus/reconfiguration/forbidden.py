@@ -14,7 +14,7 @@ from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import NAME, Forbidden, JoinRequest, fingerprint
-from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.commands import Delete, Set
 
 
 def check_name(name: str) -> None:
@@ -46,17 +46,22 @@ class ForbiddenMachines:
         """
         Check that a machine may join.
 
-        @raise EtcdError: 103, the machine is forbidden; 300, that is not known yet, as a new leader may not have
-            applied all that earlier leaders have logged.
+        @raise EtcdError: 103, the machine is forbidden.
         """
-        raft = self._raft
-        if self._state_machine.applied_term != raft.term:
-            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
+        for each in self._of(request):
+            leader = self._raft.member(self._raft.machine_id)
+            raise EtcdError(ErrorCode.NO_MORE_PEER, each.refusal("" if leader is None else leader.peer_url))
+
+    async def allow(self, request: JoinRequest) -> None:
+        """Forbid a machine no longer, as it was added again."""
+        for each in self._of(request):
+            await self._proposer.propose(Delete(each.key, self._time.now()), always=True)
+            self._log.info("{name} is no longer kept out of the cluster: it was added again", name=each.name)
+
+    def _of(self, request: JoinRequest) -> list[Forbidden]:
+        """Returns the records that forbid a machine to join."""
         known = fingerprint(self._cluster_id, request.machine_id)
-        for each in self._all():
-            if each.name == request.name or each.fingerprint == known:
-                leader = raft.member(raft.machine_id)
-                raise EtcdError(ErrorCode.NO_MORE_PEER, each.refusal("" if leader is None else leader.peer_url))
+        return [each for each in self._all() if each.name == request.name or each.fingerprint == known]
 
     async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:
         """

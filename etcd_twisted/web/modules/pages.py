@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -90,16 +91,18 @@ class ModulePages:
         @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
             them unless it has to.
         """
-        self._locks = locks = Locks(replica, clock)
+        self._locks = Locks(replica, clock)
         self._leader_locks = LeaderLocks(replica, "")
         self._forwards = forwards
-        replica.answer_questions(lambda question, _user: answer(locks, question))
         self._replica = replica
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
+    def answer(self, question: bytes, _user: str) -> "Deferred[bytes]":
+        """Answer a question of another machine; see L{etcd_twisted.interfaces.AnswerQuestion}."""
+        return answer(self._locks, question)
+
     def stop(self) -> None:
         """Send all clients that wait for a lock away, and delete their entries."""
-        self._replica.answer_questions(None)
         self._locks.stop(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self._replica.index))
 
     # Locks

@@ -1,0 +1,121 @@
+"""
+Changes of the members and of the cluster's configuration, which clients may ask any machine for: the leader makes
+them, and a machine that does not lead has the leader do so, or redirects the client.
+
+The module has both ends: L{ClusterChanges} asks, on a follower, and answers, on the leader. It must never say that
+nothing was done if the leader may have done it.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+
+from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.httpd.responses import Response
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine, change_as_administrator
+from etcd_twisted.web.api_options import ETCD04, ApiOptions
+from etcd_twisted.web.api_responses import error_response
+from etcd_twisted.web.member_changes import AddMember, MemberChange, MoveMember, RemoveMember, change_members
+from etcd_twisted.web.redirects import LeaderWait
+
+ClusterChange = MemberChange | AdminChange
+
+
+class _Answer(msgspec.Struct, array_like=True, frozen=True):
+    """The response of the leader, for the follower to pass on."""
+
+    status: int
+    fields: bytes
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(
+    AddMember | MoveMember | RemoveMember | RemoveMachine | AllowMachine | Configure
+).decode
+_decode_answer = msgspec.msgpack.Decoder(_Answer).decode
+
+
+class ClusterChanges:
+    """Makes the changes, wherever the leader is."""
+
+    def __init__(
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        leader_wait_seconds: float,
+        forwards: bool = False,
+        options: ApiOptions = ETCD04,
+    ) -> None:
+        """
+        @param leader_wait_seconds: how long a change waits for a leader.
+        @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
+            them unless it has to.
+        """
+        self._replica = replica
+        self._wait = LeaderWait(replica, clock, leader_wait_seconds)
+        self._forwards = forwards
+        self._options = options
+
+    async def make(self, change: ClusterChange, user: str, refer: Callable[[Machine], Response]) -> Response:
+        """
+        Make a change here if this machine leads; otherwise have the leader make it, or redirect the client.
+
+        @param user: the user who wants the change.
+        @param refer: returns the response that sends the client to a machine.
+        @raise EtcdError: it was not made, or nobody knows whether it was.
+        """
+
+        async def elsewhere(leader: Machine) -> Response:
+            if not self._forwards:
+                return refer(leader)
+            try:
+                return await self._ask(change, user)
+            except CannotForwardError:
+                return refer(leader)
+
+        return await self._wait.at_leader(lambda: self._make(change), elsewhere)
+
+    async def _make(self, change: ClusterChange) -> Response:
+        if isinstance(change, MemberChange):
+            return await change_members(self._replica, self._options, change)
+        return await change_as_administrator(self._replica, change)
+
+    async def _ask(self, change: ClusterChange, user: str) -> Response:
+        """Have the leader make a change."""
+        try:
+            answer = _decode_answer(await self._replica.ask_leader(_encode(change), user))
+        except ConnectionError as error:
+            cause = "the leader was asked and has not answered; whether it was done is unknown"
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._replica.index) from error
+        except msgspec.MsgspecError as error:
+            cause = f"the leader's answer can't be read, and whether it was done is unknown: {error}"
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._replica.index) from error
+        return Response(answer.status, answer.fields, answer.body)
+
+    def answer(self, question: bytes) -> "Deferred[bytes] | None":
+        """
+        Make a change that another machine asks for.
+
+        @return: fires with the answer, and errbacks with L{RequestDroppedError} if this machine does not lead, and
+            nothing was done; C{None} if the question is about something else.
+        """
+        try:
+            change = _decode_change(question)
+        except msgspec.MsgspecError:
+            return None
+        return ensureDeferred(self._answer(change))
+
+    async def _answer(self, change: ClusterChange) -> bytes:
+        if not self._replica.is_leader:
+            raise RequestDroppedError("this machine does not lead")
+        try:
+            response = await self._make(change)
+        except EtcdError as error:
+            response = error_response(error, self._replica.index)
+        return _encode(_Answer(response.status, response.fields, cast(bytes, response.body)))
