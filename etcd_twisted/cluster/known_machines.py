@@ -79,8 +79,10 @@ class KnownMachines:
         self.note(member.peer_url for machine_id, member in members.items() if machine_id != own_id)
 
     def of_cluster(self) -> list[str]:
-        """Returns where others of the cluster are or were: first those that the replica knows."""
-        others = [each.peer_url for each in self._replica.machines() if each.peer_url != self._own_url]
+        """Returns where others of the cluster are or were: first the leader and those that the replica knows."""
+        leader = self._replica.leader()
+        machines = sorted(self._replica.machines(), key=lambda machine: machine != leader)
+        others = [each.peer_url for each in machines if each.peer_url != self._own_url]
         return list(dict.fromkeys([*others, *self.urls]))
 
     def described(self, url: str) -> str:

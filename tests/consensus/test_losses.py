@@ -6,6 +6,7 @@ with what is wrong, or recovered with all that was acknowledged.
 import itertools
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -14,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.entries import Entry, EntryKind, HardState, Record
-from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, found_together
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.consensus.storage.storage import Storage
@@ -313,13 +314,26 @@ class MutationTests(SynchronousTestCase):
         return {file}
 
 
+Start = Callable[[Storage, Recovered, Identity], None]
+"""How a machine starts that is in no cluster yet."""
+
+
+def found_alone(storage: Storage, found: Recovered, identity: Identity) -> None:
+    found_cluster(storage, found, identity, MEMBER)
+
+
+def found_with_others(storage: Storage, found: Recovered, identity: Identity) -> None:
+    members = dict.fromkeys((identity.machine_id, "e" * 16, "f" * 16), MEMBER)
+    found_together(storage, found, identity, Configuration(tuple(members), (), members))
+
+
 class CrashTests(SynchronousTestCase):
     """A machine that crashes between any two changes of its disk is never refused for what it has not done yet."""
 
-    def live(self, path: Path, founds: bool, identity: Identity) -> None:
+    def live(self, path: Path, start: Start, identity: Identity) -> None:
         """Begins or comes back, votes, writes, takes a snapshot, and gets a newer one from a leader."""
         with closing(storage_with_small_segments(path)) as storage:
-            found = self.begin(storage, founds, identity)
+            found = self.begin(storage, start, identity)
             log = storage.log
             term = found.hard_state.term + 1
             log.append(Record(HardState(term, "e" * 16), ()))
@@ -331,41 +345,43 @@ class CrashTests(SynchronousTestCase):
                 take_snapshot(storage, index, term)
                 shorten(index)
 
-    def begin(self, storage: Storage, founds: bool, identity: Identity) -> Recovered:
+    def begin(self, storage: Storage, start: Start, identity: Identity) -> Recovered:
         found = recovered(storage)
         if found.identity is not None:
             come_back(storage, found)
-        elif founds:
-            found_cluster(storage, found, identity, MEMBER)
         else:
-            enter_cluster(storage, found, identity)
+            start(storage, found, identity)
         return found
 
-    def check(self, founds: bool) -> int:
+    def check(self, start: Start, again: Start | None = None) -> int:
         """
         Crashes the machine at every call, restarts it, and crashes it there again; returns how many calls there were.
+
+        @param again: how it starts after the first crash, if it is in no cluster yet; C{None} for as before.
         """
+        again = again or start
         fuse, crashed = 0, True
         while crashed:
             disks = Disks(Random(fuse))
             self.addCleanup(disks.remove)
             disk = disks.disk("machine")
             with disks.installed():
-                crashed = self.crash(disks, disk, fuse, founds, OWN)
+                crashed = self.crash(disks, disk, fuse, start, OWN)
                 if crashed:
-                    self.crash(disks, disk, fuse % 7, founds, OTHER)  # nobody remembers which machine it was
+                    self.crash(disks, disk, fuse % 7, again, OTHER)  # nobody remembers which machine it was
                 with closing(storage_with_small_segments(disk.path)) as storage:
-                    self.begin(storage, founds, OTHER)
-                self.live(disk.path, founds, OTHER)
+                    found = self.begin(storage, again, OTHER)
+                    self.assertEqual(found.identity, storage.directory.load_identity())
+                self.live(disk.path, again, OTHER)
                 disks.close_all(disk)
             fuse += 1
         return fuse
 
-    def crash(self, disks: Disks, disk: Disk, fuse: int, founds: bool, identity: Identity) -> bool:
+    def crash(self, disks: Disks, disk: Disk, fuse: int, start: Start, identity: Identity) -> bool:
         """Runs the machine until that many calls are done, and returns whether it got that far."""
         disk.changes_until_crash = fuse
         try:
-            self.live(disk.path, founds, identity)
+            self.live(disk.path, start, identity)
         except CrashError:
             disks.crash(disk)
             return True
@@ -375,10 +391,18 @@ class CrashTests(SynchronousTestCase):
         return False
 
     def test_first_machine_may_crash_at_any_call(self) -> None:
-        self.assertGreater(self.check(founds=True), 60)
+        self.assertGreater(self.check(found_alone), 60)
 
     def test_joining_machine_may_crash_at_any_call(self) -> None:
-        self.assertGreater(self.check(founds=False), 60)
+        self.assertGreater(self.check(enter_cluster), 60)
+
+    def test_machine_of_a_list_may_crash_at_any_call(self) -> None:
+        self.assertGreater(self.check(found_with_others), 60)
+
+    def test_interrupted_start_may_be_followed_by_another_one(self) -> None:
+        """What the first start has left is void, as the machine took part in nothing."""
+        for start, again in itertools.permutations((found_alone, found_with_others)):
+            self.assertGreater(self.check(start, again), 60)
 
 
 class EarlierVersionTests(SynchronousTestCase):
