@@ -54,6 +54,15 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(TTL_SECONDS, 7 * 24 * 3_600)
         self.assert_says("discovery.md", "under its name, for a week,")
 
+    def test_versions_of_programs(self) -> None:
+        """They are those that the tests install."""
+        requirements = (SOURCE / "tests" / "foreign" / "requirements.txt").read_text()
+        versions = dict(line.split("==") for line in requirements.splitlines() if "==" in line)
+        names = {"Patroni": "patroni", "Salt": "salt", "Ansible": "ansible"}
+        names |= {name: name for name in ("python-etcd", "aio_etcd", "tooz")}
+        self.assert_says("etcd2.md", *(f"| {shown} {versions[name]}" for shown, name in names.items()))
+        self.assert_says("patroni.md", f"Patroni {versions['patroni']}")
+
     def test_log_lines_of_the_page_about_standbys(self) -> None:
         """The program has the lines that the page quotes."""
         modules = (SOURCE / "etcd_twisted" / "cluster").glob("*.py")

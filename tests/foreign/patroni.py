@@ -84,10 +84,14 @@ class Node:
             text = text.replace(shown, value)
         return text
 
+    @property
+    def output(self) -> str:
+        """What its processes have said, of all its starts."""
+        return "".join(child.output + child.errors for child in self._children)
+
     def _keep_output(self) -> None:
-        """Keeps what its processes said beside their data, to help find out why a test failed."""
-        text = "".join(child.output + child.errors for child in self._children)
-        (self._directory / "patroni.log").write_text(text)
+        """Keeps that beside their data, to help find out why a test failed."""
+        (self._directory / "patroni.log").write_text(self.output)
 
     def start(self) -> None:
         """Starts the process, and does not wait for it."""

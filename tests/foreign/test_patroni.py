@@ -54,20 +54,21 @@ class Story:
         return [event.node.value for event in self.of("leader") if not event.is_removal]
 
 
-@skipIf(MISSING is not None, MISSING or "")
-class PatroniTests(TestCase):
+class PatroniTest(TestCase):
     """
-    Each test has two nodes and three machines.
+    Two nodes and three machines.
 
+    @ivar profile: the machines' profile.
     @ivar primary: the node that is the primary, C{node1} at first.
     @ivar replica: the other one.
     """
 
     timeout = 300
+    profile: str
 
     async def setUp(self) -> None:
         """Starts the machines and bootstraps the nodes."""
-        self.cluster = Cluster(self, 3)
+        self.cluster = Cluster(self, 3, "--profile", self.profile)
         await self.cluster.start()
         machines = self.cluster.machines
         self.client = Client([each.url for each in machines], reactor=cast(IReactorTime, reactor))
@@ -142,6 +143,11 @@ class PatroniTests(TestCase):
 
         await until(recorded, f"the history is {primaries}")
 
+
+@skipIf(MISSING is not None, MISSING or "")
+class AdministrationTests(PatroniTest):
+    profile = "etcd2"
+
     async def test_planned_changes(self) -> None:
         """
         Both nodes take a setting from the store. While Patroni is paused, nobody takes the place of a primary that has
@@ -173,6 +179,11 @@ class PatroniTests(TestCase):
         self.assertEqual(await self.notes(self.replica), ["after the switchover", "before the switchover"])
         await self.assert_history(self.replica.name, candidate)
 
+
+@skipIf(MISSING is not None, MISSING or "")
+class FaultTests(PatroniTest):
+    profile = "etcd04"
+
     async def test_faults(self) -> None:
         """
         The death of the store's leader removes no node from Patroni's list, also while the dead machine is missing.
@@ -199,3 +210,5 @@ class PatroniTests(TestCase):
         await self.assert_history("node2")
         await story.until(lambda: "node2" in story.leaders())
         self.assertEqual([event.action for event in story.removals() if event in story.of("leader")], ["expire"])
+        for node in (self.primary, self.replica):
+            self.assertNotIn("Cluster ID changed", node.output)
