@@ -253,7 +253,7 @@ class AuthPages:
         user = await request.find_user()
         state = await self._document.change(lambda state: _check_root(state, user), change)
         what = f"{request.method.decode()} {request.path}"
-        self._log.info("{user} changed users and roles: {what}", user=user or "A guest", what=what)
+        self._log.info("{who} changed users and roles: {what!r}", who=repr(user) if user else "A guest", what=what)
         return state
 
 

@@ -257,7 +257,7 @@ class LogTests(AuthPagesTest):
         self.put_user("bob", CREDENTIALS, password="x")
         self.ask("GET", "users", user=CREDENTIALS)
         lines = [formatEvent(each) for each in log.events if "changed users and roles" in formatEvent(each)]
-        who = ["A guest changed users and roles: PUT roles/r", "root changed users and roles: PUT users/bob"]
+        who = ["A guest changed users and roles: 'PUT roles/r'", "'root' changed users and roles: 'PUT users/bob'"]
         self.assertEqual(lines, who)
 
 
