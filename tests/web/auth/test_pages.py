@@ -75,6 +75,55 @@ class AuthPagesTest(SynchronousTestCase):
         self.assertEqual(answer.headers["Content-Type"], "application/json")
 
 
+class EndpointTests(AuthPagesTest):
+    """These tests are about what each page is for (spec, "Later additions")."""
+
+    def assert_answer(self, answer: Answer, status: int, body: str) -> None:
+        self.assertEqual((answer.status, answer.body.decode()), (status, body))
+        self.assertEqual(answer.headers["Content-Type"], "application/json")
+
+    def test_switch(self) -> None:
+        """Authentication is enabled and disabled."""
+        self.put_user("root", password="rp")
+        self.assert_answer(self.ask("PUT", "enable"), 200, "")
+        self.assert_answer(self.ask("GET", "enable"), 200, '{"enabled":true}\n')
+        self.assert_answer(self.ask("DELETE", "enable", user=CREDENTIALS), 200, "")
+        self.assert_answer(self.ask("GET", "enable"), 200, '{"enabled":false}\n')
+
+    def test_user(self) -> None:
+        """A user is created, changed, shown with its roles whole, and deleted."""
+        self.put_role("r")
+        self.assert_answer(self.put_user("a", password="x"), 201, '{"user":"a","roles":null}\n')
+        self.assert_answer(self.put_user("a", grant=["r", "q"]), 200, '{"user":"a","roles":["q","r"]}\n')
+        self.assert_answer(self.put_user("a", password="y", revoke=["q"]), 200, '{"user":"a","roles":["r"]}\n')
+        shown = '{"user":"a","roles":[{"role":"r","permissions":{"kv":{"read":null,"write":null}}}]}\n'
+        self.assert_answer(self.ask("GET", "users/a"), 200, shown)
+        self.assert_answer(self.ask("DELETE", "users/a"), 200, "")
+        self.assert_refused(self.ask("GET", "users/a"), 404, "auth: User a does not exist.")
+
+    def test_role(self) -> None:
+        """A role is created, changed, shown and deleted."""
+        kv = {"kv": {"read": ["/b", "/a"]}}
+        shown = '{"role":"r","permissions":{"kv":{"read":["/b","/a"],"write":null}}}\n'
+        self.assert_answer(self.put_role("r", permissions=kv), 201, shown)
+        self.assert_answer(self.ask("GET", "roles/r"), 200, shown)
+        shown = '{"role":"r","permissions":{"kv":{"read":["/a"],"write":["/*"]}}}\n'
+        changed = self.put_role("r", grant={"kv": {"write": ["/*"]}}, revoke={"kv": {"read": ["/b"]}})
+        self.assert_answer(changed, 200, shown)
+        self.assert_answer(self.ask("DELETE", "roles/r"), 200, "")
+        self.assert_refused(self.ask("GET", "roles/r"), 404, "auth: Role r does not exist.")
+
+    def test_listings(self) -> None:
+        """All users and all roles are listed, sorted by their names."""
+        self.assert_answer(self.ask("GET", "users"), 200, '{"users":null}\n')
+        for name in ("b", "_a"):
+            self.put_user(name, password="x", roles=["root"])
+        root = '{"role":"root","permissions":{"kv":{"read":["/*"],"write":["/*"]}}}'
+        users = f'{{"users":[{{"user":"_a","roles":[{root}]}},{{"user":"b","roles":[{root}]}}]}}\n'
+        self.assert_answer(self.ask("GET", "users"), 200, users)
+        self.assert_answer(self.ask("GET", "roles"), 200, f'{{"roles":[{root}]}}\n')
+
+
 class ChangeTests(AuthPagesTest):
     """These tests are about how the document is changed."""
 
