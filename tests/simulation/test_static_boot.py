@@ -5,13 +5,16 @@ there is one cluster, what has to be true of Raft is true after every step, and 
 
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.cluster.bootstrap import Bootstrap
 from etcd_twisted.config import Config
+from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.testing.simulation.cluster import SimulatedMachines
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
@@ -43,9 +46,9 @@ class ListedMachine(SimulatedMachine):
 class Boot(SimulatedMachines[ListedMachine]):
     """The boot of one list, with a check after every step."""
 
-    def __init__(self, seed: int, size: int, weather: Weather | None = None) -> None:
+    def __init__(self, seed: int, size: int, weather: Weather | None = None, supervised: bool = True) -> None:
         schedule = Schedule(seed)
-        super().__init__(schedule, Disks(schedule.random), Settings(supervised=True), weather)
+        super().__init__(schedule, Disks(schedule.random), Settings(supervised=supervised), weather)
         self.invariants = Invariants(Reference(), leases_hold=True)
         self.cluster_ids: set[str] = set()
         text = ",".join(f"machine{number}=http://127.0.0.1:{20_000 + number}" for number in range(size))
@@ -102,6 +105,12 @@ class Boot(SimulatedMachines[ListedMachine]):
             machine.erase()
 
     # What is to be
+
+    @staticmethod
+    def is_leader(machine: ListedMachine) -> bool:
+        """Returns whether a machine leads, even if it does not serve yet."""
+        member = None if machine.replica is None else member_of(machine.replica)
+        return member is not None and member.raft.leads
 
     def is_up(self, machine: ListedMachine) -> bool:
         """Returns whether a machine serves as a member, with everything, and all know where."""
@@ -165,6 +174,45 @@ class StaticBootTests(SynchronousTestCase):
             boot.advance(BOOT_SECONDS + 1.0)
             boot.finish(machines)
             self.assertEqual(len(boot.cluster_ids), 1)
+
+    def lose_disk(self, registered: bool) -> bool:
+        """
+        Has two of three machines begin, one of them lose its disk and start again, and the other one crash before it
+        can tell what they did; then the third one comes. Returns whether the second one began again.
+
+        @param registered: whether it loses its disk after its addresses are known, or before.
+        """
+        with Boot(0, 3, supervised=False) as boot:
+            first, second, third = boot.listed
+            first.start()
+            second.start()
+            boot.advance_until(lambda: boot.is_leader(first) or boot.is_leader(second), 10.0)
+            leader, lost = (first, second) if boot.is_leader(first) else (second, first)
+            if registered:
+                boot.advance_until(lambda: boot.is_up(first) and boot.is_up(second), 10.0)
+            boot.erase(lost)
+            lost.start()
+            boot.advance_until(lambda: lost.run is None or bool(lost.run.replica.peer.cluster_id), 10.0)
+            begins = lost.run is not None
+            leader.crash()
+            third.start()
+            boot.advance(10.0)
+        return begins
+
+    def test_machine_without_its_disk_is_told(self) -> None:
+        for registered in (False, True):
+            self.assertFalse(self.lose_disk(registered))
+
+    def test_machine_that_is_not_told_does_harm(self) -> None:
+        """The checks notice what happens if such a machine begins again."""
+
+        def believe_anything(bootstrap: Bootstrap, _name: str, view: ClusterView) -> bool:
+            return bootstrap.group.own_fingerprint in view.members()
+
+        with mock.patch.object(Bootstrap, "_agrees", believe_anything):
+            for registered in (False, True):
+                with self.assertRaisesRegex(Violation, "both lead in term 2|votes for"):
+                    self.lose_disk(registered)
 
     @settings(max_examples=examples(24))
     @given(st.integers(3, 5), st.data(), st.integers(0, 2**16))
