@@ -23,13 +23,13 @@ class Etcd2Tests(ConformanceTest):
 
     async def served(self) -> str:
         """Starts machines, the first one of which leads."""
-        cluster = LoopbackCluster(reactor, Path(self.mktemp()), profile="etcd2")
+        cluster = LoopbackCluster(reactor, Path(self.mktemp()), profile="etcd2", peer_election_timeout=2_000)
         self.addCleanup(cluster.close)
         await cluster.start(self.scenario.get("machines", 1))
         return cluster.machines[0].url
 
 
-for topic in ("keys",):
+for topic in ("keys", "members"):
     for name, (scenario, answers) in right(topic).items():
         add_test(Etcd2Tests, scenario, answers, f"The scenario {name}, as recorded from etcd.")
 

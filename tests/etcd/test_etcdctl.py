@@ -91,6 +91,34 @@ watch --recursive --after-index {+1} /queue
 """
 
 
+MEMBERS = """
+member list
+cluster-health
+member add
+member add new
+member add new {peer 3}
+member add new nonsense
+member add new http://127.0.0.1
+member update
+member update abc http://127.0.0.1:65009
+member update {id 1} {peer 3}
+member update {id 3} nonsense
+member update {id 3} {peer 3}
+member remove
+member remove abc
+member add new http://127.0.0.1:65009
+member list
+member update {new} http://127.0.0.1:65010
+member list
+member remove {new}
+member remove {new}
+member list
+cluster-health
+member remove {id 3}
+member remove {id 3}
+member list
+"""
+
 RULINGS = {"get /": (": is a directory\n", "/: is a directory\n")}
 """What etcd has the tool print as an error, and what this project does: etcd leaves out the key of the root."""
 
@@ -121,30 +149,39 @@ class Place:
     known: dict[str, str]
     first: int = 1_000_000
 
-    def start(self, arguments: str, typed: str = "") -> ChildProcess:
+    def start(self, arguments: str) -> ChildProcess:
         """
         Starts a command.
 
-        @param typed: what is typed at its prompts.
+        @param arguments: what follows the name of the tool; after C{<<<}, what is typed when it asks for a password.
         """
         for value, label in self.known.items():
             arguments = arguments.replace("{" + label + "}", value)
+        arguments, _, typed = arguments.partition(" <<< ")
         filled = re.sub(r"\{\+(\d+)\}", lambda found: str(self.first + int(found[1])), arguments)
         command = [str(ETCDCTL), "--no-sync", "--endpoints", self.url, *LONG, *shlex.split(filled)]
         child = spawn(self.test, command, self.directory, {"ETCDCTL_API": "2"})
-        child.transport.write(typed.encode())
+        child.transport.write(f"{typed}\n".encode())
         child.transport.closeStdin()
         return child
 
-    async def run(self, arguments: str, typed: str = "") -> Outcome:
+    async def run(self, arguments: str) -> Outcome:
         """Returns what a command did when it has ended."""
-        child = self.start(arguments, typed)
-        return Outcome(await child.when_ended(), self.plain(child.output), self.plain(child.errors))
+        child = self.start(arguments)
+        outcome = Outcome(await child.when_ended(), self.plain(child.output), self.plain(child.errors))
+        if arguments.startswith("member add"):
+            members = (await self.client.request("GET", "/v2/members")).json()["members"]
+            self.known |= {each["id"]: "new" for each in members if each["id"] not in self.known}
+            outcome = attrs.evolve(outcome, output=self.plain(outcome.output))
+        if arguments in {"member list", "cluster-health"}:
+            return attrs.evolve(outcome, output="".join(sorted(outcome.output.splitlines(keepends=True))))
+        return outcome
 
     def plain(self, text: str) -> str:
         """Returns a text without what has to differ."""
         for value, label in self.known.items():
-            text = text.replace(value, f"<{label}>")
+            text = text.replace(value, f"<{label}>").replace(value.removeprefix("http://"), f"<host of {label}>")
+        text = re.sub(r"(?<=CLUSTER=\").*(?=\")", lambda found: ",".join(sorted(found[0].split(","))), text)
         return re.sub(r"\b(0{10,})?(\d+)\b", self._distance, text)
 
     def _distance(self, found: re.Match[str]) -> str:
@@ -158,6 +195,14 @@ class Place:
         child = self.start("-o json set /first x")
         self.test.assertEqual((await child.when_ended(), child.errors), (0, ""))
         self.first = msgspec.json.decode(child.output)["node"]["modifiedIndex"]
+
+    async def when_unhealthy(self) -> None:
+        """Waits until the machine says that it is not healthy."""
+
+        async def unhealthy() -> bool | None:
+            return (await self.client.request("GET", "/health")).status == 503 or None
+
+        await until(unhealthy, "the machine is not healthy")
 
     async def when_watched(self) -> None:
         """Waits until the machine has a watcher."""
@@ -176,7 +221,7 @@ class OneMachineTests(TestCase):
     @cvar asked: which one of them is asked; the first one leads.
     """
 
-    timeout = 60
+    timeout = 240
     size = 1
     asked = 1
     if ETCDCTL is None:
@@ -185,12 +230,10 @@ class OneMachineTests(TestCase):
         skip = MISSING
 
     async def setUp(self) -> None:
-        self.cluster = Cluster(self, self.size, "--profile", "etcd2")
-        await self.cluster.start()
-        theirs = await start_cluster(self, self.size)
-        self.places = [
-            await self.place([machine.url for machine in machines]) for machines in (theirs, self.cluster.machines)
-        ]
+        cluster = Cluster(self, self.size, "--profile", "etcd2")
+        await cluster.start()
+        self.machines: list[Any] = [await start_cluster(self, self.size), cluster.machines]
+        self.places = [await self.place([machine.url for machine in machines]) for machines in self.machines]
 
     async def place(self, urls: list[str]) -> Place:
         """Returns the place of a cluster."""
@@ -268,3 +311,21 @@ class FollowerTests(OneMachineTests):
 
     size = 3
     asked = 2
+
+    async def test_members(self) -> None:
+        """C{member} and C{cluster-health}."""
+        await self.assertSame(MEMBERS)
+
+    async def test_health_of_a_cluster_without_a_machine(self) -> None:
+        """C{cluster-health} with one machine dead, and with two."""
+        shown = []
+        for place, machines in zip(self.places, self.machines, strict=True):
+            labelled = {place.known[each.url]: each for each in machines}
+            await labelled["client 3"].kill()
+            health = [await place.run("cluster-health")]
+            await labelled["client 1"].kill()
+            await place.when_unhealthy()
+            health.append(await place.run("cluster-health"))
+            shown.append(health)
+        for theirs, ours in zip(*shown, strict=True):
+            self.assertEqual(ours, theirs)
