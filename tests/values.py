@@ -16,8 +16,10 @@ from etcd_twisted.config.value_types import Form
 IPS = st.ip_addresses().map(str).filter(lambda host: not Address(host, 1).is_unspecified)
 HOSTS = IPS | st.sampled_from(["localhost", "machine0.example.com"])
 # Clients and machines have ports of their own; the defaults are among them.
-CLIENTS = st.builds(Address, HOSTS, st.integers(1, 5000))
-PEERS = st.builds(Address, HOSTS, st.integers(5001, 65535))
+CLIENTS = st.builds(Address, HOSTS, st.integers(1, 4500))
+MORE_CLIENTS = st.builds(Address, HOSTS, st.integers(4501, 5000))
+PEERS = st.builds(Address, HOSTS, st.integers(5001, 60000))
+MORE_PEERS = st.builds(Address, HOSTS, st.integers(60001, 65535))
 COUNTS = st.integers(1, 2**63 - 1)
 TIMEOUTS = st.floats(0.001, 86400) | st.integers(1, 86400)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -35,8 +37,14 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "data-dir": TEXTS,
     "addr": CLIENTS.map(str),
     "bind-addr": CLIENTS.map(str) | st.sampled_from(["systemd:domain=INET:index=0", "unix:/run/etcd.sock"]),
+    "also-bind-addr": st.lists(MORE_CLIENTS, min_size=1, max_size=3, unique_by=lambda each: each.port).map(
+        lambda several: [f"http://{each}" if each.port % 2 else str(each) for each in several]
+    ),
     "peer-addr": PEERS.map(str),
     "peer-bind-addr": PEERS.map(str) | st.sampled_from(["systemd:domain=INET:name=machines"]),
+    "also-peer-bind-addr": st.lists(MORE_PEERS, min_size=1, max_size=2, unique_by=lambda each: each.port).map(
+        lambda several: [str(each) for each in several]
+    ),
     "peers": st.lists(PEERS.map(str), min_size=1, max_size=5).map(",".join),
     "peers-file": TEXTS,
     "discovery": st.builds("{}://{}/v2/keys/{}".format, st.sampled_from(["http", "https"]), CLIENTS, TOKENS),

@@ -133,6 +133,38 @@ def parse_listening(text: str) -> "BindAddress | Endpoint":
 
 
 @attrs.frozen
+class Listener:
+    """
+    A further address or endpoint to listen on.
+
+    @ivar tls: whether TLS is spoken there; C{None} if it is where the port has a certificate.
+    """
+
+    where: Address | Endpoint
+    tls: bool | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Listener":
+        """
+        Returns where to listen: an address, a URL of one, or an endpoint string.
+
+        @raise ValueError: the text is none of these; the error says what it should be.
+        """
+        if "://" in text:
+            try:
+                tls, address = read_url(text)
+            except ValueError:
+                raise ValueError("should be HOST:PORT, a URL of one or an endpoint, as in http://h:2379") from None
+            return cls(address, tls)
+        return cls(parse_listening(text).complete())
+
+    def __str__(self) -> str:
+        if self.tls is None or isinstance(self.where, Endpoint):
+            return str(self.where)
+        return self.where.url("https" if self.tls else "http")
+
+
+@attrs.frozen
 class BindAddress:
     """
     An address to listen on, as it was given. Without a port, it has that of the advertised address.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from etcd_twisted.config.addresses import Address, BindAddress
+from etcd_twisted.config.addresses import Address, BindAddress, Endpoint
 from etcd_twisted.config.option import Option, options_of
 from etcd_twisted.config.settings import Settings
 from etcd_twisted.config.value_types import FILE
@@ -41,12 +41,8 @@ class Config(Settings):
         for port in ("", "peer-"):
             self._complete_port(port)
             self._check_files(port)
-        for own, other in (("addr", "peer-addr"), ("bind-addr", "peer-bind-addr")):
-            one, two = getattr(self, _field(own)), getattr(self, _field(other))
-            if one.overlaps(two):
-                raise ConfigError(
-                    f"{self.given(own)} and {self.given(other)} take the same port; give one of them another"
-                )
+            self._check_listeners(port)
+        self._check_ports()
         self._check_timing()
 
     def _complete_port(self, port: str) -> None:
@@ -74,6 +70,36 @@ class Config(Settings):
         for name, needed in ((certificate, key), (key, certificate), (authority, certificate)):
             if getattr(self, _field(name)) is not None and getattr(self, _field(needed)) is None:
                 raise ConfigError(f"{self.given(name)} needs --{needed} too")
+
+    def _check_listeners(self, port: str) -> None:
+        """
+        Check that TLS can be spoken, or left out, at the further addresses to listen on.
+
+        @param port: as for L{_complete_port}.
+        """
+        name, certificate = f"also-{port}bind-addr", f"{port}cert-file"
+        has_certificate = getattr(self, _field(certificate)) is not None
+        for listener in getattr(self, _field(name)):
+            if listener.tls and not has_certificate:
+                raise ConfigError(f"{self.given_as(name)} {listener} needs --{certificate} too")
+            if listener.tls is False and has_certificate and port:
+                raise ConfigError(f"{self.given_as(name)} {listener}: machines use TLS with each other; write https")
+
+    def _check_ports(self) -> None:
+        """Check that no two of this machine's ports are the same, as far as their texts show."""
+        if self.addr.overlaps(self.peer_addr):
+            raise ConfigError(
+                f"{self.given('addr')} and {self.given('peer-addr')} take the same port; give one of them another"
+            )
+        taken: list[tuple[str, Address | Endpoint]] = []
+        for name in ("bind-addr", "also-bind-addr", "peer-bind-addr", "also-peer-bind-addr"):
+            value = getattr(self, _field(name))
+            for where in [each.where for each in value] if isinstance(value, tuple) else [value]:
+                given = f"{self.given_as(name)} {where}"
+                for other, address in taken:
+                    if where.overlaps(address):
+                        raise ConfigError(f"{other} and {given} take the same port; give one of them another")
+                taken.append((given, where))
 
     def _check_timing(self) -> None:
         """Check that a lost heartbeat is no reason for an election."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from etcd_twisted.config.addresses import Address, BindAddress, Endpoint
+from etcd_twisted.config.addresses import Address, BindAddress, Endpoint, Listener
 from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.config.value_types import SWITCH
 
@@ -57,6 +57,12 @@ def initial_cluster(value: InitialCluster | str) -> InitialCluster:
     if not isinstance(value, InitialCluster):
         raise TypeError("should be an InitialCluster, or its text")
     return value
+
+
+def listeners(value: Iterable[Listener | str] | Listener | str) -> tuple[Listener, ...]:
+    """Returns further addresses or endpoints to listen on, of which there may be one."""
+    several = (value,) if isinstance(value, Listener | str) else value
+    return tuple(Listener.parse(each) if isinstance(each, str) else each for each in several)
 
 
 def listening(value: Address | BindAddress | Endpoint | str) -> Address | BindAddress | Endpoint:

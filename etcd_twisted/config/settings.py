@@ -10,11 +10,12 @@ from pathlib import Path
 
 import attrs
 
-from etcd_twisted.config.addresses import Address, Endpoint
+from etcd_twisted.config.addresses import Address, Endpoint, Listener
 from etcd_twisted.config.converters import (
     address,
     addresses,
     initial_cluster,
+    listeners,
     listening,
     number,
     path,
@@ -43,6 +44,7 @@ from etcd_twisted.config.value_types import (
     INITIAL_CLUSTER,
     INITIAL_CLUSTER_STATE,
     INITIAL_CLUSTER_TOKEN,
+    LISTENER,
     LISTENING_ADDRESS,
     LOG_FORMAT,
     MACHINE_NAME,
@@ -112,6 +114,14 @@ class Settings:
             default_text="the value of --addr",
         ),
     )
+    also_bind_addr: tuple[Listener, ...] = attrs.field(
+        default=(),
+        converter=listeners,
+        metadata=repeated_option(
+            LISTENER,
+            "A further address, URL or endpoint to listen on for clients; may be given several times.",
+        ),
+    )
     peer_addr: Address = attrs.field(
         default=Address("127.0.0.1", 7001),
         converter=address,
@@ -128,6 +138,14 @@ class Settings:
             LISTENING_ADDRESS,
             "The address or endpoint to listen on for other machines; without a port, on that of --peer-addr.",
             default_text="the value of --peer-addr",
+        ),
+    )
+    also_peer_bind_addr: tuple[Listener, ...] = attrs.field(
+        default=(),
+        converter=listeners,
+        metadata=repeated_option(
+            LISTENER,
+            "A further address, URL or endpoint to listen on for other machines; may be given several times.",
         ),
     )
     peers: tuple[Address, ...] = attrs.field(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
+from etcd_twisted.config.addresses import Address, BindAddress, Listener, parse_listening
 from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.interfaces.cluster import NAME
 from etcd_twisted.interfaces.cluster_config import (
@@ -261,6 +261,7 @@ def _domain(text: str) -> str:
 LISTENING_ADDRESS: ValueType[Any] = ValueType(Form.TEXT, parse_listening, "HOST[:PORT]|ENDPOINT")
 """L{etcd_twisted.config.Config} adds the port of the advertised address where none was given."""
 
+LISTENER = ValueType(Form.LIST, Listener.parse, "HOST:PORT|URL|ENDPOINT")
 ADDRESSES = ValueType(Form.TEXT, _addresses, "HOST:PORT,...")
 INITIAL_CLUSTER = ValueType(Form.TEXT, InitialCluster.parse, "NAME=URL,...")
 DOMAIN = ValueType(Form.TEXT, _domain, "DOMAIN")

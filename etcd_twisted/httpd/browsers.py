@@ -84,7 +84,8 @@ class BrowserPolicy:
     @classmethod
     def of(cls, config: Config) -> "BrowserPolicy":
         """Returns the policy for both ports of a machine."""
-        addresses = (config.addr, config.bind_addr, config.peer_addr, config.peer_bind_addr)
+        also = (each.where for each in (*config.also_bind_addr, *config.also_peer_bind_addr))
+        addresses = (config.addr, config.bind_addr, config.peer_addr, config.peer_bind_addr, *also)
         hosts = {address.host for address in addresses if isinstance(address, Address)}
         return cls(hosts | config.hosts, (config.client_url, config.peer_url), config.origins)
 

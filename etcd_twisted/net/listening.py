@@ -7,6 +7,7 @@ This module must never try an address other than the one that was asked for.
 import errno
 import os
 import socket
+from collections.abc import Iterable
 
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
@@ -18,7 +19,8 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 
-from etcd_twisted.config.addresses import Address, Endpoint
+from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address, Endpoint, Listener
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.net.secure import SecureFactory
@@ -43,6 +45,22 @@ class ListenAddress:
 
     def __str__(self) -> str:
         return f"{self.given_as} {self.address}"
+
+
+def further(
+    config: Config,
+    name: str,
+    listeners: Iterable[Listener],
+    tls: IOpenSSLServerConnectionCreator | None,
+) -> list[tuple[ListenAddress, IOpenSSLServerConnectionCreator | None]]:
+    """
+    Returns further addresses to listen on, each with how TLS is spoken there.
+
+    @param name: the option that sets them.
+    @param tls: how the port speaks TLS.
+    """
+    given_as, option = config.given_as(name), f"--{name}"
+    return [(ListenAddress(each.where, given_as, option), None if each.tls is False else tls) for each in listeners]
 
 
 async def listen(

@@ -4,12 +4,12 @@ A port that is served while a service runs.
 This module must never know what is served there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 from zope.interface import Attribute
 
@@ -44,17 +44,18 @@ class PortService(Service):
         factory: IServedFactory,
         tls: IOpenSSLServerConnectionCreator | None = None,
         closing: Callable[[], None] = lambda: None,
+        also: Sequence[tuple[ListenAddress, IOpenSSLServerConnectionCreator | None]] = (),
     ) -> None:
         """
         @param tls: how the port speaks TLS; C{None} if it does not.
         @param closing: called when the service stops, before it waits for requests under way.
+        @param also: further addresses where the same is served, each with how TLS is spoken there.
         """
         self._reactor = reactor
-        self._address = address
+        self._addresses = [(address, tls), *also]
         self._factory = factory
-        self._tls = tls
         self._closing = closing
-        self._port: IListeningPort | None = None
+        self._ports: list[IListeningPort] = []
 
     def startService(self) -> "Deferred[None]":
         """
@@ -66,13 +67,14 @@ class PortService(Service):
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
-        self._port = await listen(self._reactor, self._address, self._factory, self._tls)
+        for address, tls in self._addresses:
+            self._ports.append(await listen(self._reactor, address, self._factory, tls))
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Returns the address of the open port, which has a number also if 0 was configured."""
-        if self._port is None:
+        """Returns the address of the open port, the first of several, which has a number also if 0 was configured."""
+        if not self._ports:
             raise RuntimeError("the service does not listen")
-        return cast(IPv4Address | IPv6Address, self._port.getHost())
+        return cast(IPv4Address | IPv6Address, self._ports[0].getHost())
 
     def endpoint(self, port: int, name: str) -> MemoryEndpoint:
         """
@@ -81,7 +83,7 @@ class PortService(Service):
 
         @param port: see L{MemoryEndpoint}; likewise C{name}.
         """
-        return MemoryEndpoint(self._reactor, lambda: None if self._port is None else self._factory, port, name)
+        return MemoryEndpoint(self._reactor, lambda: self._factory if self._ports else None, port, name)
 
     def stopService(self) -> "Deferred[None]":
         """Close the port and every connection. Returns a Deferred that fires when nothing is left."""
@@ -89,8 +91,9 @@ class PortService(Service):
         return ensureDeferred(self._close())
 
     async def _close(self) -> None:
-        port, self._port = self._port, None
-        closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        ports, self._ports = self._ports, []
+        closed = [maybeDeferred(port.stopListening) for port in ports]
         self._closing()
         await self._factory.stop(min(GRACE_SECONDS, self._factory.write_timeout_seconds))
-        await closed
+        for each in closed:
+            await each

@@ -12,7 +12,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.rate_limit import RateLimitedLog
-from etcd_twisted.net.listening import ListenAddress
+from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import peer_port_tls
 from etcd_twisted.peer.connected_machines import ConnectedMachines
@@ -52,4 +52,6 @@ class PeerFrontend:
         )
         listen_address = ListenAddress(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
         port = PeerPort(context, self._http_site(reactor, config, replica))
-        return PortService(reactor, listen_address, port, peer_port_tls(config))
+        tls = peer_port_tls(config)
+        also = further(config, "also-peer-bind-addr", config.also_peer_bind_addr, tls)
+        return PortService(reactor, listen_address, port, tls, also=also)

@@ -20,7 +20,7 @@ from etcd_twisted.httpd.tracing import TracedHandler, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
-from etcd_twisted.net.listening import ListenAddress
+from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
@@ -81,4 +81,5 @@ class HttpFrontend:
         kind = FastSite if tls is None else Site
         site = kind(reactor, resource, handler, limits, usage, cors, BrowserPolicy.of(config))
         name_cluster(site, replica)
-        return PortService(reactor, address, site, tls, pages.stop)
+        also = further(config, "also-bind-addr", config.also_bind_addr, tls)
+        return PortService(reactor, address, site, tls, pages.stop, also)

@@ -120,8 +120,10 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
         *("0.0.0.0:4001", "[::]:4001", "[0:0::0]:1", "[::ffff:0.0.0.0]:1"),
     ),
     "bind-addr": ("::", "[::", "h:0", "h:", "1.2.3.4.5:1", "256.0.0.1", "[fe80::1%eth0]:1", "http://h:1", "[::1]4001"),
+    "also-bind-addr": ("h", "::1:1", "http://h", "ftp://h:1", "http://h:1/x", "h:0"),
     "peer-addr": ("127.0.0.1", "http://127.0.0.1:7001", "-h:1", "h-:1", "a..b:1", "a b:1", "h:٣", "0.0.0.0:7001"),
     "peer-bind-addr": ("h:99999", "x" * 64, ".".join(["x" * 60] * 5)),
+    "also-peer-bind-addr": ("h", "https://h:0", "http://h:1?x"),
     "peers": (",", " , ", "a", "a:1,b", "http://a:1", "a:1 b:1", "::1:7001", "a:1,0.0.0.0:7001"),
     "peers-file": ("a\0b",),
     "discovery": (
@@ -280,9 +282,34 @@ class BadValueTests(SynchronousTestCase):
                 {},
                 "--addr h:1 and --peer-addr h:1",
             ),
+            (
+                {"addr": "h:1", "also-bind-addr": ("h:2", "http://h:3"), "also-peer-bind-addr": ("h:4", "h:3")},
+                {},
+                "--also-bind-addr h:3 and --also-peer-bind-addr h:3",
+            ),
+            (
+                {"also-bind-addr": "127.0.0.1:4001"},
+                {},
+                "--addr 127.0.0.1:4001 and --also-bind-addr 127.0.0.1:4001",
+            ),
         ]:
             text = self.refused(flags, environment)
             self.assertEqual(text, f"{message} take the same port; give one of them another")
+
+    def test_further_addresses_need_the_certificate_of_their_port(self) -> None:
+        """Clients may be served without TLS beside a port with it; machines may not."""
+        peer_tls = {"peer-cert-file": "c", "peer-key-file": "k"}
+        for flags, message in [
+            ({"also-bind-addr": "https://h:1"}, "--also-bind-addr https://h:1 needs --cert-file too"),
+            ({"also-peer-bind-addr": "https://h:1"}, "--also-peer-bind-addr https://h:1 needs --peer-cert-file too"),
+            (
+                {**peer_tls, "also-peer-bind-addr": "http://h:1"},
+                "--also-peer-bind-addr http://h:1: machines use TLS with each other; write https",
+            ),
+        ]:
+            self.assertEqual(self.refused(flags, {}), message)
+        config = load_config({"cert-file": "c", "key-file": "k", "also-bind-addr": ("http://h:1", "h:2")}, {})
+        self.assertEqual([each.tls for each in config.also_bind_addr], [False, None])
 
     def test_election_timeout_of_too_few_heartbeats_is_refused(self) -> None:
         """A single lost heartbeat should not cause an election; the error names both settings as they were given."""

@@ -99,7 +99,7 @@ class TakingTests(TestCase):
         await self.service.startService()
         self.addCleanup(self.stop)
         # As in a network: the loopback's own segments are longer than the client's buffer.
-        self.service._port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        self.service._ports[0].socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         endpoint: IStreamClientEndpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.service.getHost().port)
         if self.client_tls is not None:
             endpoint = wrapClientTLS(self.client_tls, endpoint)
