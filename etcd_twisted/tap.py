@@ -22,7 +22,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config, command_line
-from etcd_twisted.config.loading import mistyped_variables
+from etcd_twisted.config.loading import unknown_variables
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.logs import observers
@@ -125,8 +125,7 @@ class ProcessService(Service):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
-        for name, meant in mistyped_variables(os.environ).items():
-            self._log.warn("{variable} sets nothing; did you mean {meant}?", variable=name, meant=meant)
+        self._warn_of_settings()
         self._readiness.status("looks for its data and its cluster, and does not serve yet")
         use_monotonic_time(reactor)
         file_descriptors.raise_limit()
@@ -141,6 +140,15 @@ class ProcessService(Service):
         if self._background is not None:
             etcd.accepted.addCallback(self._background.started)
         etcd.started.addCallbacks(lambda _: self._started(etcd, collector), self._start_failed)
+
+    def _warn_of_settings(self) -> None:
+        """Name what was given and has no effect, in one line each for settings and for unknown variables."""
+        if self._config.without_effect:
+            names = ", ".join(self._config.without_effect)
+            self._log.warn("Settings of etcd that have no effect here: {names}", names=names)
+        if unknown := unknown_variables(os.environ):
+            hints = (name if meant is None else f"{name} (did you mean {meant}?)" for name, meant in unknown.items())
+            self._log.warn("Variables that set nothing: {names}", names=", ".join(hints))
 
     def _started(self, etcd: EtcdService, collector: Collector) -> None:
         collector.freeze()

@@ -16,6 +16,7 @@ from twisted.python import usage
 
 from etcd_twisted import __version__
 from etcd_twisted.config.config import OPTIONS, Config
+from etcd_twisted.config.etcd2 import FOREIGN_SETTINGS, ForeignSetting
 from etcd_twisted.config.loading import LIKELY_TYPO, load_config, nearest
 from etcd_twisted.config.option import Option
 from etcd_twisted.config.value_types import Form
@@ -24,10 +25,18 @@ from etcd_twisted.errors import ConfigError
 _INDENT = " " * 6
 _DASHES = "; options begin with --, as in --name machine0"
 
-_FLAGS = tuple(
-    flag
-    for option in OPTIONS
-    for flag in ((option.flag, f"--no-{option.name}") if option.form is Form.SWITCH else (option.flag,))
+_FOREIGN_FLAGS = tuple(setting.flag for setting in FOREIGN_SETTINGS)
+_FLAGS = (
+    *(
+        flag
+        for option in OPTIONS
+        for flag in ((option.flag, f"--no-{option.name}") if option.form is Form.SWITCH else (option.flag,))
+    ),
+    *_FOREIGN_FLAGS,
+)
+_FOREIGN_SWITCHES = frozenset(setting.flag for setting in FOREIGN_SETTINGS if setting.form is Form.SWITCH)
+_FLAGS_WITH_VALUES = frozenset(
+    (*(option.flag for option in OPTIONS if option.form is not Form.SWITCH), *_FOREIGN_FLAGS)
 )
 
 
@@ -73,7 +82,7 @@ class MachineOptions(usage.Options):
 
         @raise SystemExit: something can't be used.
         """
-        arguments = list(sys.argv[1:] if options is None else options)
+        arguments = _with_values(sys.argv[1:] if options is None else options)
         try:
             super().parseOptions(arguments)  # type: ignore[no-untyped-call]  # Twisted has no types there
             self.config()
@@ -113,9 +122,9 @@ class MachineOptions(usage.Options):
             hint = "".join(f"; {option.flag} takes no value: give {_pair(option)}" for option in switches)
             raise usage.UsageError(f"{arguments[0]!r} is not an option{_DASHES}{hint}")
 
-    def collect(self, option: Option, value: str) -> None:
-        """Add a value that was given for an option."""
-        self.given[option.name] = (*self.given.get(option.name, ()), value)
+    def collect(self, setting: Option | ForeignSetting, value: str) -> None:
+        """Add a value that was given for a setting."""
+        self.given[setting.name] = (*self.given.get(setting.name, ()), value)
 
     def count(self, option: Option) -> None:
         """Count an option's letter once more."""
@@ -141,7 +150,22 @@ class MachineOptions(usage.Options):
         width = width or shutil.get_terminal_size().columns
         blocks = [_explain(option, width) for option in OPTIONS]
         blocks += [_block(f"--{name}", str(self.docs[name]), width) for name in ("version", "help")]
-        return "\n".join(["Options:", *blocks, "", textwrap.fill(self.longdesc, width)])
+        foreign = f"Settings of etcd 2 and later are taken too: {', '.join(_FOREIGN_FLAGS)}."
+        notes = (textwrap.fill(text, width, break_on_hyphens=False) for text in (self.longdesc, foreign))
+        return "\n".join(["Options:", *blocks, *(line for note in notes for line in ("", note))])
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """
+    Returns the arguments with a value for each switch of etcd that has none, as programs in Go accept both and
+    C{getopt} does not.
+    """
+    complete: list[str] = []
+    is_value = False
+    for argument in arguments:
+        complete.append(f"{argument}=true" if argument in _FOREIGN_SWITCHES and not is_value else argument)
+        is_value = not is_value and complete[-1] in _FLAGS_WITH_VALUES
+    return complete
 
 
 def _refused(reason: getopt.GetoptError, arguments: Sequence[str]) -> str:
@@ -184,9 +208,9 @@ def _block(title: str, text: str, width: int) -> str:
     return f"  {title}\n{body}"
 
 
-def _collecting(option: Option) -> Callable[[MachineOptions, str], None]:
+def _collecting(setting: Option | ForeignSetting) -> Callable[[MachineOptions, str], None]:
     def handler(options: MachineOptions, value: str) -> None:
-        options.collect(option, value)
+        options.collect(setting, value)
 
     return handler
 
@@ -220,6 +244,8 @@ def _add_handlers() -> None:
             setattr(MachineOptions, f"opt_{option.key}", _collecting(option))
         if option.letter:
             setattr(MachineOptions, f"opt_{option.letter}", _counting(option))
+    for setting in FOREIGN_SETTINGS:
+        setattr(MachineOptions, f"opt_{setting.key}", _collecting(setting))
 
 
 _add_handlers()

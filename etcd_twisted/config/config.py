@@ -33,9 +33,11 @@ class Config(Settings):
     can't be used raises a L{ConfigError} with the name of the field or the option.
 
     @ivar sources: how options were given, by their names; see L{given_as}. Has no part in comparisons.
+    @ivar without_effect: how settings of etcd were given that mean nothing here. Has no part in comparisons.
     """
 
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
+    without_effect: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for port in ("", "peer-"):

@@ -14,7 +14,8 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.config.config import OPTIONS, Config
+from etcd_twisted.config.config import CONFIG_FILE, OPTIONS, Config
+from etcd_twisted.config.etcd2 import FOREIGN_SETTINGS, ForeignSetting, Meaning
 from etcd_twisted.config.option import Option, written
 from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
@@ -40,18 +41,51 @@ _TOML_TYPES: dict[Form, tuple[type, ...]] = {
 }
 
 
+_OPTIONS = {option.name: option for option in OPTIONS}
+_KNOWN: tuple[Option | ForeignSetting, ...] = (*OPTIONS, *FOREIGN_SETTINGS)
+
+
+@attrs.frozen
+class _Given:
+    """
+    A setting as it was given.
+
+    @ivar source: how it was given, in the giver's own spelling.
+    @ivar texts: the values, in order. Unless the setting is a L{Form.LIST}, only the last one counts.
+    """
+
+    setting: Option | ForeignSetting
+    source: str
+    texts: tuple[str, ...]
+
+
+@attrs.frozen
+class _Foreign:
+    """A foreign setting as it was given, and what its value means."""
+
+    source: str
+    text: str
+    meaning: Meaning
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.text!r}"
+
+
 @attrs.frozen
 class _Setting:
     """
     A value that was given for an option.
 
     @ivar source: how it was given, in the giver's own spelling.
-    @ivar texts: the values, in order. Unless the option is a L{Form.LIST}, only the last one counts.
+    @ivar texts: see L{_Given}.
     """
 
     option: Option
     source: str
     texts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.source} {' '.join(self.texts) if self.option.form is Form.LIST else self.texts[-1]}"
 
     def value(self) -> object:
         """
@@ -80,60 +114,129 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
     @param environment: the environment of the process. An empty variable counts as not set.
     @raise ConfigError: a value can't be used, two of them don't go together, or the file can't be read.
     """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-
-    def add(setting: _Setting) -> None:
-        values.setdefault(setting.option.name, setting.value())
-        sources.setdefault(setting.option.name, setting.source)
-
-    for setting in (*_from_flags(flags), *_from_environment(environment)):
-        add(setting)
-    if "config" in values:
-        for setting in _from_file(values["config"], sources["config"]):
-            add(setting)
+    found = _Found()
+    found.add(_from_flags(flags))
+    found.add(_from_environment(environment))
+    if "config" in found.values:
+        found.add(_from_file(found.values["config"], found.sources["config"]))
+    found.complete()
+    values = found.values
     fields = {option.field: values[option.name] for option in OPTIONS if option.field and option.name in values}
-    return Config(**fields, sources=sources)
+    without_effect = tuple(each.source for each in found.foreign if each.meaning.without_effect)
+    return Config(**fields, sources=found.sources, without_effect=without_effect)
 
 
-def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Setting]:
-    options = {option.name: option for option in OPTIONS}
+@attrs.define
+class _Found:
+    """
+    What has been found so far.
+
+    @ivar values: the values of options.
+    @ivar sources: how each of them was given.
+    @ivar foreign: the foreign settings that were given.
+    """
+
+    values: dict[str, Any] = attrs.field(factory=dict)
+    sources: dict[str, str] = attrs.field(factory=dict)
+    foreign: list[_Foreign] = attrs.field(factory=list)
+
+    def add(self, level: Iterable[_Given]) -> None:
+        """
+        Add settings of the same precedence, which is lower than that of all before.
+
+        @raise ConfigError: a value can't be used, or two spellings of one setting disagree.
+        """
+        chosen: dict[str, _Setting] = {}
+        for setting in self._settings(level):
+            name, value = setting.option.name, setting.value()
+            other = chosen.setdefault(name, setting)
+            if other.value() != value:
+                raise ConfigError(masked(f"{other} and {setting} set the same; leave one of them out"))
+            if name not in self.values:
+                self.values[name], self.sources[name] = value, setting.source
+
+    def _settings(self, level: Iterable[_Given]) -> Iterator[_Setting]:
+        for given in level:
+            if isinstance(given.setting, Option):
+                yield _Setting(given.setting, given.source, given.texts)
+                continue
+            for text in given.texts:
+                foreign = _Foreign(given.source, text, _read(given, text))
+            self.foreign.append(foreign)
+            for name, texts in foreign.meaning.sets.items():
+                yield _Setting(_OPTIONS[name], given.source, texts)
+
+    def complete(self) -> None:
+        """
+        Follow from the foreign settings what else they say, unless others have taken their place.
+
+        @raise ConfigError: something that one of them needs was not given, or something that it excludes was.
+        """
+        effective = [each for each in self.foreign if self._has_effect(each)]
+        for each in effective:
+            for name, texts in each.meaning.suggests.items():
+                if name not in self.values:
+                    self.values[name] = _Setting(_OPTIONS[name], each.source, texts).value()
+                    self.sources[name] = each.source
+        for each in effective:
+            for name, needed in each.meaning.needs.items():
+                if name not in self.values:
+                    raise ConfigError(f"{each} needs {needed} too")
+            for name, instead in each.meaning.excludes.items():
+                if name in self.values:
+                    raise ConfigError(f"{each} does not go with {self.sources[name]}: {instead}")
+
+    def _has_effect(self, foreign: _Foreign) -> bool:
+        sets = foreign.meaning.sets
+        return not sets or any(self.sources[name] == foreign.source for name in sets)
+
+
+def _read(given: _Given, text: str) -> Meaning:
+    try:
+        return given.setting.read(text)  # type: ignore[union-attr]
+    except ValueError as e:
+        raise ConfigError(masked(f"{given.source} {text!r}: {e}")) from e
+
+
+def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Given]:
+    known = {setting.name: setting for setting in _KNOWN}
     for name, value in flags.items():
-        if name not in options:
+        if name not in known:
             raise ConfigError(f"--{name}: there is no such option")
-        yield _Setting(options[name], options[name].flag, (value,) if isinstance(value, str) else value)
+        yield _Given(known[name], known[name].flag, (value,) if isinstance(value, str) else value)
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
-    for option in OPTIONS:
-        text = environment.get(option.variable)
+def _from_environment(environment: Mapping[str, str]) -> Iterator[_Given]:
+    for setting in _KNOWN:
+        text = environment.get(setting.variable)
         if text:
-            texts = tuple(text.split()) if option.form is Form.LIST else (text,)
-            yield _Setting(option, option.variable, texts)
+            texts = tuple(text.split()) if setting.form is Form.LIST else (text,)
+            yield _Given(setting, setting.variable, texts)
 
 
-def _from_file(path: Path, source: str) -> Iterator[_Setting]:
+def _from_file(path: Path, source: str) -> Iterator[_Given]:
     """
     Read the configuration file.
 
     @param source: how the file was given.
     """
     file = str(path) if str(path).isprintable() else repr(str(path))
-    options = {option.key: option for option in OPTIONS if option.field}
+    known = {setting.key: setting for setting in _KNOWN if setting is not CONFIG_FILE}
     spellings: dict[str, str] = {}
     for key, value in _read_toml(path, f"{source} {file}").items():
         plain = key.replace("-", "_")
-        if plain not in options:
+        if plain not in known:
             if isinstance(value, dict):
                 renamed = _renamed_keys(key, value)
                 raise ConfigError(f"{file}: {key!r} is a table, but all keys are at the top level; {renamed}")
-            close = nearest(plain, options)
+            close = nearest(plain, known)
+            options = (option.key for option in OPTIONS if option.field)
             hint = f"did you mean {close}?" if close else f"the keys are {', '.join(options)}"
             raise ConfigError(f"{file}: {key!r} is not a setting; {hint}")
         if plain in spellings:
             raise ConfigError(f"{file}: {spellings[plain]} and {key} are the same setting; leave one of them out")
         spellings[plain] = key
-        yield _from_toml(options[plain], f"{file}: {key}", value)
+        yield _from_toml(known[plain], f"{file}: {key}", value)
 
 
 def _renamed_keys(table: str, content: Mapping[str, object]) -> str:
@@ -162,25 +265,24 @@ def _squeezed(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def mistyped_variables(environment: Mapping[str, str]) -> dict[str, str]:
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
     """
-    Returns the variables that set nothing, but whose names are so like one that does that this one may be meant; and
-    for each, that one. Variables of other programs begin with C{ETCD_} too.
+    Returns the variables that begin as those of settings do but set nothing, and for each the variable that may be
+    meant; C{None} if there is none of nearly that name. Variables of other programs begin with C{ETCD_} too.
     """
-    variables = {option.variable for option in OPTIONS}
-    unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name not in variables)
-    names = {variable.removeprefix(_PREFIX): variable for variable in variables}
-    found = {name: nearest(name.removeprefix(_PREFIX), names, LIKELY_TYPO) for name in unknown}
-    return {name: names[close] for name, close in found.items() if close is not None}
+    names = {setting.variable.removeprefix(_PREFIX): setting.variable for setting in _KNOWN}
+    unknown = sorted({name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX)} - set(names))
+    close = {name: nearest(name, names, LIKELY_TYPO) for name in unknown}
+    return {f"{_PREFIX}{name}": None if meant is None else names[meant] for name, meant in close.items()}
 
 
-def _from_toml(option: Option, source: str, value: object) -> _Setting:
+def _from_toml(setting: Option | ForeignSetting, source: str, value: object) -> _Given:
     """Check the type of a value in the file. C{True} is an C{int} in Python, but not in TOML: hence C{type}."""
     items = value if isinstance(value, list) else [value]
-    matches = type(value) in _TOML_TYPES[option.form]
-    if not matches or (option.form is Form.LIST and not all(isinstance(item, str) for item in items)):
-        raise ConfigError(f"{source} {_shown(value)}: should be {option.form.value}")
-    return _Setting(option, source, tuple(written(item) for item in items))
+    matches = type(value) in _TOML_TYPES[setting.form]
+    if not matches or (setting.form is Form.LIST and not all(isinstance(item, str) for item in items)):
+        raise ConfigError(f"{source} {_shown(value)}: should be {setting.form.value}")
+    return _Given(setting, source, tuple(written(item) for item in items))
 
 
 def _read_toml(path: Path, given: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.config.config import OPTIONS
-from etcd_twisted.config.loading import load_config, mistyped_variables
+from etcd_twisted.config.etcd2 import FOREIGN_SETTINGS
+from etcd_twisted.config.loading import load_config, unknown_variables
 from etcd_twisted.config.option import written
 from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
@@ -482,19 +483,23 @@ class FileTests(SynchronousTestCase):
 class VariableTests(SynchronousTestCase):
     """Tests of environment variables that are not read."""
 
-    def test_mistyped_variables_cause_a_warning(self) -> None:
-        """The warning names the nearest variable, if one is near."""
+    def test_unknown_variables_are_found(self) -> None:
+        """Each is found with the nearest variable, if one is near."""
         for name, meant in (
             ("ETCD_NMAE", "ETCD_NAME"),
             ("ETCD_DATADIR", "ETCD_DATA_DIR"),
-            ("ETCD_ELECTION_TIMEOUT", "ETCD_PEER_ELECTION_TIMEOUT"),
             ("ETCD_PEER_ADDRS", "ETCD_PEER_ADDR"),
+            ("ETCD_LISTEN_CLIENT_URL", "ETCD_LISTEN_CLIENT_URLS"),
+            ("ETCD_ADVERTISED_CLIENT_URLS", "ETCD_ADVERTISE_CLIENT_URLS"),
+            ("ETCD_VERSION", None),
+            ("ETCD_PORT", None),
+            ("ETCD_SERVICE_HOST", None),
+            ("ETCD_PORT_4001_TCP_ADDR", None),
         ):
-            self.assertEqual(mistyped_variables({name: ""}), {name: meant})
+            self.assertEqual(unknown_variables({name: ""}), {name: meant})
 
-    def test_variables_of_other_programs_cause_no_warning(self) -> None:
-        """There is no warning about variables that are read, or that belong to other programs."""
-        known = {option.variable: "" for option in OPTIONS}
-        others = ("ETCD_VERSION", "ETCD_PORT", "ETCD_SERVICE_HOST", "ETCD_PORT_4001_TCP_ADDR", "ETCDCTL_API")
-        others += ("ETCD_INITIAL_CLUSTER", "ETCD_LISTEN_CLIENT_URLS", "ETCD_TRUSTED_CA_FILE", "PATH", "NAME", "ETCD_")
-        self.assertEqual(mistyped_variables(known | dict.fromkeys(others, "")), {})
+    def test_other_variables_are_not_unknown(self) -> None:
+        """They are read, or have another beginning."""
+        known = {setting.variable: "" for setting in (*OPTIONS, *FOREIGN_SETTINGS)}
+        others = ("ETCDCTL_API", "ETCDCTL_ENDPOINTS", "PATH", "NAME")
+        self.assertEqual(unknown_variables(known | dict.fromkeys(others, "")), {})

@@ -170,14 +170,20 @@ class RefusalTests(TestCase):
             await self.assertRefused(child, flags[0])
             self.assertNotIn(child.errors.removeprefix("twistd etcd: ").strip(), child.output)
 
-    async def test_mistyped_variable_is_a_warning(self) -> None:
-        """The variable causes a warning, and nothing more."""
+    async def test_settings_without_effect_are_two_warnings(self) -> None:
+        """One is about known settings and one about unknown variables, and nothing more comes of them."""
         machine = Machine(self)
-        program = ("/usr/bin/env", "ETCD_NMAE=a", "ETCD_VERSION=3", *TWISTD)
-        child = machine.launch("--frontend", "nonsense", program=program)
+        program = ("/usr/bin/env", "ETCD_NMAE=a", "ETCD_VERSION=3", "ETCD_WAL_DIR=w", *TWISTD)
+        child = machine.launch("--frontend", "nonsense", "--max-wals=5", program=program)
         await self.assertRefused(child, "--frontend nonsense")
         warnings = [line.partition("#warn] ")[2] for line in child.output.splitlines() if "#warn] " in line]
-        self.assertEqual(warnings, ["ETCD_NMAE sets nothing; did you mean ETCD_NAME?"])
+        self.assertEqual(
+            warnings,
+            [
+                "Settings of etcd that have no effect here: --max-wals, ETCD_WAL_DIR",
+                "Variables that set nothing: ETCD_NMAE (did you mean ETCD_NAME?), ETCD_VERSION",
+            ],
+        )
 
     async def test_working_directory_that_is_not_writable_is_refused(self) -> None:
         """
