@@ -30,6 +30,7 @@ from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.port import PortService
 from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.auth.passwords import Passwords
@@ -186,10 +187,11 @@ class Wire:
         self.clock = Clock() if replica is None else replica.clock
         self.replica = FakeReplica(self.clock) if replica is None else replica
         usage = Usage()
+        access = Access(self.replica, self.clock, passwords)
         self.site = kind(
             self.clock,
-            ClientPages(self.replica, self.clock, usage, options=options, forwards=forwards, passwords=passwords),
-            KeyEndpoint(self.replica, self.clock, options=options, forwards=forwards),
+            ClientPages(self.replica, self.clock, usage, options=options, forwards=forwards, access=access),
+            KeyEndpoint(self.replica, self.clock, options=options, forwards=forwards, access=access),
             Limits(1_000, most_body, 10.0, 10.0),
             usage=usage,
             cors=cors,

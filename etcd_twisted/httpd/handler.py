@@ -13,7 +13,7 @@ from etcd_twisted.httpd.responses import AnyResponse
 
 class ParsedRequest(msgspec.Struct, eq=False):
     """
-    A request as it came.
+    A request as it came, and who makes it.
 
     @ivar path: what follows the handler's prefix, still percent-encoded: empty, or beginning with C{/}.
     @ivar query: what follows the C{?}.
@@ -21,6 +21,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
     @ivar authorization: the C{Authorization} header; C{None} where the request has none. Several headers are joined as
         HTTP says, which makes none of them valid.
     @ivar common_name: the common name of the client's certificate, where the port requires one; otherwise C{None}.
+    @ivar user: the user who makes the request, for its handler to find out; C{None} until that is done.
     """
 
     method: bytes
@@ -30,6 +31,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
     body: bytes = b""
     authorization: bytes | None = None
     common_name: str | None = None
+    user: str | None = None
 
 
 class Handler(Protocol):

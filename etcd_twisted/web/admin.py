@@ -26,6 +26,7 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import config_json
 from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine
 from etcd_twisted.web.cluster_changes import ClusterChanges
 from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
@@ -74,6 +75,7 @@ class AdminApp:
         See L{ClusterChanges}.
         """
         self._replica = replica
+        self._access = Access(replica, clock, certificates=False)  # those of this port name machines
         self._changes = ClusterChanges(replica, clock, leader_wait_seconds, forwards)
 
     # Machines
@@ -143,8 +145,8 @@ class AdminApp:
         return send(request, await self._changed(Configure(request.content.read()), request))
 
     async def _changed(self, change: AdminChange, request: IRequest) -> Response:
-        target: bytes = request.uri
-        return await self._changes.make(change, "", lambda leader: redirect(leader.peer_url, target))
+        user, target = await self._access.user_of(request), request.uri
+        return await self._changes.make(change, user, lambda leader: redirect(leader.peer_url, target))
 
     # Errors
 

@@ -39,11 +39,11 @@ def success(replica: IReplica, status: int, index: int, body: Body, content_type
 
 def error_response(error: EtcdError, index: int) -> Response:
     """
-    Returns the response for an error.
+    Returns the response for an error. That for missing rights has index 0, as in etcd.
 
     @param index: the index of the key space, for an error that has none.
     """
-    index = error.index or index
+    index = 0 if error.code == ErrorCode.UNAUTHORIZED else error.index or index
     return Response(http_status(error.code), JSON + b"X-Etcd-Index: %d\r\n" % index, error_body(error, index))
 
 

@@ -16,19 +16,15 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
 from etcd_twisted import __version__
-from etcd_twisted.auth.checks import insufficient_credentials
-from etcd_twisted.auth.state import GUEST
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.ordinary.request import Request
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
-from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
 from etcd_twisted.web.auth.pages import AuthPages, AuthRequest
-from etcd_twisted.web.auth.passwords import Passwords, thread_pool
 from etcd_twisted.web.cluster_changes import ClusterChanges
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
@@ -66,29 +62,29 @@ class ClientApp:
         clock: IReactorTime,
         usage: Usage,
         leader_wait_seconds: float,
-        forwards: bool = False,
-        options: ApiOptions = ETCD04,
-        passwords: Passwords | None = None,
+        forwards: bool,
+        options: ApiOptions,
+        access: Access,
     ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
         @param usage: the usage of the client port.
         @param leader_wait_seconds: how long a change waits for a leader.
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
-        @param passwords: hashes passwords; C{None} to have it done in the reactor's threads.
+        @param access: the access control of the port.
         """
-        passwords = passwords or Passwords(thread_pool(clock))
-        self._authenticator = Authenticator(clock, passwords)
-        self._auth = AuthPages(replica, clock, passwords, leader_wait_seconds, forwards)
+        keys = KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options, access)
+        self._access = access
+        self._auth = AuthPages(replica, clock, access.passwords, leader_wait_seconds, forwards)
         self._changes = ClusterChanges(replica, clock, leader_wait_seconds, forwards, options)
-        self._discovery = DiscoveryPage(replica, KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options))
+        self._discovery = DiscoveryPage(replica, keys)
         self._options = options
         self._replica = replica
         self._metrics = Metrics(replica, usage)
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
-        self._status = StatusPages(replica, clock, forwards)
+        self._status = StatusPages(replica, clock, forwards, access)
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -161,34 +157,24 @@ class ClientApp:
     async def _changed(self, change: MemberChange, request: IRequest) -> Response:
         target: bytes = request.uri
         try:
-            return await self._changes.make(change, "", lambda leader: redirect(leader.client_url, target))
+            user = await self._access.user_of(request)
+            return await self._changes.make(change, user, lambda leader: redirect(leader.client_url, target))
         except EtcdError as error:
             return member_error(error)
 
-    def answer(self, question: bytes, _user: str) -> "Deferred[bytes] | None":
+    def answer(self, question: bytes, user: str) -> "Deferred[bytes] | None":
         """
         Answer a question of another machine; see L{etcd_twisted.interfaces.AnswerQuestion}. Returns C{None} if it is
         about something else.
         """
-        return self._changes.answer(question)
+        return self._changes.answer(question, user)
 
     @app.route("/v2/auth/<path:path>")
     async def auth(self, request: IRequest, path: str) -> bytes:
         """Show and change users, roles, and whether authentication is enabled."""
         body = request.content.read()
-        asked = AuthRequest(request.method, path, request.uri, body, lambda: self._user_of(request))
+        asked = AuthRequest(request.method, path, request.uri, body, lambda: self._access.user_of(request))
         return send(request, await self._auth.handle(asked))
-
-    async def _user_of(self, request: IRequest) -> str:
-        state = self._replica.auth
-        if not state.enabled:
-            return GUEST
-        try:
-            sender = cast(Request, request)
-            user = self._authenticator.user(state, sender.authorization, sender.common_name)
-            return user if isinstance(user, str) else await user
-        except UnauthenticatedError:
-            raise insufficient_credentials() from None
 
     @app.route("/discovery/new", methods=["GET", "POST", "PUT"])
     async def new_token(self, request: IRequest) -> bytes:
@@ -240,7 +226,7 @@ class ClientApp:
     @app.route("/mod/dashboard/count", methods=["GET"])
     async def count(self, request: IRequest) -> bytes:
         """Count the keys in a directory, for the dashboard."""
-        return send(request, await self._status.count(request.uri.partition(b"?")[2]))
+        return send(request, await self._status.count(request))
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
@@ -263,16 +249,19 @@ class ClientPages(Resource):
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
         forwards: bool = False,
         options: ApiOptions = ETCD04,
-        passwords: Passwords | None = None,
+        access: Access | None = None,
     ) -> None:
         """
         See L{ClientApp} and L{ModulePages}.
+
+        @param access: the access control of the port; C{None} to have an own one.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, passwords)
+        access = access or Access(replica, clock)
+        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access)
         self._pages = self._app.app.resource()
-        self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards)
+        self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards, access)
         self._module_pages = self._modules.app.resource()
         replica.answer_questions(self._answer)
 

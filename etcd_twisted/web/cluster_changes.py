@@ -13,6 +13,8 @@ import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
+from etcd_twisted.auth.checks import insufficient_credentials
+from etcd_twisted.auth.rights import rights_of
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.interfaces import IReplica
@@ -20,7 +22,14 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine, change_as_administrator
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import error_response
-from etcd_twisted.web.member_changes import AddMember, MemberChange, MoveMember, RemoveMember, change_members
+from etcd_twisted.web.member_changes import (
+    AddMember,
+    MemberChange,
+    MoveMember,
+    RemoveMember,
+    change_members,
+    member_error,
+)
 from etcd_twisted.web.redirects import LeaderWait
 
 ClusterChange = MemberChange | AdminChange
@@ -66,7 +75,7 @@ class ClusterChanges:
         """
         Make a change here if this machine leads; otherwise have the leader make it, or redirect the client.
 
-        @param user: the user who wants the change.
+        @param user: the user who wants the change. Only root may have any made.
         @param refer: returns the response that sends the client to a machine.
         @raise EtcdError: it was not made, or nobody knows whether it was.
         """
@@ -79,9 +88,15 @@ class ClusterChanges:
             except CannotForwardError:
                 return refer(leader)
 
-        return await self._wait.at_leader(lambda: self._make(change), elsewhere)
+        self._check(user)
+        return await self._wait.at_leader(lambda: self._make(change, user), elsewhere)
 
-    async def _make(self, change: ClusterChange) -> Response:
+    def _check(self, user: str) -> None:
+        if not rights_of(self._replica.auth, user).is_root:
+            raise insufficient_credentials()
+
+    async def _make(self, change: ClusterChange, user: str) -> Response:
+        self._check(user)
         if isinstance(change, MemberChange):
             return await change_members(self._replica, self._options, change)
         return await change_as_administrator(self._replica, change)
@@ -98,9 +113,9 @@ class ClusterChanges:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._replica.index) from error
         return Response(answer.status, answer.fields, answer.body)
 
-    def answer(self, question: bytes) -> "Deferred[bytes] | None":
+    def answer(self, question: bytes, user: str) -> "Deferred[bytes] | None":
         """
-        Make a change that another machine asks for.
+        Make a change that another machine asks for, which may not have heard that the user is not root any more.
 
         @return: fires with the answer, and errbacks with L{RequestDroppedError} if this machine does not lead, and
             nothing was done; C{None} if the question is about something else.
@@ -109,13 +124,14 @@ class ClusterChanges:
             change = _decode_change(question)
         except msgspec.MsgspecError:
             return None
-        return ensureDeferred(self._answer(change))
+        return ensureDeferred(self._answer(change, user))
 
-    async def _answer(self, change: ClusterChange) -> bytes:
+    async def _answer(self, change: ClusterChange, user: str) -> bytes:
         if not self._replica.is_leader:
             raise RequestDroppedError("this machine does not lead")
         try:
-            response = await self._make(change)
+            response = await self._make(change, user)
         except EtcdError as error:
-            response = error_response(error, self._replica.index)
+            is_member_change = isinstance(change, MemberChange)
+            response = member_error(error) if is_member_change else error_response(error, self._replica.index)
         return _encode(_Answer(response.status, response.fields, cast(bytes, response.body)))

@@ -20,6 +20,7 @@ from twisted.web.iweb import IRequest
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.httpd.browsers import looks_like_a_browser
 from etcd_twisted.httpd.handler import Handler, ParsedRequest
+from etcd_twisted.httpd.ordinary.request import credentials
 from etcd_twisted.httpd.responses import TEXT, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import below, unescape
 from etcd_twisted.interfaces import IReplica
@@ -86,7 +87,8 @@ class DiscoveryPage:
             return json_message(400, error.cause if isinstance(error, EtcdError) else str(error))
         token = secrets.token_hex(_TOKEN_BYTES)
         path = f"{REGISTRY}/{token}/_config/size".encode()
-        made = self._keys.handle(ParsedRequest(b"PUT", path, b"prevExist=false&value=%d" % size))
+        wanted = ParsedRequest(b"PUT", path, b"prevExist=false&value=%d" % size, None, b"", *credentials(request))
+        made = self._keys.handle(wanted)
         response = made if isinstance(made, Response) else await as_deferred(made)
         if response.status == 201:
             fields = TEXT + b"Cache-Control: no-store\r\n"

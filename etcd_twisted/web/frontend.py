@@ -24,6 +24,7 @@ from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
@@ -72,9 +73,10 @@ class HttpFrontend:
         wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
         limits = Limits.of(config, file_descriptors.client_connections())
         api = ApiOptions.of(config)
-        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api)
+        access = Access(replica, reactor)
+        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api, access)
         resource: Resource = pages
-        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api)
+        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api, access)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.

@@ -6,7 +6,7 @@ of sockets, nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from twisted.internet import defer
@@ -15,9 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.auth.checks import MARK, check_change, check_read
+from etcd_twisted.auth.state import GUEST
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.handler import ParsedRequest
-from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, as_deferred, json_message
+from etcd_twisted.httpd.responses import AnyResponse, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import events
@@ -27,12 +29,13 @@ from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import writes
+from etcd_twisted.web.access import Access, own_result, without_value
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
 from etcd_twisted.web.discovery import registry_target
 from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, without_zero_index
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
-from etcd_twisted.web.watches import Watch
+from etcd_twisted.web.watches import OpenWatches, Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
@@ -66,13 +69,17 @@ class KeyEndpoint:
         leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS,
         forwards: bool = False,
         options: ApiOptions = ETCD04,
+        access: Access | None = None,
     ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
         @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
             them unless it has to.
+        @param access: the access control of the port; C{None} to have an own one.
         """
         self._forwards = forwards
+        self._access = access or Access(replica, clock)
+        self._watches = OpenWatches(replica, clock)
         self._ignores_zero_index = options.ignores_zero_index
         self._replica = replica
         self._clock = clock
@@ -121,6 +128,18 @@ class KeyEndpoint:
             return internal_error(self._replica.index)
         return error_response(error, self._replica.index)
 
+    def _identify(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response] | None":
+        """
+        Find out who makes a request, if that has to be known. Returns C{None} if that is done, or the response of a
+        request for which it takes time.
+        """
+        if request.user is not None or not self._replica.auth.enabled:
+            return None
+        identified = self._access.identify(request)
+        if identified is None:
+            return None
+        return identified.addCallback(lambda _: self._handled(request, deadline)).addErrback(self._failed)
+
     # Requests that this machine can't serve now
 
     def _at_leader(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
@@ -139,7 +158,7 @@ class KeyEndpoint:
     def _lost(self, reason: Failure, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Turn to the new leader, if nothing was done because no machine leads that was asked."""
         if not reason.check(RequestDroppedError):
-            return succeed(self._failed(reason))
+            return succeed(self._failed(self._without_value(reason, request)))
         if self._forwards and not reason.check(CannotForwardError):
             return self._once_led(request, deadline)
         return self._at_leader(request, deadline)
@@ -184,14 +203,21 @@ class KeyEndpoint:
             if self._ignores_zero_index and "prevIndex" in form:
                 form = without_zero_index(form)
             command = _WRITES[request.method](form, key, now)
+        if replica.auth.enabled or MARK in key:
+            later_known = self._identify(request, deadline)
+            if later_known is not None:
+                return later_known
+            check_change(replica.auth, request.user or GUEST, command)
         if not leads:
-            forwarded = replica.forward(command, "")
-            return forwarded.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
+            forwarded = replica.forward(command, request.user or GUEST)
+            return forwarded.addCallbacks(
+                self._written, self._lost, (request, silent), errbackArgs=(request, deadline)
+            )
         later = Later()
         if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):
             return later
         changed = replica.propose(command)
-        return changed.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
+        return changed.addCallbacks(self._written, self._lost, (request, silent), errbackArgs=(request, deadline))
 
     def _on_outcome(
         self,
@@ -206,7 +232,7 @@ class KeyEndpoint:
             if not isinstance(outcome, Event):
                 later.follow(lambda: self._lost(Failure(outcome), request, deadline))
                 return
-            response = self._written(outcome, silent)
+            response = self._written(outcome, request, silent)
         except Exception:
             response = self._failed(Failure())
         if later.listener is None:
@@ -214,9 +240,23 @@ class KeyEndpoint:
         else:
             later.listener(response)
 
-    def _written(self, event: Event, silent: bool) -> Response:
-        body = encode_json({"action": event.result.action}) if silent else event.body
+    def _written(self, event: Event, request: ParsedRequest, silent: bool) -> Response:
+        if silent:
+            body = encode_json({"action": event.result.action})
+        elif request.user is None or self._access.rights(request.user).may_read(event.node.key):
+            body = event.body
+        else:
+            form = parse(request.query, request.body, request.content_type)
+            body = encode_json(own_result(event.result, flag(form, "refresh")))
         return success(self._replica, 201 if event.created else 200, event.index, body)
+
+    def _without_value(self, reason: Failure, request: ParsedRequest) -> Failure:
+        """Returns the reason why a change was not made, as its user may see it."""
+        error = reason.value
+        if request.user is None or not isinstance(error, EtcdError):
+            return reason
+        key = _key(request.path)
+        return reason if self._access.rights(request.user).may_read(key) else Failure(without_value(error, key))
 
     # Reading
 
@@ -225,47 +265,57 @@ class KeyEndpoint:
         if not replica.serving:
             return self._not_serving(request, deadline)
         if not request.query:
-            return self._get(_key(request.path), NO_PARAMETERS)
+            return self._here(request, NO_PARAMETERS, deadline)
         form = parse(request.query)
         _check_booleans(form)
         if not _is_for_leader(form):
-            return self._here(request, form)
+            return self._here(request, form, deadline)
         if replica.is_leader:
             confirmed = replica.confirm_reads() if flag(form, "quorum") else replica.confirm_recent()
         elif self._forwards:
             confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
         else:
             return self._at_leader(request, deadline)
-        answer = confirmed.addCallback(lambda _: self._here(request, form))
+        answer = confirmed.addCallback(lambda _: self._here(request, form, deadline))
         return answer.addErrback(self._lost, request, deadline)
 
-    def _here(self, request: ParsedRequest, form: Parameters) -> Response:
+    def _here(
+        self, request: ParsedRequest, form: Parameters, deadline: float | None
+    ) -> "Response | Deferred[Response]":
         """Read this machine's copy."""
-        answer = self._watch if flag(form, "wait") else self._get
-        return self._without_events_for_head(request, answer(_key(request.path), form))
-
-    def _without_events_for_head(self, request: ParsedRequest, response: Response) -> Response:
-        """Stop waiting for events if the request is a C{HEAD}, whose response has no body."""
-        if request.method == b"HEAD" and isinstance(response.body, Events):
-            response.body.cancel()
-            response.body = iter(())
-        return response
-
-    def _get(self, key: str, form: Parameters) -> Response:
-        replica = self._replica
+        key, replica = _key(request.path), self._replica
+        if replica.auth.enabled or MARK in key:
+            later_known = self._identify(request, deadline)
+            if later_known is not None:
+                return later_known
+            check_read(replica.auth, request.user or GUEST, key, flag(form, "recursive"))
+        if form and flag(form, "wait"):
+            return self._watch(request, key, form)
         node = replica.get(key)
         if isinstance(node, File):
             now = 0 if node.expires is None else replica.now()
             body = encode_json(events.ActionResult("get", view(key, node, now)))
             return success(replica, 200, replica.index, body)
-        listing = Listing(flag(form, "recursive"), flag(form, "sorted"), replica.now())
+        listing = Listing(
+            flag(form, "recursive"), flag(form, "sorted"), replica.now(), shows=self._shows(request, key)
+        )
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
         return success(replica, 200, replica.index, _whole_if_short(pieces))
 
-    def _watch(self, key: str, form: Parameters) -> Response:
+    def _shows(self, request: ParsedRequest, directory: str) -> Callable[[str], bool] | None:
+        """Returns what tells whether a listing shows a node; C{None} if it shows all."""
+        rights = self._access.rights(request.user)
+        return None if rights.may_read(directory, recursive=True) else rights.may_read
+
+    def _watch(self, request: ParsedRequest, key: str, form: Parameters) -> Response:
         since = index(form, "waitIndex", "Watch From Index") or None
-        watch = Watch(self._replica, key, flag(form, "recursive"), flag(form, "stream"), since)
-        return success(self._replica, 200, self._replica.index, watch)
+        recursive, stream = flag(form, "recursive"), flag(form, "stream")
+        watch = Watch(self._replica, key, recursive, stream, since, self._watches, request.user or GUEST)
+        response = success(self._replica, 200, self._replica.index, watch)
+        if request.method == b"HEAD":  # its response has no body
+            watch.cancel()
+            response.body = iter(())
+        return response
 
 
 def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:

@@ -16,7 +16,7 @@ from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.members import find_member, member_response
 
 _DONE = Response(204, b"", b"")
-_STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
+_STATUSES = {ErrorCode.UNAUTHORIZED: 401, ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
 """The statuses of errors of a change. For all others it is 409, whose message etcd's clients show."""
 
 

@@ -33,7 +33,8 @@ class LeavingTests(ServedTest):
 
         def forgotten(watcher: Watcher) -> None:
             forget(watcher)
-            gone.callback(None)
+            if watcher.counted:
+                gone.callback(None)
 
         forgetting = self.patch(hub, "forget", forgotten)
         client = await self.connect()

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
+from twisted.web.iweb import IRequest
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.httpd import targets
@@ -86,6 +87,16 @@ class RequestConnection(ExchangeConnection, Protocol):
 
     def refuse_body(self) -> None:
         """Refuse a request whose body is too long."""
+
+
+def credentials(request: IRequest) -> tuple[bytes | None, str | None]:
+    """
+    Returns the C{Authorization} header of a request, and the common name of its client's certificate, as
+    L{ParsedRequest} has them. There is no such name once the client has gone.
+    """
+    values = request.requestHeaders.getRawHeaders(b"Authorization")
+    channel = cast(RequestConnection | None, getattr(request, "channel", None))
+    return None if values is None else b", ".join(values), None if channel is None else channel.common_name
 
 
 class Request(server.Request):
@@ -161,22 +172,10 @@ class Request(server.Request):
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
         kind = types[0] if types else None
-        request = ParsedRequest(command, path, query, kind, body, self.authorization, channel.common_name)
+        request = ParsedRequest(command, path, query, kind, body, *credentials(self))
         exchange = self._begin(channel, command, version)
         answer = handler.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
-
-    @property
-    def authorization(self) -> bytes | None:
-        """See L{ParsedRequest}."""
-        values = self.requestHeaders.getRawHeaders(b"Authorization")
-        return None if values is None else b", ".join(values)
-
-    @property
-    def common_name(self) -> str | None:
-        """See L{ParsedRequest}. It is C{None} once the client has gone."""
-        channel = cast(RequestConnection | None, self.channel)
-        return None if channel is None else channel.common_name
 
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
         """Refuse a request that a web page may have made a browser send."""

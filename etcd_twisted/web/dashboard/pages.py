@@ -9,6 +9,7 @@ import attrs
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.web.iweb import IRequest
 
 from etcd_twisted import __version__
 from etcd_twisted.auth.state import AuthState
@@ -20,6 +21,7 @@ from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
 from etcd_twisted.keyspace.sizes import NodeCount, count_nodes
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.dashboard.health import Problem, problems
 from etcd_twisted.web.forms import parse
 
@@ -102,10 +104,11 @@ def _auth(state: AuthState) -> str:
 class StatusPages:
     """Makes the responses about one machine."""
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, forwards: bool) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, forwards: bool, access: Access) -> None:
         """
         @param forwards: whether this machine has the leader make changes while another one leads.
         """
+        self._access = access
         self._forwards = forwards
         self._replica = replica
         self._clock = clock
@@ -135,14 +138,16 @@ class StatusPages:
             status.quota_bytes = contents.quota_bytes or None
         return Response(200, _FIELDS, encode_json(status))
 
-    async def count(self, query: bytes) -> Response:
+    async def count(self, request: IRequest) -> Response:
         """
         Returns how many keys and directories a directory holds, at any depth, and how many of them no listing shows.
 
-        @param query: the key of the directory is its C{key}, which is the root by default.
-        @raise EtcdError: there is no such directory, or the query can't be decoded.
+        The key of the directory is the request's C{key}, which is the root by default.
+
+        @raise EtcdError: there is no such directory, its user may not read all of it, or the query can't be decoded.
         """
-        key = clean(parse(query).get("key", ROOT))
+        key = clean(parse(request.uri.partition(b"?")[2]).get("key", ROOT))
+        await self._access.check(request, lambda rights: rights.may_read(key, recursive=True))
         node = self._replica.get(key)
         if not isinstance(node, Directory):
             raise EtcdError(ErrorCode.NOT_A_DIRECTORY, key)

@@ -11,6 +11,8 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.auth.checks import insufficient_credentials
+from etcd_twisted.auth.rights import Rights
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
@@ -24,14 +26,26 @@ class UnansweredError(RequestDroppedError):
 class _Acquire(msgspec.Struct, array_like=True, frozen=True, tag="acquire"):
     request: LockRequest
 
+    @property
+    def directory(self) -> str:
+        return self.request.directory
+
 
 class _Renew(msgspec.Struct, array_like=True, frozen=True, tag="renew"):
     entry: EntryReference
     ttl_seconds: int
 
+    @property
+    def directory(self) -> str:
+        return self.entry.directory
+
 
 class _Release(msgspec.Struct, array_like=True, frozen=True, tag="release"):
     entry: EntryReference
+
+    @property
+    def directory(self) -> str:
+        return self.entry.directory
 
 
 class _Holder(msgspec.Struct, array_like=True, frozen=True, tag="holder"):
@@ -115,18 +129,32 @@ class LeaderLocks:
         return answer
 
 
-def answer(locks: Locks, data: bytes) -> "Deferred[bytes]":
+def may_use(rights: Rights, directory: str, writes: bool) -> bool:
+    """
+    Returns whether somebody may use a lock.
+
+    @param directory: the key of the directory that holds the queue.
+    @param writes: whether the queue is changed, or read.
+    """
+    return rights.may_write(directory) if writes else rights.may_read(directory)
+
+
+def answer(locks: Locks, data: bytes, rights: Rights) -> "Deferred[bytes]":
     """
     Answer a question of L{LeaderLocks}. Cancelling the Deferred does what cancelling the method of L{Locks} does.
 
+    @param rights: those of the user who asks. The other machine may not have heard that they are fewer now.
     @return: errbacks with L{RequestDroppedError} if this machine does not lead, and nothing was done.
     """
-    return ensureDeferred(_answer(locks, data))
+    return ensureDeferred(_answer(locks, data, rights))
 
 
-async def _answer(locks: Locks, data: bytes) -> bytes:
+async def _answer(locks: Locks, data: bytes, rights: Rights) -> bytes:
+    question = _decode_question(data)
     try:
-        return _encode(await _do(locks, _decode_question(data)))
+        if not may_use(rights, question.directory, not isinstance(question, _Holder)):
+            raise insufficient_credentials()
+        return _encode(await _do(locks, question))
     except LeadershipLostError as lost:
         return _encode(_Lost(lost.index))
     except EtcdError as error:

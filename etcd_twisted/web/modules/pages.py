@@ -23,10 +23,11 @@ from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, Reques
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.access import Access
 from etcd_twisted.web.forms import Parameters, parse
 from etcd_twisted.web.klein_pages import new_app, send
 from etcd_twisted.web.modules import parameters
-from etcd_twisted.web.modules.leader_locks import LeaderLocks, UnansweredError, answer
+from etcd_twisted.web.modules.leader_locks import LeaderLocks, UnansweredError, answer, may_use
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 from etcd_twisted.web.modules.queue_entry import LeadershipLostError
@@ -84,22 +85,28 @@ class ModulePages:
     _log = Logger()
 
     def __init__(
-        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float, forwards: bool = False
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        leader_wait_seconds: float,
+        forwards: bool,
+        access: Access,
     ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
         @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
             them unless it has to.
+        @param access: the access control of the port.
         """
         self._locks = Locks(replica, clock)
-        self._leader_locks = LeaderLocks(replica, "")
         self._forwards = forwards
+        self._access = access
         self._replica = replica
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
-    def answer(self, question: bytes, _user: str) -> "Deferred[bytes]":
+    def answer(self, question: bytes, user: str) -> "Deferred[bytes]":
         """Answer a question of another machine; see L{etcd_twisted.interfaces.AnswerQuestion}."""
-        return answer(self._locks, question)
+        return answer(self._locks, question, self._access.rights(user))
 
     def stop(self) -> None:
         """Send all clients that wait for a lock away, and delete their entries."""
@@ -111,7 +118,9 @@ class ModulePages:
     async def acquire(self, request: IRequest, name: str) -> bytes:
         """Wait for a lock. The answer is the index of the entry that holds it."""
         directory, form = _directory(name), _form(request)
-        return await self._wait(request, lambda: parameters.lock_request(form, directory, self._replica.now()))
+        return await self._wait(
+            request, directory, lambda: parameters.lock_request(form, directory, self._replica.now())
+        )
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["PUT"])
     async def renew(self, request: IRequest, name: str) -> bytes:
@@ -123,13 +132,13 @@ class ModulePages:
             await locks.renew(entry, ttl_seconds)
             return self._text("")
 
-        return send(request, await self._at_leader(request, renew))
+        return send(request, await self._at_leader(request, directory, renew))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["DELETE"])
     async def release(self, request: IRequest, name: str) -> bytes:
         """Release a lock, or stop waiting for it."""
         directory, form = _directory(name), _form(request)
-        return await self._release(request, lambda: parameters.released_entry(form, directory))
+        return await self._release(request, directory, lambda: parameters.released_entry(form, directory))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["GET"])
     async def holder(self, request: IRequest, name: str) -> bytes:
@@ -143,13 +152,15 @@ class ModulePages:
     async def stand(self, request: IRequest, name: str) -> bytes:
         """Wait to lead, or go on leading. The answer is the index of the entry that leads."""
         directory, form = _directory(name), _form(request)
-        return await self._wait(request, lambda: parameters.candidate_request(form, directory, self._replica.now()))
+        return await self._wait(
+            request, directory, lambda: parameters.candidate_request(form, directory, self._replica.now())
+        )
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["DELETE"])
     async def resign(self, request: IRequest, name: str) -> bytes:
         """Resign, or stop waiting to lead."""
         directory, form = _directory(name), _form(request)
-        return await self._release(request, lambda: parameters.resigning_candidate(form, directory))
+        return await self._release(request, directory, lambda: parameters.resigning_candidate(form, directory))
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["GET"])
     async def leader(self, request: IRequest, name: str) -> bytes:
@@ -158,21 +169,21 @@ class ModulePages:
 
     # Both
 
-    async def _wait(self, request: IRequest, read: Callable[[], LockRequest]) -> bytes:
+    async def _wait(self, request: IRequest, directory: str, read: Callable[[], LockRequest]) -> bytes:
         async def acquire(locks: _Locks, index: int | None) -> Response:
             wanted = read()
             if index is not None:
                 wanted = attrs.evolve(wanted, index=index)
             return self._text(str(await locks.acquire(wanted)))
 
-        return send(request, await self._at_leader(request, acquire))
+        return send(request, await self._at_leader(request, directory, acquire))
 
-    async def _release(self, request: IRequest, read: Callable[[], EntryReference]) -> bytes:
+    async def _release(self, request: IRequest, directory: str, read: Callable[[], EntryReference]) -> bytes:
         async def release(locks: _Locks, _index: int | None) -> Response:
             await locks.release(read())
             return self._text("")
 
-        return send(request, await self._at_leader(request, release))
+        return send(request, await self._at_leader(request, directory, release))
 
     async def _holder(self, request: IRequest, directory: str, read: Callable[[], str]) -> bytes:
         async def holder(locks: _Locks, _index: int | None) -> Response:
@@ -180,15 +191,21 @@ class ModulePages:
             index, value = await locks.holder(directory) or ("", "")
             return self._text(value if field == "value" else str(index))
 
-        return send(request, await self._at_leader(request, holder))
+        return send(request, await self._at_leader(request, directory, holder, writes=False))
 
     async def _at_leader(
-        self, request: IRequest, work: Callable[["_Locks", int | None], Awaitable[Response]]
+        self,
+        request: IRequest,
+        directory: str,
+        work: Callable[["_Locks", int | None], Awaitable[Response]],
+        writes: bool = True,
     ) -> Response:
         """
         Do something here if this machine leads; otherwise have the leader do it, or redirect the client to the leader.
         Waits for a leader if need be.
 
+        @param directory: the key of the directory that holds the queue.
+        @param writes: whether the queue is changed, or read.
         @param work: does it. Its arguments are the locks, and the index of the entry that the client has got, or
             C{None}.
         """
@@ -198,11 +215,12 @@ class ModulePages:
         deadline: float | None = None
         while True:
             led = replica.is_leader
+            user = await self._access.check(request, lambda rights: may_use(rights, directory, writes))
             try:
                 if led:
                     return await work(self._locks, index)
                 if forwards:
-                    return await work(self._leader_locks, index)
+                    return await work(LeaderLocks(replica, user), index)
             except LeadershipLostError as lost:
                 index, deadline = lost.index, None
                 forwards = forwards and not led  # this machine may be about to stop

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.auth.state import AuthState
 from etcd_twisted.httpd.fast import channel as fast
 from etcd_twisted.httpd.fast.channel import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
 from etcd_twisted.httpd.fast.heads import may_become_common
@@ -21,8 +23,12 @@ from etcd_twisted.httpd.responses import AnyResponse
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now
+from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.web.auth.passwords import Passwords
 from tests import examples
 from tests.httpd import test_site, test_slow_clients
+from tests.web.auth.threads import COST
+from tests.web.auth.users import users
 from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_answers
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
@@ -49,7 +55,7 @@ FIELDS = st.lists(
          "Connection: keep-alive", "Connection: close", "X: y", "X:", " folded", "no header", "Host: z",
          "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000, "Accept-Language: de",
          "Sec-Fetch-Site: none", "User-Agent: Mozilla/5.0", "User-Agent: curl", "Origin: null", "Origin: http://x",
-         "Origin: http://[::1]", "Authorization: Basic cm9vdDpw", "authorization:  bearer x ", "AUTHORIZATION:",
+         "Origin: http://[::1]", "Authorization: Basic cm9vdDpyb290", "authorization:  bearer x ", "AUTHORIZATION:",
          "Authorization: Basic b:c, Basic \u00e4", "Proxy-Authorization: Basic cm9vdDpw"]
     ),
     max_size=2,
@@ -259,8 +265,14 @@ class TogetherTests(SynchronousTestCase):
 class Conversation:
     """A client and a server that talk through one door."""
 
-    def __init__(self, kind: type[Site]) -> None:
-        self.wire = Wire(kind=kind)
+    def __init__(self, kind: type[Site], state: AuthState | None = None) -> None:
+        """
+        @param state: the users; C{None} while authentication is disabled.
+        """
+        replica = FakeReplica()
+        if state is not None:
+            replica.set_auth(state)
+        self.wire = Wire(replica, kind=kind, passwords=Passwords(maybeDeferred, COST))
         self.channel, self.transport = self.wire.connect()
         self.credentials: list[tuple[bytes | None, str | None]] = []
         """Those of the requests that the handler gets."""
@@ -308,8 +320,23 @@ class SameAnswersTests(SynchronousTestCase):
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
     def test_both_doors_answer_any_requests_alike(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
         """The requests are pipelined, cut anywhere, and well-formed or not."""
-        data = b"".join(sent)
-        ordinary, fast = (Conversation(kind).hold(data, cuts, slow) for kind in (Site, FastSite))
+        self.assert_alike(b"".join(sent), cuts, slow)
+
+    @settings(max_examples=examples(100))
+    @given(
+        st.lists(requests(), min_size=1, max_size=5),
+        st.lists(st.integers(0, 2_000), max_size=3),
+        st.booleans(),
+        st.sampled_from([users(), users(guest="/*"), users(guest="/a*")]),
+    )
+    def test_both_doors_have_the_same_users(
+        self, sent: list[bytes], cuts: list[int], slow: bool, state: AuthState
+    ) -> None:
+        """Authentication is enabled."""
+        self.assert_alike(b"".join(sent), cuts, slow, state)
+
+    def assert_alike(self, data: bytes, cuts: list[int], slow: bool, state: AuthState | None = None) -> None:
+        ordinary, fast = (Conversation(kind, state).hold(data, cuts, slow) for kind in (Site, FastSite))
         self.assertEqual(ordinary, fast)
 
 
