@@ -105,6 +105,31 @@ class ServiceTests(TestCase):
         self.assertEqual(await self.machine.terminate(), STOPPED)  # systemd counts this as clean, see its exit-status
         self.assertEqual(self.manager.states(), ["READY", "STOPPING"])
 
+    async def test_settings_of_etcd(self) -> None:
+        """A file of settings as Debian's package of etcd has it is read as it is."""
+        urls, peer_urls = (f"http://127.0.0.1:{port}" for port in (self.machine.port, self.machine.peer_port))
+        self.file = "\n".join((
+            "## etcd(1) daemon options",
+            "ETCD_PROFILE=etcd2",
+            f"ETCD_LISTEN_CLIENT_URLS={urls}",
+            f"ETCD_ADVERTISE_CLIENT_URLS={urls}",
+            f"ETCD_LISTEN_PEER_URLS={peer_urls}",
+            f"ETCD_INITIAL_ADVERTISE_PEER_URLS={peer_urls}",
+            f"ETCD_INITIAL_CLUSTER=machine0={peer_urls}",
+            "ETCD_INITIAL_CLUSTER_STATE=new",
+            "ETCD_HEARTBEAT_INTERVAL=100",
+            "ETCD_ELECTION_TIMEOUT=1000",
+            "ETCD_MAX_WALS=5",
+        ))  # fmt: skip
+        ready = self.manager.when_told("READY")
+        self.launch()
+        self.assertEqual(await ready, f"machine0 serves {urls}")
+        warnings = [
+            line.partition("#warn] ")[2] for line in self.machine.child.output.splitlines() if "#warn]" in line
+        ]
+        self.assertEqual(warnings, ["Settings of etcd that have no effect here: ETCD_MAX_WALS"])
+        self.assertEqual(await self.machine.terminate(), STOPPED)
+
     async def test_a_refusal_is_not_repeated_for_ever(self) -> None:
         """A refusal is a failure, after which systemd starts the service again a limited number of times."""
         self.file += "\nETCD_PEERS_FILE=missing"
