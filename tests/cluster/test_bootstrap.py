@@ -66,6 +66,18 @@ class BootTests(StaticTestCase):
         self.group.advance_until(lambda: self.up(machines))
         self.assertEqual(len({each.identity["cluster_id"] for each in machines}), 1)
 
+    def test_machine_that_has_not_come_yet_is_waited_for(self) -> None:
+        """It is not removed for its silence, and comes as if at once. One that came and went is removed."""
+        delay_seconds = 2.0
+        self.group.change(defaults=ClusterConfig(active_size=5, remove_delay_seconds=delay_seconds))
+        machines = self.listed(5)
+        self.boot(machines[:4])
+        machines[0].crash()
+        self.group.advance(10 * delay_seconds)
+        self.assertEqual(self.members(), ["machine2", "machine3", "machine4", "machine5"])
+        self.group.result_of(machines[4].launch())
+        self.group.advance_until(lambda: self.up(machines[1:]))
+
     def test_fewer_than_a_majority_wait_and_write_nothing(self) -> None:
         machines = self.listed(5)
         starting = [each.launch() for each in machines[:2]]

@@ -118,7 +118,8 @@ class MembershipUpkeep:
     def _removal(self) -> _MembershipChange | None:
         """
         Returns the change that removes a machine which was silent for too long or exceeds the configured number, or
-        C{None}. Silent machines go first, then the newest members; the leader never goes.
+        C{None}. Silent machines go first, then the newest members; the leader never goes. Nor does a machine that was
+        silent from the beginning, as one of a static list is that has not come yet: it is still waited for.
         """
         configuration = self._raft.configuration
         others = [
@@ -130,11 +131,17 @@ class MembershipUpkeep:
             return None
         config, liveness = self._changes.config(), self._liveness
         silent = sorted((each for each in others if not liveness.alive(each)), key=liveness.heard)
-        if silent and liveness.silent_for(silent[0], config.remove_delay_seconds):
-            return partial(self._remove_for, silent[0], "it was silent for too long")
+        gone = next((each for each in silent if self._has_come(each)), None)
+        if gone is not None and liveness.silent_for(gone, config.remove_delay_seconds):
+            return partial(self._remove_for, gone, "it was silent for too long")
         if self._changes.count() > config.active_size:
             return partial(self._remove_for, (silent or others)[0], "there are too many machines")
         return None
+
+    def _has_come(self, machine_id: str) -> bool:
+        """Returns whether a member has ever said where it serves clients."""
+        member = self._raft.member(machine_id)
+        return member is None or member.client_url != ""
 
     async def _remove_for(self, machine_id: str, reason: str) -> None:
         member = self._raft.member(machine_id)
