@@ -4,13 +4,16 @@ certificate names, or a guest.
 
 A header that was found right is remembered, so that checking it again costs far less than a request. What is
 remembered is a hash of the header, with a key that only this process has, and which hash of a password it was right
-for: it is void as soon as the user has another password. This module must never take wrong credentials for a guest's,
+for: it is void as soon as the user has another password. A header that was found wrong is remembered likewise: it is
+refused without being checked again, later each time, so that a program with an old password does not slow down those
+that have the new one. This module must never take wrong credentials for a guest's,
 nor tell by its answer, or the time that it takes, whether a user exists.
 """
 
 import binascii
 import secrets
 from hashlib import blake2b
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,15 +23,33 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.auth.state import GUEST, AuthState
 from etcd_twisted.logs.rate_limit import RateLimitedLog
-from etcd_twisted.web.auth.failed_attempts import FailedAttempts
+from etcd_twisted.web.auth.failed_attempts import FREE_ATTEMPTS, FailedAttempts, pause_seconds
 from etcd_twisted.web.auth.passwords import LONGEST_PASSWORD_BYTES, Passwords
 
+_T = TypeVar("_T")
+
 MOST_REMEMBERED = 10_000
-"""How many headers are remembered. Beyond that, the one is forgotten that was checked the longest ago."""
+"""
+How many right headers are remembered, and how many wrong ones. Beyond that, the one is forgotten that was checked the
+longest ago.
+"""
 
 
 class UnauthenticatedError(Exception):
     """The credentials of a request are wrong, or are none. It never says why."""
+
+
+@attrs.define(eq=False)
+class _Wrong:
+    """
+    A header that was found wrong.
+
+    @ivar password_hash: the hash of the right password then; C{None} if there was no such user.
+    @ivar times: how often it has come.
+    """
+
+    password_hash: str | None
+    times: int = 1
 
 
 @attrs.define(eq=False)
@@ -61,8 +82,10 @@ class Authenticator:
         self._attempts = FailedAttempts(clock)
         self._limited_log = RateLimitedLog(clock)
         self._key = secrets.token_bytes(32)
-        self._remembered: dict[bytes, tuple[str, str]] = {}
+        self._right: dict[bytes, tuple[str, str]] = {}
         """The name and the password's hash that each header was right for, by the header's hash."""
+        self._wrong: dict[bytes, _Wrong] = {}
+        """Headers that were found wrong, by the header's hash."""
         self._checks: dict[tuple[bytes, str | None], _Check] = {}
         """What is being checked, by the header's hash and that of the right password."""
 
@@ -81,7 +104,7 @@ class Authenticator:
         if authorization is None:
             return common_name if common_name is not None and common_name in state.users else GUEST
         digest = blake2b(self._key + authorization).digest()  # its own parameter for a key costs more time
-        remembered = self._remembered.get(digest)
+        remembered = self._right.get(digest)
         if remembered is not None:
             name, password_hash = remembered
             user = state.users.get(name)
@@ -94,6 +117,11 @@ class Authenticator:
         name, password = _credentials(authorization)
         user = state.users.get(name)
         password_hash = None if user is None else user.password_hash
+        wrong = self._wrong.get(digest)
+        if wrong is not None and wrong.password_hash == password_hash:
+            wrong.times += 1
+            self._note_failure(name, user is not None, wrong.times == FREE_ATTEMPTS)
+            return deferLater(self._clock, pause_seconds(wrong.times), _refuse)
         key = (digest, password_hash)
         check = self._checks.get(key)
         if check is None:
@@ -106,10 +134,14 @@ class Authenticator:
         return result
 
     async def _is_right(self, name: str, password: bytes, password_hash: str | None) -> bool:
-        """Returns whether a password is right, when it is the name's turn."""
+        """
+        Returns whether a password is right, when it is the name's turn.
+
+        @raise UnauthenticatedError: it was not checked, since too many others are to be checked before.
+        """
         wait_seconds = self._attempts.begin(name)
         if wait_seconds is None:
-            return False
+            raise UnauthenticatedError
         try:
             if wait_seconds:
                 await deferLater(self._clock, wait_seconds)
@@ -120,21 +152,28 @@ class Authenticator:
         if is_right:
             self._attempts.succeeded(name)
             return True
-        self.failed_attempts += 1
-        if self._attempts.failed(name) and password_hash is not None:
-            # Other names are not logged: people type passwords where the name should be.
-            self._limited_log.warn("log-in", f"Log-ins as {name!r} fail again and again, and are slowed down")
+        self._note_failure(name, password_hash is not None, self._attempts.failed(name))
         return False
 
+    def _note_failure(self, name: str, is_known: bool, is_slowed_down: bool) -> None:
+        """
+        Count a wrong password.
+
+        @param is_slowed_down: whether those that follow are slowed down, and the one before was not.
+        """
+        self.failed_attempts += 1
+        if is_known and is_slowed_down:
+            # Other names are not logged: people type passwords where the name should be.
+            self._limited_log.warn("log-in", f"Log-ins as {name!r} fail again and again, and are slowed down")
+
     def _checked(self, outcome: bool | Failure, key: tuple[bytes, str | None], name: str) -> None:
-        """Tell everybody who waits for a check, and remember the header if it is right."""
+        """Tell everybody who waits for a check, and remember what came of it."""
         check = self._checks.pop(key)
         digest, password_hash = key
         if outcome is True and password_hash is not None:
-            self._remembered.pop(digest, None)
-            self._remembered[digest] = name, password_hash
-            if len(self._remembered) > MOST_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
+            _remember(self._right, digest, (name, password_hash))
+        elif outcome is False:
+            _remember(self._wrong, digest, _Wrong(password_hash))
         for result in list(check.waiting):
             if result.called:  # a callback of an earlier one has cancelled it
                 continue
@@ -144,6 +183,17 @@ class Authenticator:
                 result.callback(name)
             else:
                 result.errback(UnauthenticatedError())
+
+
+def _remember(headers: dict[bytes, _T], digest: bytes, what: _T) -> None:
+    headers.pop(digest, None)
+    headers[digest] = what
+    if len(headers) > MOST_REMEMBERED:
+        del headers[next(iter(headers))]
+
+
+def _refuse() -> str:
+    raise UnauthenticatedError
 
 
 def _withdraw(check: _Check, result: "Deferred[str]") -> None:

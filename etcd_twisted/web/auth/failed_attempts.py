@@ -58,7 +58,7 @@ class FailedAttempts:
         if start - now > LONGEST_WAIT_SECONDS:
             return None
         entry.under_way += 1
-        entry.free = start + _pause_seconds(entry.failed + entry.under_way)
+        entry.free = start + pause_seconds(entry.failed + entry.under_way)
         return start - now
 
     def failed(self, name: str) -> bool:
@@ -67,7 +67,7 @@ class FailedAttempts:
         entry = self._entry(name, now)
         entry.under_way -= 1
         entry.failed += 1
-        entry.free = max(entry.free, now + _pause_seconds(entry.failed))
+        entry.free = max(entry.free, now + pause_seconds(entry.failed))
         return entry.failed == FREE_ATTEMPTS
 
     def succeeded(self, name: str) -> None:
@@ -90,7 +90,8 @@ class FailedAttempts:
         return entry
 
 
-def _pause_seconds(failures: int) -> float:
+def pause_seconds(failures: int) -> float:
+    """Returns the pause after so many failures."""
     if failures < FREE_ATTEMPTS:
         return 0.0
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - FREE_ATTEMPTS, 10))

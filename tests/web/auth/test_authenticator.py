@@ -18,7 +18,7 @@ from etcd_twisted.auth.state import GUEST, AuthState, User
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.web.auth import authenticator as module
 from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
-from etcd_twisted.web.auth.failed_attempts import FREE_ATTEMPTS, LONGEST_PAUSE_SECONDS
+from etcd_twisted.web.auth.failed_attempts import FIRST_PAUSE_SECONDS, FREE_ATTEMPTS, LONGEST_PAUSE_SECONDS
 from etcd_twisted.web.auth.passwords import MOST_AT_ONCE, MOST_WAITING, Passwords
 from tests.logs.lines import Log
 from tests.web.auth.threads import COST, Threads
@@ -156,10 +156,40 @@ class RememberingTests(AuthenticatorTestCase):
         self.assertEqual(self.authenticator.user(STATE, basic("alice", "secret"), None), "alice")
         self.assertEqual(self.threads.calls, 1)
 
-    def test_a_wrong_one_is_checked_each_time(self) -> None:
-        for _ in range(2):
-            self.refuse(basic("alice", "wrong"))
-        self.assertEqual(self.threads.calls, 2)
+    def test_a_wrong_one_is_not_checked_again(self) -> None:
+        """It is refused later each time."""
+        header = basic("alice", "wrong")
+        waits = []
+        for _ in range(FREE_ATTEMPTS + 8):
+            user, since = self.begin(header), self.clock.seconds()
+            self.settle()
+            while not user.called:
+                self.clock.advance(FIRST_PAUSE_SECONDS)
+            self.failureResultOf(user, UnauthenticatedError)
+            waits.append(self.clock.seconds() - since)
+        self.assertEqual(self.threads.calls, 1)
+        self.assertEqual(waits, sorted(waits))
+        self.assertEqual((waits[FREE_ATTEMPTS - 2], waits[-1]), (0, LONGEST_PAUSE_SECONDS))
+        self.assertEqual(self.authenticator.failed_attempts, FREE_ATTEMPTS + 8)
+
+    def test_a_wrong_one_may_become_right(self) -> None:
+        """So it is when the user gets that password, or is created with it."""
+        self.refuse(basic("alice", "new"))
+        self.refuse(basic("carol", "new"))
+        self.assertEqual(self.user(basic("alice", "new"), with_users(alice="new")), "alice")
+        self.assertEqual(self.user(basic("carol", "new"), with_users(carol="new")), "carol")
+
+    def test_one_that_was_not_checked_is_not_known_to_be_wrong(self) -> None:
+        """There were too many others before it."""
+        guesses = [self.begin(basic("alice", f"guess{each}")) for each in range(100)]
+        right = self.begin(basic("alice", "secret"))
+        self.failureResultOf(right, UnauthenticatedError)
+        for each in guesses:
+            each.cancel()
+            each.addErrback(lambda failure: failure.trap(CancelledError, UnauthenticatedError))
+        self.clock.advance(100)
+        self.threads.run()
+        self.assertEqual(self.user(basic("alice", "secret")), "alice")
 
     def test_another_password_voids_it(self) -> None:
         """So does the same password with another hash, and the end of the user."""
@@ -177,7 +207,7 @@ class RememberingTests(AuthenticatorTestCase):
         self.refuse(basic("bob", "secret"))
 
     def test_there_is_a_bound(self) -> None:
-        """The oldest is checked again."""
+        """The oldest is checked again, among those that were right and those that were wrong."""
         self.patch(module, "MOST_REMEMBERED", 2)
         headers = [basic("alice", "secret"), basic("bob", "a:b"), basic("root", "rp")]
         for header in headers:
@@ -185,6 +215,9 @@ class RememberingTests(AuthenticatorTestCase):
         for header in headers[1:]:
             self.assertIsInstance(self.authenticator.user(STATE, header, None), str)
         self.assertEqual((self.user(headers[0]), self.threads.calls), ("alice", 4))
+        for name in ("nobody0", "nobody1", "nobody2", "nobody2", "nobody0"):
+            self.refuse(basic(name, "x"))
+        self.assertEqual(self.threads.calls, 8)
 
     def test_nothing_remembered_or_shown_has_a_password_or_a_hash(self) -> None:
         """That is so for attributes, however deep, and for what an error says."""
@@ -270,8 +303,8 @@ class TogetherTests(AuthenticatorTestCase):
 
 class SlowDownTests(AuthenticatorTestCase):
     def exhaust(self, name: str) -> None:
-        for _ in range(FREE_ATTEMPTS):
-            user = self.begin(basic(name, "wrong"))
+        for number in range(FREE_ATTEMPTS):
+            user = self.begin(basic(name, f"wrong{number}"))
             self.settle()
             self.failureResultOf(user, UnauthenticatedError)
 
@@ -296,6 +329,23 @@ class SlowDownTests(AuthenticatorTestCase):
         self.user(basic("alice", "secret"))
         self.exhaust("alice")
         self.assertEqual(self.authenticator.user(STATE, basic("alice", "secret"), None), "alice")
+
+    def test_an_old_password_does_not_slow_down_others(self) -> None:
+        """A program that goes on with it is slowed down itself; those that have the new one are not."""
+        old = [self.begin(basic("alice", "old")) for _ in range(50)]
+        self.settle()
+        old += [self.begin(basic("alice", "old")) for _ in range(50)]
+        self.assertEqual(self.user(basic("alice", "secret")), "alice")
+        self.clock.advance(LONGEST_PAUSE_SECONDS)
+        for each in old:
+            self.failureResultOf(each, UnauthenticatedError)
+
+    def test_an_old_password_is_in_the_log(self) -> None:
+        log = Log(self)
+        for _ in range(FREE_ATTEMPTS + 5):
+            self.refuse(basic("alice", "old"))
+            self.refuse(basic("nobody", "old"))
+        self.assertEqual(log.warnings, ["Log-ins as 'alice' fail again and again, and are slowed down"])
 
     def test_an_attempt_that_goes_away_is_not_made(self) -> None:
         self.exhaust("alice")
