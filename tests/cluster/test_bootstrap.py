@@ -150,6 +150,39 @@ class BootTests(StaticTestCase):
         self.assertNotEqual(first.identity["cluster_id"], identity["cluster_id"])
 
 
+class OfDomain(LifecycleMachine):
+    """A machine that finds its list in the SRV records of a domain."""
+
+    async def initial_cluster(self) -> InitialCluster:
+        return InitialCluster.parse(",".join(f"peers-{7000 + each}=http://peers:{7000 + each}" for each in (1, 2, 3)))
+
+
+class DomainTests(StaticTestCase):
+    def of_domain(self, number: int, **settings: Any) -> OfDomain:
+        machine = OfDomain(self.group, number, (), discovery_srv="example.com", **settings)
+        self.group.include(machine)
+        return machine
+
+    def test_machines_say_their_own_names(self) -> None:
+        """Until then, and as long as they have none, they are called after their addresses."""
+        machines = [self.of_domain(1), self.of_domain(2, name=None)]
+        for machine in machines:
+            machine.launch()
+        self.group.advance_until(lambda: all(each.is_member for each in machines))
+        self.group.advance(2.0)
+        self.assertEqual(self.members(), ["machine1", "peers-7002", "peers-7003"])
+        late = self.of_domain(3)
+        self.group.result_of(late.launch())
+        self.group.advance_until(lambda: self.up([machines[0], late]))
+        self.assertEqual(self.members(), ["machine1", "machine3", "peers-7002"])
+        self.assertSame(self.group)
+
+    def test_machine_at_another_address(self) -> None:
+        text = self.refusal(self.of_domain(4))
+        self.assertIn("--discovery-srv peers-7001=http://peers:7001,", text)
+        self.assertIn("no machine of the list is at --peer-addr http://peers:7004", text)
+
+
 class ComingBackTests(StaticTestCase):
     def test_data_directory_comes_first(self) -> None:
         """A machine that comes back goes by its data directory, whatever its flags say now."""
