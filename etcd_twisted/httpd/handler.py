@@ -10,6 +10,9 @@ import msgspec
 
 from etcd_twisted.httpd.responses import AnyResponse
 
+RELAYED = b"X-Etcd-Relayed"
+"""The header of a request that a standby makes for a client of its own."""
+
 
 class ParsedRequest(msgspec.Struct, eq=False):
     """
@@ -22,6 +25,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
         HTTP says, which makes none of them valid.
     @ivar common_name: the common name of the client's certificate, where the port requires one; otherwise C{None}.
     @ivar user: the user who makes the request, for its handler to find out; C{None} until that is done.
+    @ivar relayed: whether a standby made the request for a client of its own; see L{etcd_twisted.web.relay}.
     """
 
     method: bytes
@@ -32,6 +36,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
     authorization: bytes | None = None
     common_name: str | None = None
     user: str | None = None
+    relayed: bool = False
 
 
 class Handler(Protocol):

@@ -14,9 +14,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.httpd.handler import RELAYED
+from etcd_twisted.httpd.ordinary.request import Request
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
@@ -36,10 +39,17 @@ from etcd_twisted.web.members import forbid_parameter, leading_member, listing
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, no_leader, no_machines_known, redirect
+from etcd_twisted.web.relay import ClientRequest, Relay
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics", b"/mod/dashboard/status")
 """Pages that a standby serves, too."""
+
+_OF_THE_LEADER = (b"/mod/dashboard", b"/v2/stats/")
+"""The paths of pages about one machine begin so: a standby does not show the leader's as if they were its own."""
+
+_PASSED_ON = (b"Host", b"Content-Type", b"Accept", b"Authorization")
+"""The headers of a request for a page that matter to whoever answers it."""
 
 _OF_THE_CLUSTER = (b"/v2/machines", b"/v2/peers", b"/v2/members")
 """Pages that a standby serves while it knows of no leader, for clients that look for another machine."""
@@ -235,8 +245,8 @@ class ClientApp:
 
 class ClientPages(Resource):
     """
-    The pages, on a machine that may be a standby. A standby has only the pages about itself, and sends clients to the
-    leader for everything else.
+    The pages, on a machine that may be a standby. A standby has only the pages about itself. For everything else, it
+    passes requests on, or sends clients to the leader.
     """
 
     isLeaf = True  # noqa: N815  # Twisted's name
@@ -250,14 +260,16 @@ class ClientPages(Resource):
         forwards: bool = False,
         options: ApiOptions = ETCD04,
         access: Access | None = None,
+        relay: Relay | None = None,
     ) -> None:
         """
-        See L{ClientApp} and L{ModulePages}.
+        See L{ClientApp}, L{ModulePages} and L{KeyEndpoint}.
 
         @param access: the access control of the port; C{None} to have an own one.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
+        self._relay = relay
         access = access or Access(replica, clock)
         self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access)
         self._pages = self._app.app.resource()
@@ -277,7 +289,7 @@ class ClientPages(Resource):
         """See L{twisted.web.resource.IResource}."""
         tidy(request, NAMES)
         if self._replica.standby and not self._is_for_standby(request):
-            return send(request, self._refer(request))
+            return self._refer(request)
         undecodable = api_responses.undecodable_path(request.path, self._replica.index)
         if undecodable is not None:
             return send(request, undecodable)
@@ -292,8 +304,32 @@ class ClientPages(Resource):
         is_listing = request.method in (b"GET", b"HEAD") and request.path.rstrip(b"/") in _OF_THE_CLUSTER
         return is_listing and self._replica.leader() is None
 
-    def _refer(self, request: IRequest) -> Response:
+    def _refer(self, request: IRequest) -> bytes | int:
         leader = self._replica.leader()
         if leader is None:
-            return api_responses.error_response(no_leader(), self._replica.index)
-        return redirect(leader.client_url, request.uri)
+            return send(request, api_responses.error_response(no_leader(), self._replica.index))
+        of_leader = request.path.startswith(_OF_THE_LEADER)
+        if self._relay is None or of_leader or request.requestHeaders.hasHeader(RELAYED):
+            return send(request, redirect(leader.client_url, request.uri))
+        headers = tuple((name, request.getHeader(name)) for name in _PASSED_ON)
+        passed_on = ClientRequest(request.method, request.uri, request.content.read(), headers)
+        self._send_later(request, self._relay.answer(leader, passed_on))
+        return NOT_DONE_YET
+
+    @staticmethod
+    def _send_later(request: IRequest, answer: "Deferred[Response]") -> None:
+        """Send a response once it is there, unless the client has gone by then."""
+        wanted = True
+
+        def gone(_: Failure) -> None:
+            nonlocal wanted
+            wanted = False
+            answer.cancel()
+
+        def finish(response: Response) -> None:
+            if wanted:
+                request.write(send(request, response))
+                request.finish()
+
+        cast(Request, request).notifyFinish().addErrback(gone)
+        answer.addCallback(finish)

@@ -6,6 +6,7 @@ This module must never serve anything itself: it only puts the parts of the port
 
 from collections.abc import Mapping
 
+from twisted.internet.interfaces import IReactorTCP
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
@@ -28,7 +29,9 @@ from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
+from etcd_twisted.web.member_agent import member_agent
 from etcd_twisted.web.redirects import leader_wait_seconds
+from etcd_twisted.web.relay import Relay
 
 EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
 """The headers of a response that pages of other origins may read."""
@@ -47,6 +50,14 @@ def name_cluster(site: Site, replica: IReplica) -> None:
 
     replica.on_cluster_id.append(name_it)
     name_it()
+
+
+def _relays(reactor: IReactor, config: Config) -> bool:
+    """
+    Returns whether this machine passes requests on while it is a standby. Where clients show certificates it can't,
+    since it can't show those.
+    """
+    return config.forwards and config.ca_file is None and IReactorTCP.providedBy(reactor)
 
 
 @implementer(IFrontend)
@@ -74,9 +85,10 @@ class HttpFrontend:
         limits = Limits.of(config, file_descriptors.client_connections())
         api = ApiOptions.of(config)
         access = Access(replica, reactor)
-        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api, access)
+        relay = Relay(replica, member_agent(reactor)) if _relays(reactor, config) else None
+        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api, access, relay)
         resource: Resource = pages
-        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api, access)
+        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api, access, relay)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.

@@ -35,6 +35,7 @@ from etcd_twisted.web.api_responses import bad_escape, error_response, internal_
 from etcd_twisted.web.discovery import registry_target
 from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, without_zero_index
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
+from etcd_twisted.web.relay import ClientRequest, Relay
 from etcd_twisted.web.watches import OpenWatches, Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
@@ -70,14 +71,17 @@ class KeyEndpoint:
         forwards: bool = False,
         options: ApiOptions = ETCD04,
         access: Access | None = None,
+        relay: Relay | None = None,
     ) -> None:
         """
         @param leader_wait_seconds: how long a request waits for a leader.
         @param forwards: whether a machine that does not lead asks the leader for its clients, and does not redirect
             them unless it has to.
         @param access: the access control of the port; C{None} to have an own one.
+        @param relay: passes requests on while this machine is a standby; C{None} if it redirects clients then.
         """
         self._forwards = forwards
+        self._relay = relay
         self._access = access or Access(replica, clock)
         self._watches = OpenWatches(replica, clock)
         self._ignores_zero_index = options.ignores_zero_index
@@ -147,7 +151,10 @@ class KeyEndpoint:
         leader = self._replica.leader()
         if leader is not None and not self._replica.is_leader:
             query = b"?" + request.query if request.query else b""
-            return succeed(redirect(leader.client_url, self.prefix + request.path + query))
+            target = self.prefix + request.path + query
+            if self._relay is None or request.relayed or not self._replica.standby:
+                return succeed(redirect(leader.client_url, target))
+            return self._relay.answer(leader, _passed_on(request, target))
         return self._once_led(request, deadline)
 
     def _once_led(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
@@ -324,6 +331,17 @@ def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
     if len(first) < _PIECES_AT_ONCE + 2:
         return b"".join(first)
     return itertools.chain(first, pieces)
+
+
+def _passed_on(request: ParsedRequest, target: bytes) -> ClientRequest:
+    """Returns a request as a standby passes it on."""
+    try:
+        form = parse(request.query) if request.method in (b"GET", b"HEAD") else NO_PARAMETERS
+        waits, streams = flag(form, "wait"), flag(form, "stream")
+    except EtcdError:  # whoever answers says what is wrong
+        waits = streams = False
+    headers = (b"Content-Type", request.content_type), (b"Authorization", request.authorization)
+    return ClientRequest(request.method, target, request.body, headers, waits, waits and streams)
 
 
 def _is_for_leader(form: Parameters) -> bool:

@@ -159,7 +159,7 @@ class AddTests(MembersTest):
         return {each["id"]: each for each in json.loads(self.ask("GET", MEMBERS).body)["members"]}
 
     def test_machine_is_awaited(self) -> None:
-        """It has an id at once, but neither a name nor client URLs."""
+        """It has an id at once, but neither a name nor client URLs (spec, "Later additions")."""
         added = self.add("http://127.0.0.1:7009/")
         self.assertTrue(is_id(added["id"]))
         shown = {"id": added["id"], "name": "", "peerURLs": ["http://127.0.0.1:7009"], "clientURLs": []}

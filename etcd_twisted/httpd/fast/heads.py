@@ -13,6 +13,7 @@ import re
 import attrs
 
 from etcd_twisted.httpd.browsers import BrowserPolicy
+from etcd_twisted.httpd.handler import RELAYED
 
 LONGEST_BLOCK_BYTES = 4_096
 """A longer block of header lines is not looked at."""
@@ -25,7 +26,7 @@ _MOST_LINES = 100
 
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
+_UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade", RELAYED.lower()))
 _ONCE = (b"host", b"content-length", b"connection")
 
 

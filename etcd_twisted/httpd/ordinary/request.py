@@ -23,7 +23,7 @@ from etcd_twisted.config.addresses import address_of
 from etcd_twisted.httpd import targets
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
 from etcd_twisted.httpd.exchange import Exchange, ExchangeConnection, ResponseSite
-from etcd_twisted.httpd.handler import Handler, ParsedRequest
+from etcd_twisted.httpd.handler import RELAYED, Handler, ParsedRequest
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.responses import Response, json_message
 from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_ORDINARY_REQUEST, WORK_OF_PAGE
@@ -173,6 +173,7 @@ class Request(server.Request):
         body = cast(BytesIO, self.content).getvalue()
         kind = types[0] if types else None
         request = ParsedRequest(command, path, query, kind, body, *credentials(self))
+        request.relayed = self.requestHeaders.hasHeader(RELAYED)
         exchange = self._begin(channel, command, version)
         answer = handler.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))

@@ -1,0 +1,252 @@
+"""
+A standby's clients, which a member answers, over real sockets.
+"""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+
+from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.net.port import PortService
+from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.web.frontend import HttpFrontend
+from tests.wires import STREAM, WATCH, Answer, ServedTest, put
+
+UNKNOWN = "machine1 was asked and has not answered; whether it was done is unknown"
+BIG = "x" * 200_000
+
+
+class _Silent(Protocol):
+    """A machine that closes each connection as soon as it has a request."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.requests.append(data)  # type: ignore[union-attr,attr-defined]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+
+class RelayTest(ServedTest):
+    """
+    A standby, and the leader that it knows.
+
+    @ivar leader: the leader's replica.
+    @ivar other: how the standby knows the leader.
+    """
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.leader = FakeReplica(reactor)
+        self.addCleanup(self.leader.stop)
+        config = Config(bind_addr=Address("127.0.0.1", 0), **self.settings)
+        self.leading: PortService = HttpFrontend().service(reactor, config, {}, self.leader)
+        await self.leading.startService()
+        self.addCleanup(self._stop_leader)
+        self.other = self.machine("machine1", self.leading.getHost().port)
+        self.replica.stand_by(self.other)
+
+    def machine(self, name: str, port: int) -> Machine:
+        return Machine(name, f"http://127.0.0.1:{port}", "http://127.0.0.1:1")
+
+    async def _stop_leader(self) -> None:
+        if self.leading.running:
+            await self.leading.stopService()
+
+    async def request(self, method: str, path: str, body: str = "", fields: str = "") -> Answer:
+        fields = f"Host: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n{fields}"
+        return await self.ask(f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode(), method)
+
+    async def silent(self) -> tuple[Machine, list[bytes]]:
+        """Returns a machine that takes requests and never answers, and the requests."""
+        factory: Any = Factory.forProtocol(_Silent)
+        factory.requests = []
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return self.machine("machine1", port.getHost().port), factory.requests
+
+
+class AnsweredTests(RelayTest):
+    """A member answers."""
+
+    async def test_writes_and_reads_are_the_leaders(self) -> None:
+        """The standby needs no copy for that (spec, "Standby")."""
+        form = "Content-Type: application/x-www-form-urlencoded\r\n"
+        made = await self.request("PUT", "/v2/keys/a%20b", "value=v+w", form)
+        self.assertEqual((made.status, self.leader.get("/a b").value), (201, "v w"))
+        self.assertEqual(made.headers["X-Etcd-Index"], str(self.leader.index))
+        self.assertEqual(made.headers.get_all("Server"), ["etcd_twisted"])
+        self.assertEqual(len(made.headers.get_all("X-Etcd-Cluster-Id")), 1)
+        for query in ("", "?quorum=true", "?consistent=true"):
+            read = await self.request("GET", f"/v2/keys/a%20b{query}")
+            self.assertEqual((read.status, json.loads(read.body)["node"]["value"]), (200, "v w"))
+            self.assertEqual(read.headers["X-Raft-Term"], "1")
+        head = await self.request("HEAD", "/v2/keys/a%20b")
+        self.assertEqual((head.status, head.headers["Content-Length"]), (200, str(len(read.body))))
+        missing = await self.request("GET", "/v2/keys/none")
+        self.assertEqual((missing.status, json.loads(missing.body)["errorCode"]), (404, 100))
+        wrong = await self.request("PATCH", "/v2/keys/a")
+        self.assertEqual((wrong.status, "DELETE" in wrong.headers["Allow"]), (405, True))
+        self.assertEqual(self.replica.proposed, [])
+
+    async def test_long_listing_comes_whole(self) -> None:
+        for number in range(20):
+            self.leader.keyspace.apply(Set(f"/d/{number}", 0, BIG))
+        listing = await self.request("GET", "/v2/keys/d?recursive=true&sorted=true")
+        self.assertEqual([len(each["value"]) for each in json.loads(listing.body)["node"]["nodes"]], 20 * [len(BIG)])
+
+    async def test_pages_are_the_leaders(self) -> None:
+        """These are members, machines, locks and the discovery service, but no page about one machine."""
+        listed = await self.request("GET", "/v2/members")
+        self.assertEqual(json.loads(listed.body)["members"][0]["name"], "machine0")
+        body = '{"peerURLs":["http://127.0.0.1:7009"]}'
+        added = await self.request("POST", "/v2/members", body, "Content-Type: application/json\r\n")
+        self.assertEqual((added.status, len(self.leader.shown_members())), (201, 2))
+        self.assertEqual((await self.request("GET", "/v2/nothing")).status, 404)
+        locked = await self.request("POST", "/mod/v2/lock/mine?ttl=60")
+        self.assertEqual((locked.status, locked.body), (200, b"3"))
+        token = await self.request("GET", "/discovery/new?size=1")
+        self.assertTrue(token.body.startswith(b"http://x/discovery/"), token.body)
+        for path in ("/v2/stats/self", "/mod/dashboard/"):
+            referred = await self.request("GET", path)
+            self.assertEqual((referred.status, referred.headers["Location"]), (307, self.other.client_url + path))
+
+    async def test_credentials_travel_along(self) -> None:
+        asked: list[bytes | None] = []
+        handler: Any = self.leading._factory.handler
+        handle = handler.handle
+        self.patch(handler, "handle", lambda request: asked.append(request.authorization) or handle(request))
+        basic = f"Basic {b64encode(b'u:p').decode()}"
+        await self.request("GET", "/v2/keys/", fields=f"Authorization: {basic}\r\n")
+        await self.request("GET", "/v2/keys/")
+        self.assertEqual(asked, [basic.encode(), None])
+
+    async def test_watches_get_events_as_they_come(self) -> None:
+        watcher, stream = [await self.connect() for _ in range(2)]
+        watcher.send(WATCH)
+        stream.send(STREAM)
+        for client in (watcher, stream):
+            await client.when(lambda client=client: b"\r\n\r\n" in client.data)  # type: ignore[misc]
+            self.assertIn(b"\r\nX-Etcd-Index: ", client.data)
+        self.leader.put("/k", "one")
+        await watcher.when_ends_with(b"\r\n0\r\n\r\n")
+        self.assertIn(b'"value":"one"', watcher.data)
+        self.leader.put("/k", BIG)
+        await stream.when(lambda: BIG.encode() in stream.data.replace(b"\r\n", b"") or b"two" in stream.data)
+        self.leader.put("/k", "two")
+        await stream.when(lambda: b'"value":"two"' in stream.data)
+        self.assertEqual(stream.data.count(b'"action":"set"'), 3)
+        self.assertFalse(stream.closed)
+
+    async def test_watch_that_can_not_begin_is_an_error(self) -> None:
+        for number in range(2_000):
+            self.leader.keyspace.apply(Set("/k", 0, str(number)))
+        answer = await self.request("GET", "/v2/keys/k?wait=true&waitIndex=3")
+        self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (400, 401))
+
+    async def test_watch_ends_with_its_client(self) -> None:
+        """The leader has no watcher any more."""
+        client = await self.connect()
+        client.send(STREAM)
+        await client.when(lambda: b"\r\n\r\n" in client.data)
+        self.assertEqual(self.leader.statistics().watchers, 1)
+        client.transport.abortConnection()
+        await self.until(lambda: self.leader.statistics().watchers == 0)
+
+    async def test_watch_ends_with_its_leader(self) -> None:
+        """The body is empty, as when the service of the machine itself stops."""
+        client = await self.connect()
+        client.send(WATCH)
+        await client.when(lambda: b"\r\n\r\n" in client.data)
+        await self.leading.stopService()
+        await client.when_ends_with(b"\r\n\r\n0\r\n\r\n")
+
+    async def test_client_that_goes_ends_its_request(self) -> None:
+        """The leader is no longer asked for a lock that nobody waits for."""
+        held = await self.request("POST", "/mod/v2/lock/mine?ttl=60")
+        self.assertEqual(held.status, 200)
+        client = await self.connect()
+        client.send(b"POST /mod/v2/lock/mine?ttl=60 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        await self.until(lambda: self.entries() == 2)
+        client.transport.abortConnection()
+        await self.until(lambda: self.entries() == 1)
+
+    def entries(self) -> int:
+        return len(self.leader.get("/_etcd/mod/lock/mine").children)
+
+    async def until(self, condition: Any) -> None:
+        """Waits for a condition of the leader, which tells nobody of it."""
+        while not condition():
+            waited: Deferred[None] = Deferred()
+            reactor.callLater(0, waited.callback, None)
+            await waited
+
+
+class UnansweredTests(RelayTest):
+    """The leader does not answer."""
+
+    async def test_another_member_is_asked_if_the_leader_can_not_be_reached(self) -> None:
+        """Nothing was sent to the leader. Members that follow have the next leader do it."""
+        await self.leading.stopService()
+        self.replica._known_machines = [self.other]
+        second = FakeReplica(reactor)
+        self.addCleanup(second.stop)
+        service = HttpFrontend().service(reactor, Config(bind_addr=Address("127.0.0.1", 0)), {}, second)
+        await service.startService()
+        self.addCleanup(service.stopService)
+        self.replica._known_machines = [self.other, self.machine("machine2", service.getHost().port)]
+        self.assertEqual((await self.request("PUT", "/v2/keys/k?value=v")).status, 201)
+        self.assertEqual(second.get("/k").value, "v")
+
+    async def test_client_is_redirected_if_no_member_can_be_reached(self) -> None:
+        await self.leading.stopService()
+        for method, path in (("PUT", "/v2/keys/k?value=v"), ("GET", "/v2/keys/k?wait=true"), ("GET", "/v2/members")):
+            answer = await self.request(method, path)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, self.other.client_url + path))
+
+    async def test_unknown_outcome_is_told(self) -> None:
+        """The leader may have made the change, so no other machine is asked."""
+        machine, requests = await self.silent()
+        self.replica._known_machines = [machine, self.other]
+        self.replica.stand_by(machine)
+        for path in ("/v2/keys/k?value=v", "/mod/v2/lock/mine?ttl=60"):
+            answer = await self.request("PUT", path)
+            self.assertEqual((answer.status, json.loads(answer.body)["cause"]), (500, UNKNOWN))
+        self.assertEqual(len(requests), 2)
+        self.assertEqual(self.leader.proposed, [])
+
+    async def test_read_without_an_answer_is_redirected(self) -> None:
+        machine, requests = await self.silent()
+        self.replica.stand_by(machine)
+        answer = await self.request("GET", "/v2/keys/k")
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, machine.client_url + "/v2/keys/k"))
+        self.assertTrue(requests)
+
+    async def test_without_a_leader_requests_wait(self) -> None:
+        self.replica.lose_leader()
+        client = await self.connect()
+        client.send(put("v"))
+        self.replica.follow(self.other)
+        await client.when(lambda: b"HTTP/1.1 201 Created" in client.data)
+
+    async def test_two_standbys_do_not_ask_each_other(self) -> None:
+        """The one that is asked by the other redirects, and that is passed on."""
+        self.leader.stand_by(self.machine("machine0", self.port))
+        for path in ("/v2/keys/k?value=v", "/mod/v2/lock/mine?ttl=60"):
+            answer = await self.request("PUT", path)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:{self.port}{path}"))
+
+
+class RedirectingTests(RelayTest):
+    """A standby that is told to redirects its clients."""
+
+    settings = {"follower_requests": "redirect"}  # noqa: RUF012
+
+    async def test_everything_is_redirected(self) -> None:
+        for method, path in (("PUT", "/v2/keys/k?value=v"), ("GET", "/v2/keys/k"), ("GET", "/v2/members")):
+            answer = await self.request(method, path)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, self.other.client_url + path))
