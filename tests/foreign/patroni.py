@@ -48,9 +48,12 @@ class Node:
 
     child: ChildProcess
 
-    def __init__(self, test: TestCase, name: str, machine_ports: Sequence[int]) -> None:
+    def __init__(
+        self, test: TestCase, name: str, machine_ports: Sequence[int], credentials: tuple[str, str] | None = None
+    ) -> None:
         """
         @param machine_ports: the client ports of three machines.
+        @param credentials: a user of theirs and the password, if they have users.
         """
         self.name = name
         self._test = test
@@ -62,13 +65,13 @@ class Node:
         self._api_port, self._port = free_ports(2)
         self._machine_ports = machine_ports
         self._path = self._directory / "patroni.yml"
-        self._path.write_text(self._configuration())
+        self._path.write_text(self._configuration(credentials))
         self._children: list[ChildProcess] = []
         test.addCleanup(self._keep_output)
         self.api = Client(f"http://127.0.0.1:{self._api_port}")
         test.addCleanup(self.api.close)
 
-    def _configuration(self) -> str:
+    def _configuration(self, credentials: tuple[str, str] | None) -> str:
         (text,) = blocks(PAGE, "yaml")
         own = {
             "name: node1": f"name: {self.name}",
@@ -79,6 +82,8 @@ class Node:
             "/run/postgresql": self._sockets,
         }
         own |= {f"127.0.0.1:{4001 + at}": f"127.0.0.1:{port}" for at, port in enumerate(self._machine_ports)}
+        if credentials is not None:
+            own["\netcd:\n"] = "\netcd:\n  username: {}\n  password: {}\n".format(*credentials)
         for shown, value in own.items():
             self._test.assertIn(shown, text)
             text = text.replace(shown, value)

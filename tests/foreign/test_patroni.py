@@ -59,28 +59,46 @@ class PatroniTest(TestCase):
     Two nodes and three machines.
 
     @ivar profile: the machines' profile.
+    @ivar user: the user of the machines that Patroni is, if they have users, and his password.
     @ivar primary: the node that is the primary, C{node1} at first.
     @ivar replica: the other one.
     """
 
     timeout = 300
     profile: str
+    user: tuple[str, str] | None = None
 
     async def setUp(self) -> None:
         """Starts the machines and bootstraps the nodes."""
         self.cluster = Cluster(self, 3, "--profile", self.profile)
         await self.cluster.start()
-        machines = self.cluster.machines
-        self.client = Client([each.url for each in machines], reactor=cast(IReactorTime, reactor))
-        self.addCleanup(self.client.close)
-        ports = [each.port for each in machines]
-        self.primary, self.replica = (Node(self, name, ports) for name in ("node1", "node2"))
+        if self.user is not None:
+            await self.enable_users(*self.user)
+        self.client = self.connect(self.user)
+        ports = [each.port for each in self.cluster.machines]
+        self.primary, self.replica = (Node(self, name, ports, self.user) for name in ("node1", "node2"))
         self.primary.start()
         await self.primary.becomes("primary")
         await self.primary.ask("PATCH", "/config", SETTINGS)
         self.replica.start()
         await self.replica.becomes("replica")
         await self.primary.sql("CREATE TABLE notes (note text)")
+
+    def connect(self, credentials: tuple[str, str] | None = None) -> Client:
+        """Returns a client of all machines."""
+        urls = [machine.url for machine in self.cluster.machines]
+        client = Client(urls, reactor=cast(IReactorTime, reactor), credentials=credentials)
+        self.addCleanup(client.close)
+        return client
+
+    async def enable_users(self, name: str, password: str) -> None:
+        """Has the machines let nobody in but root, and a user who may do what the page says."""
+        await self.connect().auth.add_user("root", "secret-of-root")
+        await self.connect().auth.enable()
+        auth = self.connect(("root", "secret-of-root")).auth
+        await auth.remove_role("guest")
+        await auth.add_role("patroni", read=["/service/*"], write=["/service/*"])
+        await auth.add_user(name, password, ["patroni"])
 
     async def follow(self) -> Story:
         """Returns the story of Patroni's keys from now on."""
@@ -147,6 +165,7 @@ class PatroniTest(TestCase):
 @skipIf(MISSING is not None, MISSING or "")
 class AdministrationTests(PatroniTest):
     profile = "etcd2"
+    user = ("postgres", "secret-of-the-store")
 
     async def test_planned_changes(self) -> None:
         """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import etcd
+from etcd import auth
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -90,3 +91,53 @@ class ClusterTests(PythonEtcdTest):
     async def test_members_with_the_profile_of_etcd_2(self) -> None:
         """The leader is found among the members by 16 hex digits."""
         await self.assert_follows("etcd2")
+
+
+class UserTests(PythonEtcdTest):
+    """Users and roles, as its module C{auth} writes them."""
+
+    async def test_users_and_roles(self) -> None:
+        """A user gets what its role allows, through any machine, until that is revoked."""
+        client = await self.start("etcd2")
+        root = auth.EtcdUser(client, "root")
+        root.password = "root's"
+        await call(root.write)
+        await call(setattr, auth.Auth(client), "active", True)
+        client = await self.connect(self.follower, username="root", password="root's")
+        await call(auth.EtcdRole(client, "guest").delete)
+        role = auth.EtcdRole(client, "web")
+        role.grant("/web/*", "RW")
+        role.grant("/open/*", "R")
+        await call(role.write)
+        user = auth.EtcdUser(client, "ann")
+        user.password, user.roles = "ann's", ["web"]
+        await call(user.write)
+        self.assertEqual([each["user"] for each in await call(lambda: user.names)], ["ann", "root"])
+        self.assertEqual([each["role"] for each in await call(lambda: role.names)], ["root", "web"])
+        await call(client.write, "/open/key", "1")
+        leader = await self.cluster.leader()
+        for machine in (leader, self.follower):
+            ann = await self.connect(machine, username="ann", password="ann's")
+            await call(ann.write, "/web/key", "1")
+            self.assertEqual((await call(ann.read, "/open/key")).value, "1")
+            for refused in (
+                call(ann.write, "/open/key", "2"),
+                call(ann.read, "/other"),
+                call(auth.EtcdUser(ann, "root").read),
+            ):
+                await self.assertFailure(refused, etcd.EtcdInsufficientPermissions)
+            guest = await self.connect(machine)
+            await self.assertFailure(call(guest.read, "/web/key"), etcd.EtcdInsufficientPermissions)
+            stranger = await self.connect(machine, username="ann", password="wrong")
+            await self.assertFailure(call(stranger.read, "/web/key"), etcd.EtcdInsufficientPermissions)
+        await call(role.read)
+        role.revoke("/web/*", "W")
+        await call(role.write)
+        ann = await self.connect(self.follower, username="ann", password="ann's")
+        await self.assertFailure(call(ann.write, "/web/key", "2"), etcd.EtcdInsufficientPermissions)
+        self.assertEqual((await call(ann.read, "/web/key")).value, "1")
+        await call(user.delete)
+        await self.assertFailure(call(user.read), etcd.EtcdKeyNotFound)
+        await call(setattr, auth.Auth(client), "active", False)
+        self.assertFalse(await call(lambda: auth.Auth(client).active))
+        await call((await self.connect(leader)).write, "/web/key", "3")
