@@ -16,6 +16,7 @@ from tests.processes.manager import Manager
 from tests.units import PROGRAM, UNITS, Unit
 
 PAGE = SOURCE / "docs" / "systemd.md"
+ETCD2_PAGE = SOURCE / "docs" / "etcd2.md"
 SERVICE = "etcd-twisted.service"
 SOCKET = "etcd-twisted.socket"
 
@@ -61,9 +62,9 @@ class AnalyzeTests(SynchronousTestCase):
     def test_drop_ins_of_the_page_are_valid(self) -> None:
         dropins = self.directory / f"{SERVICE}.d"
         dropins.mkdir()
-        for number, text in enumerate(blocks(PAGE, "ini")):
+        for number, text in enumerate((*blocks(PAGE, "ini"), *blocks(ETCD2_PAGE, "ini"))):
             (dropins / f"{number}.conf").write_text(text)
-        self.assertGreater(len(list(dropins.iterdir())), 1)
+        self.assertGreater(len(list(dropins.iterdir())), 2)
         self.verify(SERVICE)
 
     def test_exposure_is_small(self) -> None:
