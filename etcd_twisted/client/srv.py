@@ -165,7 +165,8 @@ async def _ask(machines: Machines, sender: Sender, attempt_seconds: float) -> li
     if answer.status != 404:
         return [url for member in decode_json(answer, list[_WireMember]) for url in member.client_urls]
     answer = await sender.send(Request("GET", "/v2/admin/machines"), attempt_seconds, machines)
-    return [machine.client_url for machine in decode_json(answer, list[_WireMachine])]
+    # One that is empty is of a machine that has not come yet.
+    return [machine.client_url for machine in decode_json(answer, list[_WireMachine]) if machine.client_url]
 
 
 def nothing_found(domain: str) -> NoMachinesFound:

@@ -145,6 +145,7 @@ class PeerRecordTests(SrvTestCase):
 
     def test_machines_of_this_project(self) -> None:
         machines = b"""[{"clientURL":"http://a:4001","name":"m0","peerURL":"http://p:7001","state":"leader"},
+            {"clientURL":"","name":"m2","peerURL":"http://new:7001","state":"follower"},
             {"clientURL":"http://b:4001","name":"m1","peerURL":"http://q:7001","state":"follower"}]"""
         agent = self.agent(p=[Reply(404, b'{"message":"Not Found"}'), Reply(body=machines)])
         self.assertEqual(self.found(Names(self.PEERS), agent), [A, B])

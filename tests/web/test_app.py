@@ -9,8 +9,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.testing.replica import OTHER
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.statistics import go_duration
 from tests.wires import Answer, Wire, ask
@@ -77,6 +78,13 @@ class AppTests(SynchronousTestCase):
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4002, http://127.0.0.1:4001")
         self.replica.lose_leader()
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001, http://127.0.0.1:4002")
+
+    def test_machines_without_a_client_url_are_left_out(self) -> None:
+        """A machine of a static list that has not come yet has told nobody where it serves clients."""
+        self.patch(self.replica, "machines", lambda: [MACHINE, Machine("machine2", "", "http://127.0.0.1:7003")])
+        self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001")
+        (shown,) = (each for each in json.loads(self.ask("/v2/members").body)["members"] if each["name"] == "machine2")
+        self.assertEqual((shown["peerURLs"], shown["clientURLs"]), (["http://127.0.0.1:7003"], []))
 
     def test_machines_of_no_cluster_are_an_error(self) -> None:
         """A client would take an empty list for the answer."""

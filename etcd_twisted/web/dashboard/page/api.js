@@ -123,6 +123,6 @@ export function dashboard(machine, hash = "") {
 // All machines; without a leader, those that this machine knew last.
 export async function machines() {
     const { members } = await json("v2/members");
-    const listed = members.map(({ name, clientURLs: [client], peerURLs: [peer] }) => ({ name, client, peer }));
+    const listed = members.map(({ name, clientURLs: [client = ""], peerURLs: [peer] }) => ({ name, client, peer }));
     return listed.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
 }
