@@ -15,6 +15,7 @@ from etcd_twisted.consensus.background.clearing import Clearing
 from etcd_twisted.consensus.background.expirer import Expirer
 from etcd_twisted.consensus.background.founder import Founder
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
+from etcd_twisted.consensus.bounded_wait import BoundedWait
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.forwarding.forwarded import Forwarded
@@ -190,7 +191,7 @@ class LocalMember:
         self.group = GroupState(cluster_id, self._own, clocks, core, self.state_machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, environment.traffic, self._sender)
-        self.node = Node(clock, core, disk, self._messenger, self.state_machine)
+        self.node = Node(clock, core, disk, self._messenger, self.state_machine, BoundedWait(keyspace.reads))
         self.proposer = Proposer(
             core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )

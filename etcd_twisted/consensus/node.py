@@ -8,13 +8,14 @@ The node must never apply what is not durable, or continue after the disk has fa
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from etcd_twisted.consensus.bounded_wait import BoundedWait
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
@@ -27,10 +28,11 @@ from etcd_twisted.waiters import Observers, Waiters
 class LogOnDisk(Protocol):
     """The write-ahead log, as the node uses it."""
 
-    def append(self, record: Record) -> "Deferred[None]":
+    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
         """
         Append a record.
 
+        @param wait_seconds: how long this call may wait until the record is durable.
         @return: a Deferred that fires when the record is durable, or errbacks. The node appends the next record only
             after that.
         """
@@ -77,10 +79,17 @@ class Node:
     """
 
     def __init__(
-        self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: MessageSender, state_machine: EntryApplier
+        self,
+        clock: IReactorTime,
+        raft: Raft,
+        disk: LogOnDisk,
+        messenger: MessageSender,
+        state_machine: EntryApplier,
+        bounded_wait: BoundedWait | None = None,
     ) -> None:
         """
         @param raft: the core. Others may read it, but only this node calls what changes it.
+        @param bounded_wait: decides when to wait for the disk; C{None} for never.
         """
         self.commits = Durations()
         self.on_applied: Observers = []
@@ -96,11 +105,15 @@ class Node:
         self._uncommitted: deque[tuple[int, float]] = deque()
         """The last index of each batch that this leader has given to its disk, and when it did so."""
         self._writing = False
+        self._write_began = 0.0
         self._stopped = False
         self._running = False
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
+        self._bounded_wait = bounded_wait
+        self._written_at_once = False
+        """Whether the record of this turn was durable before the turn ended."""
         self._reads = Reads()
         self._last_read = 0
         self._drained = Waiters()
@@ -116,14 +129,23 @@ class Node:
 
     def propose(self, data: bytes) -> int:
         """
-        Put a command into the log.
+        Put a command into the log. Call L{proposed} in the same turn of the reactor.
 
         @return: the index that the command has if it is committed.
         @raise NotLeaderError: this machine does not lead.
         """
-        index = self._raft.propose(data)
-        self._wake()
-        return index
+        return self._raft.propose(data)
+
+    def proposed(self) -> None:
+        """
+        Have what was proposed written: with all that comes in this turn of the reactor; or at once, for a lone writer.
+        """
+        if self._turn is None and not self._stopped:
+            bounded_wait = self._bounded_wait
+            if bounded_wait is not None and bounded_wait.lone and not self._writing and not self._running:
+                self._run()
+            else:
+                self._turn = self._clock.callLater(0, self._run)
 
     def propose_configuration(self, configuration: Configuration) -> int:
         """
@@ -235,10 +257,9 @@ class Node:
             steps = (self._send, self._persist, self._apply_some)
             if raft.leadership is not None and not reads.unconfirmed and not self._has_new_entries():
                 steps = (self._apply_some, self._send, self._persist)
-            for step in steps:
-                if self._stopped:  # by an observer that the step before has called
-                    return
-                step()
+            self._take(steps)
+            while self._written_at_once and not self._stopped:
+                self._take((self._apply_some, self._send, self._persist))
             if not self._stopped and (reads.unconfirmed or reads.confirmed):
                 self._answer_reads()
             if not self._stopped and raft.soft_state != self._soft_state:
@@ -251,6 +272,12 @@ class Node:
             self._drained.fire()
         if not self._stopped and self._ticking is None:
             self._wait_until(raft.deadline)
+
+    def _take(self, steps: tuple[Callable[[], None], ...]) -> None:
+        for step in steps:
+            if self._stopped:  # by an observer that the step before has called
+                return
+            step()
 
     def _wait_until(self, deadline: float) -> None:
         """Set the timer for when the core has to be told the time."""
@@ -284,21 +311,38 @@ class Node:
         self._run()
 
     def _persist(self) -> None:
+        self._written_at_once = False
         if self._writing:
             return
         record = self._raft.to_persist()
-        if record is not None:
-            if record.entries and self._raft.leadership is not None:
-                self._uncommitted.append((record.entries[-1].index, self._now()))
-            self._writing = True
+        if record is None:
+            return
+        self._write_began = self._now()
+        if record.entries and self._raft.leadership is not None:
+            self._uncommitted.append((record.entries[-1].index, self._write_began))
+        self._writing = True
+        bounded_wait = self._bounded_wait
+        if bounded_wait is None:
             self._disk.append(record).addCallback(self._persisted, record).addErrback(self.fail)
+            return
+        wait_seconds = bounded_wait.seconds(len(record.entries))
+        written = self._disk.append(record, wait_seconds)
+        written.addCallback(self._persisted, record).addErrback(self.fail)
+        if wait_seconds and self._writing:
+            bounded_wait.timed_out()
 
     def _persisted(self, _: None, record: Record) -> None:
         self._writing = False
         if self._stopped:
             return
-        self._raft.persisted(record, self._now())
-        self._run_now()
+        now = self._now()
+        if self._bounded_wait is not None and len(record.entries) == 1:
+            self._bounded_wait.took(now - self._write_began)
+        self._raft.persisted(record, now)
+        if self._running:
+            self._written_at_once = True  # the turn goes on with it
+        else:
+            self._run_now()
 
     def _send(self) -> None:
         outgoing = self._raft.to_send(self._now())

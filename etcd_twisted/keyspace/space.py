@@ -106,6 +106,10 @@ class KeySpace:
         """Returns the name of an in-order key that is created at C{index}."""
         return f"{index:020}" if self.pads_in_order_keys else str(index)
 
+    def reads(self) -> int:
+        """Returns how many calls of L{get} there were."""
+        return self._gets_success + self._gets_fail
+
     def watch(
         self,
         key: str,

@@ -42,7 +42,7 @@ class Around:
         self.most = 1_000
         self.on_apply: Any = lambda _: None
 
-    def append(self, record: Record) -> "Deferred[None]":
+    def append(self, record: Record, _wait_seconds: float = 0.0) -> "Deferred[None]":
         done: Deferred[None] = Deferred()
         self.writes.append((record, done))
         assert len(self.writes) == 1, "one after another"
@@ -80,6 +80,12 @@ class Around:
     def take_sent(self) -> list[tuple[str, Message]]:
         sent, self.sent = self.sent, []
         return sent
+
+
+def propose(node: Node, data: bytes) -> None:
+    """Proposes a command, for which nobody waits."""
+    node.propose(data)
+    node.proposed()
 
 
 class NodeTestCase(SynchronousTestCase):

@@ -8,7 +8,7 @@ from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind, Record
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
-from tests.consensus.nodes import A, B, C, NodeTestCase
+from tests.consensus.nodes import A, B, C, NodeTestCase, propose
 
 
 class TurnTests(NodeTestCase):
@@ -17,7 +17,7 @@ class TurnTests(NodeTestCase):
     def test_many_proposals_are_one_record(self) -> None:
         node = self.alone()
         for _ in range(10):
-            node.propose(b"x")
+            propose(node, b"x")
         self.assertEqual(self.around.writes, [])
         self.clock.advance(0)
         ((record, _),) = self.around.writes
@@ -25,10 +25,10 @@ class TurnTests(NodeTestCase):
 
     def test_proposals_during_a_sync_go_into_the_next_record(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         for _ in range(5):
-            node.propose(b"y")
+            propose(node, b"y")
             self.clock.advance(0)
         self.around.sync()
         ((record, _),) = self.around.writes
@@ -48,7 +48,7 @@ class TurnTests(NodeTestCase):
             return append(record)
 
         self.patch(self.around, "append", appending)
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         self.assertEqual(told, [1])
 
@@ -60,11 +60,11 @@ class TurnTests(NodeTestCase):
         """
         self.acknowledge(node)
         self.settle()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         self.around.sync()
         for _ in range(proposals):
-            node.propose(b"y")
+            propose(node, b"y")
         told: list[list[int]] = []
 
         def applying(_: object) -> None:
@@ -99,11 +99,11 @@ class TurnTests(NodeTestCase):
         """More entries may come."""
         node = self.elected()
         self.settle()
-        node.propose(b"x")
+        propose(node, b"x")
         self.around.take_sent()
         self.acknowledge(node, 1)
         self.assertEqual((self.around.sent, self.around.writes), ([], []))
-        node.propose(b"y")
+        propose(node, b"y")
         self.clock.advance(0)
         entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
         self.assertEqual([len(each) for each in entries], [2])
@@ -137,7 +137,7 @@ class TurnTests(NodeTestCase):
 
     def test_nothing_is_applied_before_it_is_durable(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         self.assertEqual(self.around.applied, [])
         self.around.sync()
@@ -159,7 +159,7 @@ class TurnTests(NodeTestCase):
         node = self.alone()
         self.around.most = 3
         for _ in range(8):
-            node.propose(b"x")
+            propose(node, b"x")
         self.clock.advance(0)
         self.around.sync()
         self.assertEqual([len(each) for each in self.around.applied], [3])
@@ -177,28 +177,28 @@ class TurnTests(NodeTestCase):
         around = self.around
         around.on_apply = lambda entry: found.append((entry.index - around.applied_index, node.holds_lease()))
         for _ in range(3):
-            node.propose(b"x")
+            propose(node, b"x")
         self.settle()
         self.assertEqual(found, [(0, False), (0, False), (0, True)])
 
     def test_change_is_reported_once(self) -> None:
         node = self.alone()
         before = self.around.changes
-        node.propose(b"x")
+        propose(node, b"x")
         self.settle()
         self.assertEqual(self.around.changes, before)
 
     def test_callback_within_a_turn_may_propose(self) -> None:
         node = self.alone()
-        self.around.on_apply = lambda entry: node.propose(b"y") if entry.data == b"x" else None
-        node.propose(b"x")
+        self.around.on_apply = lambda entry: propose(node, b"y") if entry.data == b"x" else None
+        propose(node, b"x")
         self.settle()
         self.assertEqual(len(self.around.applied), 2)
 
     def test_callback_within_a_turn_may_stop_the_node(self) -> None:
         node = self.alone()
         self.around.on_apply = lambda _: node.stop()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         read = node.confirm_read()
         self.around.sync()

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import Append, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import Role
-from tests.consensus.nodes import TIMING, A, B, C, NodeTestCase
+from tests.consensus.nodes import TIMING, A, B, C, NodeTestCase, propose
 
 
 class TimeTests(NodeTestCase):
@@ -95,7 +95,7 @@ class TimeTests(NodeTestCase):
 class ReadTests(NodeTestCase):
     def test_read_waits_for_what_is_committed_to_be_applied(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         self.around.most = 0
         self.around.sync()
@@ -126,7 +126,7 @@ class ReadTests(NodeTestCase):
 
     def test_read_fails_when_the_node_is_stopped(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         self.around.most = 0
         self.around.sync()
@@ -166,7 +166,7 @@ class EndTests(NodeTestCase):
     def test_node_is_drained_when_nothing_is_under_way(self) -> None:
         node = self.alone()
         self.successResultOf(node.drain())
-        node.propose(b"x")
+        propose(node, b"x")
         drained = node.drain()
         self.clock.advance(0)
         self.assertNoResult(drained)
@@ -188,13 +188,13 @@ class EndTests(NodeTestCase):
             happened.append("applied")
 
         self.around.on_apply = applying
-        node.propose(b"x")
+        propose(node, b"x")
         self.settle()
         self.assertEqual(happened, ["applied", "drained"])
 
     def test_two_callers_may_wait_for_the_drain(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         first, second = node.drain(), node.drain()
         self.settle()
         self.successResultOf(first)
@@ -202,7 +202,7 @@ class EndTests(NodeTestCase):
 
     def test_failing_disk_ends_the_node(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         read = node.confirm_read()
         drained = node.drain()
         self.clock.advance(0)
@@ -221,7 +221,7 @@ class EndTests(NodeTestCase):
             raise RuntimeError("a mistake")
 
         self.around.on_apply = broken
-        node.propose(b"x")
+        propose(node, b"x")
         self.settle()
         (failure,) = self.around.failures
         failure.trap(RuntimeError)
@@ -231,7 +231,7 @@ class EndTests(NodeTestCase):
 
     def test_write_that_ends_after_a_stop_is_ignored(self) -> None:
         node = self.alone()
-        node.propose(b"x")
+        propose(node, b"x")
         self.clock.advance(0)
         node.stop()
         self.around.sync()

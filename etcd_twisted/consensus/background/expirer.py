@@ -59,6 +59,7 @@ class Expirer:
             return
         with contextlib.suppress(NotLeaderError):  # the next leader proposes it
             self._proposed = self._node.propose(encode_command(Expire(now, _KEYS_A_COMMAND)))
+            self._node.proposed()
 
     def stop(self) -> None:
         """Wait no more, not even for the last proposal, which may be lost."""

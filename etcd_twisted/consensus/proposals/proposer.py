@@ -229,6 +229,7 @@ class Proposer:
     def _propose(self, command: Change, data: bytes, on_outcome: OutcomeCallback) -> int:
         index = self._node.propose(data)
         self._proposals.add(index, Proposal(command, self._raft.term, len(data), on_outcome))
+        self._node.proposed()
         return index
 
     # Changes that other machines forward

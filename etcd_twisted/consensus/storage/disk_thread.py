@@ -44,35 +44,78 @@ class DiskThread:
         self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
         self._ended: Deferred[None] = Deferred()
         self._stopping = False
+        self._submitted = 0
+        self._done = 0
+        """How many jobs have ended; only the thread changes it."""
 
     def start(self) -> None:
         """Start the thread. Jobs that were submitted before wait for it."""
         self._thread.start()
 
-    def submit(self, job: Callable[[], _T]) -> "Deferred[_T]":
+    def submit(self, job: Callable[[], _T], wait_seconds: float = 0.0) -> "Deferred[_T]":
         """
         Run C{job} in the thread, after all jobs that were submitted before it.
 
         A failed job does not keep those after it from running. Cancelling the Deferred only ends the wait: the job
         still runs, since later ones may build on it.
 
+        @param wait_seconds: how long this call may wait for the result. If it comes in that time, the Deferred that is
+            returned has fired already. While other jobs are under way, there is no wait.
         @return: a Deferred that fires with what the job returns, or errbacks with what it raises, or with
             L{DiskThreadStoppedError} after L{stop}.
         """
         if self._stopping:
             return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
+        if wait_seconds and self._done == self._submitted:
+            return self._submit_and_wait(job, wait_seconds)
         result: Deferred[_T] = Deferred()
 
         def run() -> None:
-            try:
-                value = job()
-            except BaseException:
-                self._reactor.callFromThread(result.errback, Failure())
-            else:
-                self._reactor.callFromThread(result.callback, value)
+            value = self._outcome(job)
+            self._reactor.callFromThread(result.callback, value)  # a failure makes it errback
 
-        self._jobs.put(run)
+        self._put(run)
         return result
+
+    def _submit_and_wait(self, job: Callable[[], _T], wait_seconds: float) -> "Deferred[_T]":
+        result: Deferred[_T] = Deferred()
+        outcome: list[_T | Failure] = []
+        finished = threading.Lock()
+        finished.acquire()
+        waiting = [True]  # whoever takes the only item decides how the outcome is handed over
+
+        def run() -> None:
+            outcome.append(self._outcome(job))
+            try:
+                waiting.pop()
+            except IndexError:
+                self._reactor.callFromThread(result.callback, outcome[0])
+            else:
+                finished.release()
+
+        self._put(run)
+        if not finished.acquire(timeout=wait_seconds):
+            try:
+                waiting.pop()
+            except IndexError:
+                finished.acquire()  # the thread has just taken it, and releases the lock at once
+            else:
+                return result
+        result.callback(outcome[0])
+        return result
+
+    def _outcome(self, job: Callable[[], _T]) -> "_T | Failure":
+        """Run a job in the thread. Returns its result, or the failure."""
+        try:
+            return job()
+        except BaseException:
+            return Failure()
+        finally:
+            self._done += 1
+
+    def _put(self, job: Callable[[], None]) -> None:
+        self._submitted += 1
+        self._jobs.put(job)
 
     def stop(self) -> "Deferred[None]":
         """Run what was submitted, then end the thread. Returns a Deferred that fires when it has ended."""
@@ -115,9 +158,13 @@ class AsyncStorage:
         """Have the thread run a job after all earlier ones. Returns a Deferred that fires with the result."""
         return self._disk_thread.submit(functools.partial(job, *arguments))
 
-    def append(self, record: Record) -> "Deferred[None]":
-        """Append to the log. Returns a Deferred that fires when the record is durable."""
-        appended = self._disk_thread.submit(functools.partial(self.storage.log.append, record))
+    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+        """
+        Append to the log. Returns a Deferred that fires when the record is durable.
+
+        @param wait_seconds: how long this call may wait for that; see L{DiskThread.submit}.
+        """
+        appended = self._disk_thread.submit(functools.partial(self.storage.log.append, record), wait_seconds)
         return appended.addCallback(self._appended, self._seconds())
 
     def begin_segment(self) -> "Deferred[None]":

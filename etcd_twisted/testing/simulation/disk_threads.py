@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.storage.disk_thread import DiskThreadStoppedError
@@ -37,8 +37,8 @@ class ManualDiskThread:
         self.jobs: deque[tuple[_Job, Deferred[Any]]] = deque()
         self.failing: Exception | None = None
 
-    def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
+    def submit(self, job: _Job, _wait_seconds: float = 0.0) -> "Deferred[Any]":
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. There is no wait."""
         done: Deferred[Any] = Deferred()
         self.jobs.append((job, done))
         return done
@@ -85,7 +85,7 @@ class PromptDiskThread(ManualDiskThread):
             for _ in self.jobs:
                 self._process.after(0, "disk", self._work)
 
-    def submit(self, job: _Job) -> "Deferred[Any]":
+    def submit(self, job: _Job, _wait_seconds: float = 0.0) -> "Deferred[Any]":
         """See L{ManualDiskThread.submit}."""
         done = super().submit(job)
         self._process.after(0, "disk", self._work)
@@ -121,10 +121,15 @@ class SimulatedDiskThread(ManualDiskThread):
         self._stopping = False
         self._handed_over = 0.0
 
-    def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
+    def submit(self, job: _Job, wait_seconds: float = 0.0) -> "Deferred[Any]":
+        """
+        See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. Half of the waits end in time; no time
+        passes in them.
+        """
         if self._stopping:
             return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
+        if wait_seconds and not self.jobs and not self._running and self._process.schedule.random.random() < 0.5:
+            return maybeDeferred(job)
         done = super().submit(job)
         self._go_on()
         return done

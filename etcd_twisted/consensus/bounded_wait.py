@@ -1,0 +1,87 @@
+"""
+When the reactor waits for the disk thread, instead of being called by it.
+
+A lone writer is bound by hand-overs: that of a record to the disk thread, and that of its result to the reactor. Where
+the reactor has nothing else to do, it can wait for a sync as long as an ordinary one takes, and save both. It must
+never wait for longer than L{MOST_SECONDS} at a time, nor while others wait for it, nor again and again for a disk that
+does not keep to its usual time.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+MOST_SECONDS = 0.0003
+"""The longest wait: a small part of a heartbeat interval."""
+
+RECORDS_IN_A_ROW = 8
+"""How many records of one entry each, with hardly a read between them, show that one client writes and waits."""
+
+MOST_READS_BETWEEN = 2
+"""How many reads may come between two writes of a lone writer: its own."""
+
+RECORDS_AFTER_TIMEOUT = 256
+"""How many records are written without a wait after one that took too long."""
+
+_MEASURED = 32
+"""Of how many syncs the durations are known."""
+
+_PERCENTILE = 0.9
+_TIMES_USUAL = 2.0
+"""A sync that takes longer than this, compared with nine in ten of the last ones, is not waited for."""
+
+
+class BoundedWait:
+    """
+    Decides for one node whether to wait for a record, and how long.
+
+    @ivar lone: whether one client writes and waits, as far as the last records show.
+    """
+
+    def __init__(self, reads: Callable[[], int]) -> None:
+        """
+        @param reads: returns how many reads this machine has served.
+        """
+        self.lone = False
+        self._reads = reads
+        self._reads_before = 0
+        self._in_a_row = 0
+        self._without = 0
+        self._durations: deque[float] = deque(maxlen=_MEASURED)
+        self._limit_seconds = 0.0
+
+    def seconds(self, entries: int) -> float:
+        """
+        Returns how long to wait for a record; 0 for not at all. Call this once for each record.
+
+        @param entries: how many entries it has.
+        """
+        reads = self._reads()
+        alone = entries == 1 and reads - self._reads_before <= MOST_READS_BETWEEN
+        self._reads_before = reads
+        if not alone:
+            self._in_a_row = 0
+            self.lone = False
+            return 0.0
+        self._in_a_row += 1
+        self.lone = self._in_a_row > RECORDS_IN_A_ROW
+        if not self.lone:
+            return 0.0
+        if self._without:
+            self._without -= 1
+            return 0.0
+        return self._limit_seconds
+
+    def took(self, seconds: float) -> None:
+        """
+        Note how long it took until a record was durable, and this machine knew it.
+        """
+        durations = self._durations
+        durations.append(seconds)
+        if len(durations) == _MEASURED:
+            usual = sorted(durations)[int(_MEASURED * _PERCENTILE)]
+            self._limit_seconds = max(0.0, min(MOST_SECONDS, _TIMES_USUAL * usual))
+            durations.clear()
+
+    def timed_out(self) -> None:
+        """Note that a wait has ended before the record was durable."""
+        self._without = RECORDS_AFTER_TIMEOUT

@@ -1,0 +1,182 @@
+"""
+Tests of L{etcd_twisted.consensus.bounded_wait}, and of the node and the disk thread that wait.
+"""
+
+import threading
+from typing import cast
+
+from twisted.internet import defer, reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from etcd_twisted.consensus.bounded_wait import (
+    MOST_READS_BETWEEN,
+    MOST_SECONDS,
+    RECORDS_AFTER_TIMEOUT,
+    RECORDS_IN_A_ROW,
+    BoundedWait,
+)
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind, Record
+from etcd_twisted.consensus.raft.messages import Append, AppendReply
+from etcd_twisted.consensus.storage.disk_thread import DiskThread
+from tests.consensus.nodes import A, B, NodeTestCase, propose
+
+SYNC_SECONDS = 0.0001
+LONG_SECONDS = 30.0
+"""Longer than any test that passes."""
+
+
+class GateTests(SynchronousTestCase):
+    """Tests of when there is a wait."""
+
+    def setUp(self) -> None:
+        self.reads = 0
+        self.wait = BoundedWait(lambda: self.reads)
+
+    def write(self, records: int, sync_seconds: float = SYNC_SECONDS) -> list[float]:
+        """Returns how long it may wait for each of some records, which come one after another."""
+        waits = []
+        for _ in range(records):
+            waits.append(self.wait.seconds(1))
+            self.wait.took(sync_seconds)
+        return waits
+
+    def test_a_lone_writer_is_known_by_its_records(self) -> None:
+        waits = self.write(100)
+        self.assertEqual(waits[:RECORDS_IN_A_ROW], [0.0] * RECORDS_IN_A_ROW)
+        self.assertTrue(self.wait.lone)
+        self.assertEqual(waits[-1], 2 * SYNC_SECONDS)
+
+    def test_there_is_a_bound(self) -> None:
+        self.assertEqual(self.write(100, 0.4)[-1], MOST_SECONDS)
+
+    def test_a_clock_that_is_set_back_is_no_reason_to_wait(self) -> None:
+        self.assertEqual(self.write(100, -5.0)[-1], 0.0)
+
+    def test_a_record_of_several_entries_ends_it(self) -> None:
+        self.write(100)
+        self.assertEqual(self.wait.seconds(2), 0.0)
+        self.assertFalse(self.wait.lone)
+        self.assertEqual(self.write(RECORDS_IN_A_ROW), [0.0] * RECORDS_IN_A_ROW)
+
+    def test_a_record_without_entries_ends_it(self) -> None:
+        self.write(100)
+        self.assertEqual(self.wait.seconds(0), 0.0)
+        self.assertFalse(self.wait.lone)
+
+    def test_other_clients_reads_end_it(self) -> None:
+        self.write(100)
+        self.reads += MOST_READS_BETWEEN
+        self.assertNotEqual(self.wait.seconds(1), 0.0)
+        self.reads += MOST_READS_BETWEEN + 1
+        self.assertEqual(self.wait.seconds(1), 0.0)
+        self.assertFalse(self.wait.lone)
+
+    def test_there_is_no_wait_for_a_while_after_one_that_was_too_long(self) -> None:
+        self.write(100)
+        self.wait.timed_out()
+        waits = self.write(RECORDS_AFTER_TIMEOUT + 1)
+        self.assertEqual(waits[:-1], [0.0] * RECORDS_AFTER_TIMEOUT)
+        self.assertNotEqual(waits[-1], 0.0)
+
+
+class WaitingNodeTests(NodeTestCase):
+    """Tests of a node that waits."""
+
+    def waiting(self, node: Node) -> None:
+        """Makes a node wait for each record, on a disk that writes each at once."""
+        self.records: list[Record] = []
+        wait = BoundedWait(lambda: 0)
+        self.patch(node, "_bounded_wait", wait)
+        for _ in range(100):
+            wait.seconds(1)
+            wait.took(SYNC_SECONDS)
+
+        def append(record: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+            self.assertGreater(wait_seconds, 0.0)
+            self.records.append(record)
+            return succeed(None)
+
+        self.patch(self.around, "append", append)
+
+    def test_a_lone_write_is_applied_before_the_call_returns(self) -> None:
+        node = self.alone()
+        self.waiting(node)
+        index = node.propose(b"x")
+        node.proposed()
+        self.assertEqual(self.around.applied, [[index]])
+        self.assertEqual([entry.data for record in self.records for entry in record.entries], [b"x"])
+
+    def test_a_lone_write_goes_to_the_others_first(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        self.around.take_sent()
+        self.waiting(node)
+        propose(node, b"x")
+        self.assertTrue(self.around.sent)
+        applied = len(self.around.applied)
+        self.acknowledge(node)
+        self.assertEqual(len(self.around.applied), applied + 1)
+
+    def test_a_follower_answers_in_the_turn_in_which_the_record_came(self) -> None:
+        follower = self.node(A, B)
+        self.waiting(follower)
+        follower.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
+        self.assertTrue([message for _, message in self.around.sent if isinstance(message, AppendReply)])
+
+    def test_a_wait_that_ends_first_is_noted(self) -> None:
+        node = self.alone()
+        self.waiting(node)
+        waits: list[float] = []
+        done: list[Deferred[None]] = []
+
+        def append(_: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+            waits.append(wait_seconds)
+            done.append(Deferred())
+            return done[-1]
+
+        self.patch(self.around, "append", append)
+        for data in (b"x", b"y"):
+            propose(node, data)
+            done.pop().callback(None)
+        self.assertEqual(len(self.around.applied), 2)
+        self.assertGreater(waits[0], 0.0)
+        self.assertEqual(waits[1], 0.0)
+
+
+class WaitingThreadTests(TestCase):
+    """Tests of a disk thread that is waited for."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.thread = DiskThread(cast(IReactorFromThreads, reactor))
+        self.thread.start()
+        self.addCleanup(self.thread.stop)
+
+    def test_the_result_is_there_when_the_call_returns(self) -> None:
+        self.assertEqual(self.successResultOf(self.thread.submit(lambda: 7, LONG_SECONDS)), 7)
+
+    def test_so_is_a_failure(self) -> None:
+        def fail() -> None:
+            raise OSError(5, "Input/output error")
+
+        self.failureResultOf(self.thread.submit(fail, LONG_SECONDS), OSError)
+
+    async def test_a_job_that_takes_longer_hands_its_result_over_later(self) -> None:
+        may_end = threading.Event()
+        done = self.thread.submit(lambda: may_end.wait(LONG_SECONDS), 0.001)
+        self.assertNoResult(done)
+        may_end.set()
+        self.assertTrue(await done)
+
+    async def test_nothing_waits_behind_another_job(self) -> None:
+        may_end = threading.Event()
+        first = self.thread.submit(lambda: may_end.wait(LONG_SECONDS))
+        second = self.thread.submit(lambda: 2, LONG_SECONDS)
+        self.assertNoResult(second)
+        may_end.set()
+        self.assertEqual(await defer.gatherResults([first, second]), [True, 2])
