@@ -37,17 +37,19 @@ class BoundedWait:
     @ivar lone: whether one client writes and waits, as far as the last records show.
     """
 
-    def __init__(self, reads: Callable[[], int]) -> None:
+    def __init__(self, reads: Callable[[], int], records_in_a_row: int = RECORDS_IN_A_ROW) -> None:
         """
         @param reads: returns how many reads this machine has served.
+        @param records_in_a_row: see L{RECORDS_IN_A_ROW}.
         """
         self.lone = False
         self._reads = reads
         self._reads_before = 0
+        self._records_in_a_row = records_in_a_row
         self._in_a_row = 0
         self._without = 0
         self._durations: deque[float] = deque(maxlen=_MEASURED)
-        self._limit_seconds = 0.0
+        self._limit_seconds = MOST_SECONDS
 
     def seconds(self, entries: int) -> float:
         """
@@ -63,7 +65,7 @@ class BoundedWait:
             self.lone = False
             return 0.0
         self._in_a_row += 1
-        self.lone = self._in_a_row > RECORDS_IN_A_ROW
+        self.lone = self._in_a_row > self._records_in_a_row
         if not self.lone:
             return 0.0
         if self._without:

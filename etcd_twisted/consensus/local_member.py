@@ -15,7 +15,7 @@ from etcd_twisted.consensus.background.clearing import Clearing
 from etcd_twisted.consensus.background.expirer import Expirer
 from etcd_twisted.consensus.background.founder import Founder
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
-from etcd_twisted.consensus.bounded_wait import BoundedWait
+from etcd_twisted.consensus.bounded_wait import RECORDS_IN_A_ROW, BoundedWait
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.forwarding.forwarded import Forwarded
@@ -78,6 +78,7 @@ class ReplicaSettings:
     @ivar raft_limits: what bounds the log, the messages and the records of the Raft core.
     @ivar promotion: how much a learner may lack when it gets a vote.
     @ivar entries_per_turn: how many entries are applied in one turn of the reactor at most.
+    @ivar lone_records: how many records of one entry show that there is one writer, whose records are waited for.
     """
 
     history_capacity: int = 1_000
@@ -93,6 +94,7 @@ class ReplicaSettings:
     promotion: PromotionLimits = attrs.field(factory=PromotionLimits)
     entries_per_turn: int = ENTRIES_PER_TURN
     pads_in_order_keys: bool = False
+    lone_records: int = RECORDS_IN_A_ROW
 
     @property
     def proposal_timeout_seconds(self) -> float:
@@ -191,7 +193,9 @@ class LocalMember:
         self.group = GroupState(cluster_id, self._own, clocks, core, self.state_machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, environment.traffic, self._sender)
-        self.node = Node(clock, core, disk, self._messenger, self.state_machine, BoundedWait(keyspace.reads))
+        self.node = Node(
+            clock, core, disk, self._messenger, self.state_machine, BoundedWait(keyspace.reads, settings.lone_records)
+        )
         self.proposer = Proposer(
             core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )

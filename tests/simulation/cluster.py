@@ -91,7 +91,7 @@ class Cluster(SimulatedCluster):
         self.settings = Settings(
             history=plan.history,
             snapshot_count=plan.snapshot_count,
-            limits={} if plan.batch is None else small_limits(plan.batch),
+            limits={"lone_records": LONE_RECORDS} | ({} if plan.batch is None else small_limits(plan.batch)),
             segment_bytes=SEGMENT_BYTES,
             supervised=True,
         )
@@ -368,6 +368,9 @@ class _LogObserver:
             return
         self._broken(failure.value)
 
+
+LONE_RECORDS = 1
+"""So few, so that nodes wait for their disks often."""
 
 SEGMENT_BYTES = 8_192
 """The most bytes in a segment of a machine's log, so that it has several."""

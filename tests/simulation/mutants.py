@@ -53,7 +53,7 @@ def commits_old_terms() -> contextlib.AbstractContextManager[object]:
 def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
     """Counts what is not on the disk yet as if it were."""
 
-    def append(self: AsyncStorage, record: Record) -> "Deferred[None]":
+    def append(self: AsyncStorage, record: Record, _wait_seconds: float = 0.0) -> "Deferred[None]":
         self.run(self.storage.log.append, record)
         return succeed(None)
 

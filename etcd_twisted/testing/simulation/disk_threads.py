@@ -19,6 +19,9 @@ from etcd_twisted.testing.simulation.schedule import Process
 _HAND_OVER_SECONDS = 0.0005
 """How long it takes at the most from the end of a job until the reactor knows of it."""
 
+_WAITS_IN_TIME = 0.97
+"""The part of waits that are long enough."""
+
 _MOST_CHANGES = 16
 """About how many changes of the disk the longest job makes."""
 
@@ -123,12 +126,17 @@ class SimulatedDiskThread(ManualDiskThread):
 
     def submit(self, job: _Job, wait_seconds: float = 0.0) -> "Deferred[Any]":
         """
-        See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. Half of the waits end in time; no time
-        passes in them.
+        See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. Nearly all waits end in time; no
+        time passes in them.
         """
         if self._stopping:
             return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
-        if wait_seconds and not self.jobs and not self._running and self._process.schedule.random.random() < 0.5:
+        if (
+            wait_seconds
+            and not self.jobs
+            and not self._running
+            and self._process.schedule.random.random() < _WAITS_IN_TIME
+        ):
             return maybeDeferred(job)
         done = super().submit(job)
         self._go_on()
