@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.storage.disk_thread import DiskThreadStoppedError
@@ -137,10 +137,19 @@ class SimulatedDiskThread(ManualDiskThread):
             and not self._running
             and self._process.schedule.random.random() < _WAITS_IN_TIME
         ):
-            return maybeDeferred(job)
+            return self._done_at_once(job)
         done = super().submit(job)
         self._go_on()
         return done
+
+    @staticmethod
+    def _done_at_once(job: _Job) -> "Deferred[Any]":
+        try:
+            return succeed(job())
+        except CrashError:
+            return Deferred()
+        except Exception:
+            return fail()
 
     def _go_on(self) -> None:
         if self.jobs and not self._running:
