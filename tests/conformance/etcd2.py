@@ -7,7 +7,7 @@ the modules that etcd has no more. A scenario whose requests change more than ke
 
 C{etcd2/rulings.json} lists where this project rightly answers otherwise than etcd. Each ruling has a C{reason}, and
 what to merge into etcd's answers, as RFC 7386 merges JSON. Of its C{cases}, C{then} is for each answer that has what
-is in C{when}; C{answers} are by scenario and number of the step. It may be for some C{topics} only.
+is in C{when}, or only for those of some C{topics}; C{answers} are by scenario and number of the step.
 
 A scenario may have C{machines}, the number of machines of the cluster that it needs. The leader is the first, and the
 requests go there; C{{id 2}} and C{{peer 2}} in a path or a body are the id and the peer URL of the second machine.
@@ -35,7 +35,8 @@ An answer that never came, since the server closed the connection, is C{{"closed
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -94,6 +95,7 @@ def recorded(topic: str) -> Recorded:
     return {scenario["name"]: (scenario, answers[scenario["name"]]) for scenario in scenarios(topic)}
 
 
+@cache
 def rulings() -> list[dict[str, Any]]:
     """Returns all rulings."""
     loaded: list[dict[str, Any]] = json.loads((DIRECTORY / "rulings.json").read_text())
@@ -105,27 +107,19 @@ def right(topic: str) -> Recorded:
     found = {}
     for name, (scenario, answers) in recorded(topic).items():
         ruled = list(answers)
-        for ruling in rulings():
-            if topic in ruling.get("topics", TOPICS):
-                ruled = [
-                    each if each is None else patched(ruling, name, step, answers[step], each)
-                    for step, each in enumerate(ruled)
-                ]
+        for step, answer in enumerate(answers):
+            for ruling in rulings() if answer is not None else []:
+                for patch in patches(ruling, topic, name, step, answer):
+                    ruled[step] = merged(ruled[step], patch)
         found[name] = (scenario, ruled)
     return found
 
 
-def patched(ruling: dict[str, Any], name: str, step: int, recorded: Shape | None, answer: Shape) -> Shape:
-    """
-    Returns an answer as a ruling has it.
-
-    @param recorded: what etcd answered.
-    @param answer: that, as the rulings before have it.
-    """
-    for case in ruling.get("cases", []):
-        if matches(case["when"], recorded):
-            answer = merged(answer, case["then"])
-    return merged(answer, ruling.get("answers", {}).get(name, {}).get(str(step), {}))
+def patches(ruling: dict[str, Any], topic: str, name: str, step: int, answer: Shape) -> Iterator[Shape]:
+    """Yields what a ruling merges into an answer of etcd."""
+    if topic in ruling.get("topics", TOPICS):
+        yield from (case["then"] for case in ruling.get("cases", []) if matches(case["when"], answer))
+    yield ruling.get("answers", {}).get(name, {}).get(str(step), {})
 
 
 def matches(pattern: Any, value: Any) -> bool:

@@ -91,6 +91,92 @@ watch --recursive --after-index {+1} /queue
 """
 
 
+USERS = """
+set /shared/a zero
+user list
+role list
+user get root
+role get root
+auth enable
+auth disable
+user add root:pw
+user add alice <<< secret
+user add alice:other
+user add alice: <<< third
+user add bob
+user add
+user get alice
+user get nobody
+user list
+role add reader
+role add reader
+role add writer
+role add root
+role get reader
+role get nothing
+role grant reader --path '/shared/*' --read
+role grant reader --path '/shared/*' --read
+role grant reader --path /one --read
+role grant reader --path /one
+role grant writer --path '/shared/*' --readwrite
+role grant nothing --path '/*' --read
+role grant root --path '/*' --read
+role revoke reader --path /one --write
+role revoke reader --path /one --read
+role get reader
+role get writer
+role remove nothing
+role remove root
+user grant alice --roles reader
+user grant alice --roles reader
+user grant alice
+user grant nobody --roles reader
+user revoke alice --roles writer
+user grant alice --roles writer
+user revoke alice --roles writer
+user get alice
+user passwd alice <<< fourth
+user passwd nobody <<< fourth
+user remove nobody
+auth enable
+auth enable
+user list
+--username root:pw auth enable
+--username root:pw user list
+--username root user list <<< pw
+--username root:wrong user list
+--username alice:fourth user list
+--username alice:fourth get /shared/a
+--username alice:fourth set /shared/a one
+--username alice:secret get /shared/a
+--username nobody:x get /shared/a
+--username root:pw set /shared/a one
+--username alice:fourth get /shared/a
+--username alice:fourth ls --recursive /shared
+--username alice:fourth ls /
+set /guest one
+get /guest
+--username root:pw role revoke guest --path '/*' --readwrite
+--username root:pw role get guest
+get /guest
+--username root:pw user grant alice --roles writer
+--username alice:fourth mk /shared/b two
+--username alice:fourth mkdir /shared/dir
+--username alice:fourth rmdir /shared/dir
+--username alice:fourth rm /shared/b
+--username alice:fourth mk --in-order /shared/jobs x
+--username alice:fourth mk /other x
+--username root:pw user remove root
+--username root:pw role remove writer
+--username root:pw user remove alice
+--username alice:fourth get /shared/a
+auth disable
+--username root:pw auth disable
+get /shared/a
+user remove root
+auth enable
+"""
+
 MEMBERS = """
 member list
 cluster-health
@@ -267,6 +353,10 @@ class OneMachineTests(TestCase):
                 self.assertEqual(wanted.errors, theirs)
                 wanted = attrs.evolve(wanted, errors=ours)
             self.assertEqual(got, wanted, line)
+
+    async def test_users_and_roles(self) -> None:
+        """C{user role auth}, and what users may do then."""
+        await self.assertSame(USERS)
 
     async def test_keys_and_directories(self) -> None:
         """C{set get mk mkdir rm rmdir ls update updatedir setdir watch}."""
