@@ -202,6 +202,27 @@ class PythonEtcdTests(TestCase):
         self.assertEqual(await self.call(lambda: self.etcd.version), __version__)
         self.assertEqual(await self.call(lambda: self.etcd.cluster_version), __version__)
 
+    async def test_leader_is_found_among_the_members(self) -> None:
+        """The library looks up what C{leaderInfo.leader} says in the list of members, whatever their ids are."""
+        leader = await self.call(lambda: self.etcd.leader)
+        self.assertEqual((leader["name"], leader["clientURLs"]), ("machine0", [self.machine.url]))
+        self.assertEqual(leader["id"], "machine0")
+        hexadecimal = Machine(self)
+        await hexadecimal.embed(member_ids="hex")
+        client = await self.call(etcd.Client, port=hexadecimal.port, read_timeout=120)
+        leader = await self.call(lambda: client.leader)
+        self.assertEqual((leader["name"], leader["clientURLs"]), ("machine0", [hexadecimal.url]))
+        self.assertRegex(leader["id"], "^[0-9a-f]{16}$")
+
+    async def test_no_answer_lacks_the_cluster_id(self) -> None:
+        """The library warns of each that does, and knows the cluster by it."""
+        with self.assertNoLogs("etcd.client", "WARNING"):
+            await self.call(self.etcd.set, "/key", "x")
+            await self.call(lambda: self.etcd.leader)
+            await self.call(lambda: self.etcd.stats)
+            await self.assertFailure(self.call(self.etcd.get, "/none"), etcd.EtcdKeyNotFound)
+        self.assertRegex(self.etcd.expected_cluster_id, "^[0-9a-f]{16}$")
+
     async def test_members_are_listed_by_id(self) -> None:
         members = await self.call(lambda: self.etcd.members)
         (member,) = members.values()
