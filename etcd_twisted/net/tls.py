@@ -97,6 +97,19 @@ def tls_for_peers(config: Config) -> ClientTls | None:
     return tls_for
 
 
+def tls_for_client_ports(config: Config) -> ClientTls:
+    """
+    Returns how to use TLS with the client ports of other machines: they are trusted if the authority of the machines
+    has issued their certificates or, without such an authority, one of the system's.
+
+    @raise ConfigError: a file can't be used.
+    """
+    trusted = platformTrust()
+    if config.peer_ca_file is not None:
+        trusted = _trust(_certificates(config, "peer-ca-file", "the certificates of authorities"))
+    return lambda host: optionsForClientTLS(host, trusted)
+
+
 def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
     """
     Check that other machines will accept this machine's certificate, as far as that can be known without them.

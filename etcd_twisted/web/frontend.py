@@ -23,7 +23,7 @@ from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
 from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import PortService
-from etcd_twisted.net.tls import client_port_tls
+from etcd_twisted.net.tls import client_port_tls, tls_for_client_ports
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
@@ -52,12 +52,14 @@ def name_cluster(site: Site, replica: IReplica) -> None:
     name_it()
 
 
-def _relays(reactor: IReactor, config: Config) -> bool:
+def _relay(reactor: IReactor, config: Config, replica: IReplica) -> Relay | None:
     """
-    Returns whether this machine passes requests on while it is a standby. Where clients show certificates it can't,
-    since it can't show those.
+    Returns what passes requests on while this machine is a standby, or C{None} if it redirects clients then. Where
+    clients show certificates it does, since it can't show those.
     """
-    return config.forwards and config.ca_file is None and IReactorTCP.providedBy(reactor)
+    if not config.forwards or config.ca_file is not None or not IReactorTCP.providedBy(reactor):
+        return None
+    return Relay(replica, member_agent(reactor, tls_for_client_ports(config)))
 
 
 @implementer(IFrontend)
@@ -85,7 +87,7 @@ class HttpFrontend:
         limits = Limits.of(config, file_descriptors.client_connections())
         api = ApiOptions.of(config)
         access = Access(replica, reactor)
-        relay = Relay(replica, member_agent(reactor)) if _relays(reactor, config) else None
+        relay = _relay(reactor, config, replica)
         pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api, access, relay)
         resource: Resource = pages
         handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api, access, relay)

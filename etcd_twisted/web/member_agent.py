@@ -10,21 +10,28 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.net.sockets import keep_alive
+from etcd_twisted.net.sockets import tune
+from etcd_twisted.net.tls import ClientTls
+
+UNACKNOWLEDGED_TIMEOUT_SECONDS = 5.0
+"""How long a member may acknowledge nothing of what was sent before the connection is given up."""
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 """How long it may take to connect to a member."""
 
 
-def member_agent(reactor: IReactor) -> IAgent:
-    """Returns the agent. A connection whose other side has silently disappeared ends."""
-    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor))
+def member_agent(reactor: IReactor, tls: ClientTls) -> IAgent:
+    """
+    Returns the agent. A connection whose other side has silently disappeared ends.
+
+    @param tls: how to use TLS with a machine.
+    """
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, tls))
     return agent
 
 
@@ -32,15 +39,16 @@ def member_agent(reactor: IReactor) -> IAgent:
 class _Endpoints:
     """Makes endpoints for the agent."""
 
-    def __init__(self, reactor: IReactor) -> None:
+    def __init__(self, reactor: IReactor, tls: ClientTls) -> None:
         self._reactor = reactor
+        self._tls = tls
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """See L{IAgentEndpointFactory}."""
         host = uri.host.decode().strip("[]")
         endpoint: IStreamClientEndpoint = _LivingEndpoint(self._reactor, host, uri.port)
         if uri.scheme == b"https":
-            return wrapClientTLS(optionsForClientTLS(host), endpoint)
+            return wrapClientTLS(self._tls(host), endpoint)
         return endpoint
 
 
@@ -58,5 +66,5 @@ class _LivingEndpoint:
 
 
 def _looked_after(protocol: Any) -> Any:
-    keep_alive(protocol.transport)
+    tune(protocol.transport, UNACKNOWLEDGED_TIMEOUT_SECONDS)
     return protocol

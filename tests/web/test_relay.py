@@ -4,6 +4,7 @@ A standby's clients, which a member answers, over real sockets.
 
 import json
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -17,6 +18,7 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import PortService
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
+from tests.certificates import Authority
 from tests.wires import STREAM, WATCH, Answer, ServedTest, put
 
 UNKNOWN = "machine1 was asked and has not answered; whether it was done is unknown"
@@ -239,6 +241,38 @@ class UnansweredTests(RelayTest):
         for path in ("/v2/keys/k?value=v", "/mod/v2/lock/mine?ttl=60"):
             answer = await self.request("PUT", path)
             self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:{self.port}{path}"))
+
+
+class TlsTests(ServedTest):
+    """The client ports of the members use TLS."""
+
+    async def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()))
+        certificate, key = self.authority.certificate("machine0")
+        files = {"peer_cert_file": certificate, "peer_key_file": key, "peer_ca_file": self.authority.path}
+        self.settings = files
+        await super().setUp()
+
+    async def ask_standby(self, issuer: Authority) -> Answer:
+        """Returns the answer of a standby of a leader whose certificate is from an authority."""
+        certificate, key = issuer.certificate("machine1")
+        leader = FakeReplica(reactor)
+        self.addCleanup(leader.stop)
+        config = Config(bind_addr=Address("127.0.0.1", 0), cert_file=certificate, key_file=key)
+        leading: PortService = HttpFrontend().service(reactor, config, {}, leader)
+        await leading.startService()
+        self.addCleanup(leading.stopService)
+        url = f"https://127.0.0.1:{leading.getHost().port}"
+        self.replica.stand_by(Machine("machine1", url, "https://127.0.0.1:1"))
+        return await self.ask(put("v", fields=b"Connection: close\r\n"), "PUT")
+
+    async def test_authority_of_the_machines_is_trusted(self) -> None:
+        self.assertEqual((await self.ask_standby(self.authority)).status, 201)
+
+    async def test_nothing_is_sent_to_a_machine_that_is_not_trusted(self) -> None:
+        """The client is sent there, and finds out whether it trusts the machine."""
+        other = Authority(Path(self.mktemp()), "other")
+        self.assertEqual((await self.ask_standby(other)).status, 307)
 
 
 class RedirectingTests(RelayTest):
