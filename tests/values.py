@@ -19,7 +19,7 @@ HOSTS = IPS | st.sampled_from(["localhost", "machine0.example.com"])
 CLIENTS = st.builds(Address, HOSTS, st.integers(1, 4500))
 MORE_CLIENTS = st.builds(Address, HOSTS, st.integers(4501, 5000))
 PEERS = st.builds(Address, HOSTS, st.integers(5001, 60000))
-MORE_PEERS = st.builds(Address, HOSTS, st.integers(60001, 65535))
+MORE_PEERS = st.builds(Address, HOSTS, st.integers(60001, 64000))
 COUNTS = st.integers(1, 2**63 - 1)
 TIMEOUTS = st.floats(0.001, 86400) | st.integers(1, 86400)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -40,6 +40,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "also-bind-addr": st.lists(MORE_CLIENTS, min_size=1, max_size=3, unique_by=lambda each: each.port).map(
         lambda several: [f"http://{each}" if each.port % 2 else str(each) for each in several]
     ),
+    "metrics-bind-addr": st.integers(64_001, 65_535).map(lambda port: [f"http://127.0.0.1:{port}"]),
     "peer-addr": PEERS.map(str),
     "peer-bind-addr": PEERS.map(str) | st.sampled_from(["systemd:domain=INET:name=machines"]),
     "also-peer-bind-addr": st.lists(MORE_PEERS, min_size=1, max_size=2, unique_by=lambda each: each.port).map(

@@ -43,7 +43,8 @@ class Config(Settings):
         for port in ("", "peer-"):
             self._complete_port(port)
             self._check_files(port)
-            self._check_listeners(port)
+        for name, port in (("also-bind-addr", ""), ("metrics-bind-addr", ""), ("also-peer-bind-addr", "peer-")):
+            self._check_listeners(name, port)
         self._check_ports()
         self._check_timing()
 
@@ -73,13 +74,14 @@ class Config(Settings):
             if getattr(self, _field(name)) is not None and getattr(self, _field(needed)) is None:
                 raise ConfigError(f"{self.given(name)} needs --{needed} too")
 
-    def _check_listeners(self, port: str) -> None:
+    def _check_listeners(self, name: str, port: str) -> None:
         """
-        Check that TLS can be spoken, or left out, at the further addresses to listen on.
+        Check that TLS can be spoken, or left out, at further addresses to listen on.
 
+        @param name: the option that sets them.
         @param port: as for L{_complete_port}.
         """
-        name, certificate = f"also-{port}bind-addr", f"{port}cert-file"
+        certificate = f"{port}cert-file"
         has_certificate = getattr(self, _field(certificate)) is not None
         for listener in getattr(self, _field(name)):
             if listener.tls and not has_certificate:
@@ -94,7 +96,8 @@ class Config(Settings):
                 f"{self.given('addr')} and {self.given('peer-addr')} take the same port; give one of them another"
             )
         taken: list[tuple[str, Address | Endpoint]] = []
-        for name in ("bind-addr", "also-bind-addr", "peer-bind-addr", "also-peer-bind-addr"):
+        names = ("bind-addr", "also-bind-addr", "metrics-bind-addr", "peer-bind-addr", "also-peer-bind-addr")
+        for name in names:
             value = getattr(self, _field(name))
             for where in [each.where for each in value] if isinstance(value, tuple) else [value]:
                 given = f"{self.given_as(name)} {where}"

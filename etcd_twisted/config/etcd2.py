@@ -153,6 +153,12 @@ def _listened(port: str, advertised: str, text: str) -> Meaning:
     return attrs.evolve(meaning, suggests={f"{port}addr": (first[1],)})
 
 
+def _measured(text: str) -> Meaning:
+    urls = _urls(text)
+    where = tuple(at if at[:5] == "unix:" else f"{'https' if tls else 'http'}://{at}" for tls, at in urls)
+    return Meaning(sets={"metrics-bind-addr": where})
+
+
 # Switches, and what is chosen from a few texts
 
 
@@ -178,6 +184,14 @@ def _only(allowed: str, otherwise: str, text: str) -> Meaning:
     if text.lower() != allowed:
         raise ValueError(f"should be {allowed}: {otherwise}")
     return Meaning()
+
+
+def _always(text: str) -> Meaning:
+    return Meaning(without_effect=not _is_on(text))
+
+
+def _exit(text: str) -> Meaning:
+    return Meaning(without_effect=text != "exit")
 
 
 def _off(otherwise: str, text: str) -> Meaning:
@@ -222,6 +236,7 @@ FOREIGN_SETTINGS: tuple[ForeignSetting, ...] = (
     ForeignSetting(
         "initial-advertise-peer-urls", Form.TEXT, partial(_advertised, "peer-"), "`--peer-addr`, by the first URL"
     ),
+    ForeignSetting("listen-metrics-urls", Form.TEXT, _measured, "`--metrics-bind-addr`"),
     _renamed("heartbeat-interval", "peer-heartbeat-interval", Form.WHOLE),
     _renamed("election-timeout", "peer-election-timeout", Form.WHOLE),
     _renamed("trusted-ca-file", "ca-file", note="; clients then need a certificate"),
@@ -247,6 +262,9 @@ FOREIGN_SETTINGS: tuple[ForeignSetting, ...] = (
         partial(_only, "off", "any machine of a cluster answers for all; leave it out, or use a proxy for HTTP"),
         "`off`; any machine of a cluster answers for all",
     ),
+    ForeignSetting("enable-v2", Form.SWITCH, _always, "`true` is always so, `false` has no effect"),
+    ForeignSetting("pre-vote", Form.SWITCH, _always, "`true` is always so, `false` has no effect"),
+    ForeignSetting("discovery-fallback", Form.TEXT, _exit, "`exit` is always so, `proxy` has no effect"),
     _refused("force-new-cluster", "docs/backup.md says how to go on with the data of one machine", switch=True),
     _refused("auto-tls", "give a certificate, with --cert-file and --key-file", switch=True),
     _refused("peer-auto-tls", "give a certificate, with --peer-cert-file and --peer-key-file", switch=True),
@@ -259,10 +277,10 @@ FOREIGN_SETTINGS: tuple[ForeignSetting, ...] = (
     _refused("discovery-proxy", "the discovery service is asked directly"),
     _refused("discovery-srv-name", "the records are _etcd-server._tcp and _etcd-server-ssl._tcp"),
     *_without_effect(
-        "wal-dir", "max-snapshots", "max-wals", "discovery-fallback", "backend-batch-interval", "backend-batch-limit",
+        "wal-dir", "max-snapshots", "max-wals", "backend-batch-interval", "backend-batch-limit",
         "max-txn-ops", "max-concurrent-streams", "grpc-keepalive-min-time", "grpc-keepalive-interval",
         "grpc-keepalive-timeout", "auto-compaction-retention", "auto-compaction-mode", "cipher-suites", "auth-token",
-        "auth-token-ttl", "bcrypt-cost", "metrics", "listen-metrics-urls", "logger", "log-outputs",
+        "auth-token-ttl", "bcrypt-cost", "metrics", "logger", "log-outputs",
         "log-package-levels", "proxy-failure-wait", "proxy-refresh-interval", "proxy-dial-timeout",
         "proxy-write-timeout", "proxy-read-timeout", "experimental-auto-compaction-retention",
         "experimental-corrupt-check-time", "experimental-enable-v2v3", "experimental-backend-bbolt-freelist-type",
@@ -270,7 +288,7 @@ FOREIGN_SETTINGS: tuple[ForeignSetting, ...] = (
         "experimental-warning-apply-duration", "unsupported-arch",
     ),
     *_without_effect(
-        "enable-v2", "strict-reconfig-check", "pre-vote", "initial-election-tick-advance", "enable-pprof",
+        "strict-reconfig-check", "initial-election-tick-advance", "enable-pprof",
         "experimental-v3demo", "experimental-initial-corrupt-check", "experimental-enable-lease-checkpoint",
         "experimental-peer-skip-client-san-verification", "unsafe-no-fsync", "socket-reuse-address",
         "socket-reuse-port", form=Form.SWITCH,

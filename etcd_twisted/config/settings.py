@@ -122,6 +122,14 @@ class Settings:
             "A further address, URL or endpoint to listen on for clients; may be given several times.",
         ),
     )
+    metrics_bind_addr: tuple[Listener, ...] = attrs.field(
+        default=(),
+        converter=listeners,
+        metadata=repeated_option(
+            LISTENER,
+            "An address, URL or endpoint where only metrics and health are served; may be given several times.",
+        ),
+    )
     peer_addr: Address = attrs.field(
         default=Address("127.0.0.1", 7001),
         converter=address,

@@ -47,20 +47,14 @@ class ListenAddress:
         return f"{self.given_as} {self.address}"
 
 
-def further(
-    config: Config,
-    name: str,
-    listeners: Iterable[Listener],
-    tls: IOpenSSLServerConnectionCreator | None,
-) -> list[tuple[ListenAddress, IOpenSSLServerConnectionCreator | None]]:
+def further(config: Config, name: str, listeners: Iterable[Listener]) -> list[tuple[ListenAddress, bool]]:
     """
-    Returns further addresses to listen on, each with how TLS is spoken there.
+    Returns further addresses to listen on, each with whether TLS is spoken there, if it is by the port.
 
     @param name: the option that sets them.
-    @param tls: how the port speaks TLS.
     """
     given_as, option = config.given_as(name), f"--{name}"
-    return [(ListenAddress(each.where, given_as, option), None if each.tls is False else tls) for each in listeners]
+    return [(ListenAddress(each.where, given_as, option), each.tls is not False) for each in listeners]
 
 
 async def listen(

@@ -5,8 +5,9 @@ This module must never know what is served there.
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -34,6 +35,19 @@ class IServedFactory(IProtocolFactory):
         """
 
 
+@attrs.frozen
+class Opening:
+    """
+    Where a port is listened on, and what is served there.
+
+    @ivar tls: how TLS is spoken there; C{None} if it is not.
+    """
+
+    address: ListenAddress
+    factory: IServedFactory
+    tls: IOpenSSLServerConnectionCreator | None = None
+
+
 class PortService(Service):
     """A service that serves a port while it runs."""
 
@@ -44,15 +58,15 @@ class PortService(Service):
         factory: IServedFactory,
         tls: IOpenSSLServerConnectionCreator | None = None,
         closing: Callable[[], None] = lambda: None,
-        also: Sequence[tuple[ListenAddress, IOpenSSLServerConnectionCreator | None]] = (),
+        also: Sequence[Opening] = (),
     ) -> None:
         """
         @param tls: how the port speaks TLS; C{None} if it does not.
         @param closing: called when the service stops, before it waits for requests under way.
-        @param also: further addresses where the same is served, each with how TLS is spoken there.
+        @param also: where else something is served.
         """
         self._reactor = reactor
-        self._addresses = [(address, tls), *also]
+        self._openings = [Opening(address, factory, tls), *also]
         self._factory = factory
         self._closing = closing
         self._ports: list[IListeningPort] = []
@@ -67,8 +81,8 @@ class PortService(Service):
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
-        for address, tls in self._addresses:
-            self._ports.append(await listen(self._reactor, address, self._factory, tls))
+        for each in self._openings:
+            self._ports.append(await listen(self._reactor, each.address, each.factory, each.tls))
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Returns the address of the open port, the first of several, which has a number also if 0 was configured."""
@@ -92,8 +106,9 @@ class PortService(Service):
 
     async def _close(self) -> None:
         ports, self._ports = self._ports, []
-        closed = [maybeDeferred(port.stopListening) for port in ports]
+        closed: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         self._closing()
-        await self._factory.stop(min(GRACE_SECONDS, self._factory.write_timeout_seconds))
+        factories = {id(each.factory): each.factory for each in self._openings}.values()
+        closed += [each.stop(min(GRACE_SECONDS, each.write_timeout_seconds)) for each in factories]
         for each in closed:
             await each

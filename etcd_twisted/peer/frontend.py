@@ -13,7 +13,7 @@ from etcd_twisted.frontends import IFrontend
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.net.listening import ListenAddress, further
-from etcd_twisted.net.port import PortService
+from etcd_twisted.net.port import Opening, PortService
 from etcd_twisted.net.tls import peer_port_tls
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.incoming import PortContext
@@ -53,5 +53,8 @@ class PeerFrontend:
         listen_address = ListenAddress(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
         port = PeerPort(context, self._http_site(reactor, config, replica))
         tls = peer_port_tls(config)
-        also = further(config, "also-peer-bind-addr", config.also_peer_bind_addr, tls)
+        also = [
+            Opening(address, port, tls)  # TLS is spoken at all of them or at none
+            for address, _ in further(config, "also-peer-bind-addr", config.also_peer_bind_addr)
+        ]
         return PortService(reactor, listen_address, port, tls, also=also)

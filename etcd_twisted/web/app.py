@@ -333,3 +333,22 @@ class ClientPages(Resource):
 
         cast(Request, request).notifyFinish().addErrback(gone)
         answer.addCallback(finish)
+
+
+class MetricsPages(Resource):
+    """Two of the pages, for addresses where nothing else is served."""
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, pages: ClientPages) -> None:
+        """
+        @param pages: all pages.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._pages = pages
+
+    def render(self, request: IRequest) -> bytes | int:
+        """See L{twisted.web.resource.IResource}."""
+        if request.path in (b"/metrics", b"/health"):
+            return self._pages.render(request)
+        return send(request, json_message(404, "only /metrics and /health are served here"))

@@ -22,16 +22,19 @@ from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
 from etcd_twisted.net.listening import ListenAddress, further
-from etcd_twisted.net.port import PortService
+from etcd_twisted.net.port import Opening, PortService
 from etcd_twisted.net.tls import client_port_tls, tls_for_client_ports
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
-from etcd_twisted.web.app import ClientPages
+from etcd_twisted.web.app import ClientPages, MetricsPages
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.member_agent import member_agent
 from etcd_twisted.web.redirects import leader_wait_seconds
 from etcd_twisted.web.relay import Relay
+
+MAX_METRICS_CONNECTIONS = 64
+"""How many connections may be open at a time where only metrics and health are served."""
 
 EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
 """The headers of a response that pages of other origins may read."""
@@ -95,7 +98,17 @@ class HttpFrontend:
             resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
         kind = FastSite if tls is None else Site
-        site = kind(reactor, resource, handler, limits, usage, cors, BrowserPolicy.of(config))
+        browsers = BrowserPolicy.of(config)
+        site = kind(reactor, resource, handler, limits, usage, cors, browsers)
         name_cluster(site, replica)
-        also = further(config, "also-bind-addr", config.also_bind_addr, tls)
+        also = [
+            Opening(where, site, tls if secure else None)
+            for where, secure in further(config, "also-bind-addr", config.also_bind_addr)
+        ]
+        limits = Limits.of(config, MAX_METRICS_CONNECTIONS)
+        metrics = Site(reactor, MetricsPages(pages), None, limits, browsers=browsers)
+        also += [
+            Opening(where, metrics, tls if secure else None)
+            for where, secure in further(config, "metrics-bind-addr", config.metrics_bind_addr)
+        ]
         return PortService(reactor, address, site, tls, pages.stop, also)

@@ -71,6 +71,12 @@ MEANINGS: list[tuple[dict[str, str], dict[str, str], dict[str, Any]]] = [
         {"addr": "m:2379", "bind_addr": Endpoint(r"unix:address=localhost\:2379")},
     ),
     (
+        {"listen-metrics-urls": "http://127.0.0.1:2381,unix:///m.sock"},
+        {},
+        {"metrics_bind_addr": ["http://127.0.0.1:2381", "unix:address=/m.sock"]},
+    ),
+    ({"enable-v2": "true", "pre-vote": "1", "discovery-fallback": "exit"}, {}, {}),
+    (
         {"listen-peer-urls": "http://a:2380,http://a:7001"},
         {},
         {"peer_addr": "a:2380", "also_peer_bind_addr": "http://a:7001"},
@@ -97,6 +103,7 @@ REFUSALS: list[tuple[dict[str, str], str]] = [
     ({"listen-client-urls": "http://h"}, "--listen-client-urls 'http://h': should be URLs with commas"),
     ({"listen-client-urls": "http://0.0.0.0:1"}, "--listen-client-urls 'http://0.0.0.0:1' needs --advertise-client-u"),
     ({"listen-peer-urls": "http://[::]:1"}, "--listen-peer-urls 'http://[::]:1' needs --initial-advertise-peer-urls"),
+    ({"listen-metrics-urls": "https://h:1"}, "--listen-metrics-urls https://h:1 needs --cert-file too"),
     ({"listen-client-urls": "https://h:1"}, "--listen-client-urls 'https://h:1' needs --cert-file too"),
     (
         {"advertise-client-urls": "http://h:1", **TLS},
@@ -187,6 +194,12 @@ class MeaningTests(SynchronousTestCase):
                 config = load_config({name: value}, {f"ETCD_{name.upper().replace('-', '_')}": "5"})
                 self.assertEqual(config, Config())
                 self.assertEqual(config.without_effect, (f"--{name}", f"ETCD_{name.upper().replace('-', '_')}"))
+
+    def test_what_is_always_so_has_no_effect_otherwise(self) -> None:
+        given = {"enable-v2": "false", "pre-vote": "f", "discovery-fallback": "proxy"}
+        config = load_config(given, {})
+        self.assertEqual(config, Config())
+        self.assertEqual(config.without_effect, ("--enable-v2", "--pre-vote", "--discovery-fallback"))
 
     @given(name=st.sampled_from(sorted(FOREIGN)), value=st.text(st.characters(exclude_categories=[])))
     def test_any_text_is_accepted_or_refused(self, name: str, value: str) -> None:

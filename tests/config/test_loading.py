@@ -122,6 +122,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     ),
     "bind-addr": ("::", "[::", "h:0", "h:", "1.2.3.4.5:1", "256.0.0.1", "[fe80::1%eth0]:1", "http://h:1", "[::1]4001"),
     "also-bind-addr": ("h", "::1:1", "http://h", "ftp://h:1", "http://h:1/x", "h:0"),
+    "metrics-bind-addr": ("h", "http://"),
     "peer-addr": ("127.0.0.1", "http://127.0.0.1:7001", "-h:1", "h-:1", "a..b:1", "a b:1", "h:٣", "0.0.0.0:7001"),
     "peer-bind-addr": ("h:99999", "x" * 64, ".".join(["x" * 60] * 5)),
     "also-peer-bind-addr": ("h", "https://h:0", "http://h:1?x"),

@@ -14,6 +14,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import StartError
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.web.test_secure import SecureTest
@@ -83,6 +84,42 @@ class PlainBesideSecureTests(SecureTest):
         plain.send(GET)
         await plain.when_ends_with(b"\n")
         self.assertEqual(_without_date(plain.data), _without_date(client.data))
+
+
+class MetricsTests(ServedTest):
+    """An address is for metrics and health alone."""
+
+    async def setUp(self) -> None:
+        (self.metrics_port,) = free_ports(1)
+        self.settings = {"metrics_bind_addr": f"127.0.0.1:{self.metrics_port}"}
+        await super().setUp()
+
+    async def status(self, method: str, path: str) -> int:
+        """Returns the status of an answer there."""
+        client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.metrics_port), RawClient())
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        await client.when_closed()
+        return int(client.data.split()[1])
+
+    async def test_only_two_pages_are_served(self) -> None:
+        self.replica.propose(Set("/k", 0, "1"))
+        for path in ("/metrics", "/health", "/health?x"):
+            self.assertEqual(await self.status("GET", path), 200)
+        for path in (
+            "/v2/keys/k",
+            "/v2/keys",
+            "/",
+            "/version",
+            "//v2/keys/k",
+            "/metrics/../v2/keys/k",
+            "/mod/dashboard/",
+        ):
+            self.assertEqual(await self.status("GET", path), 404, path)
+        self.assertEqual(await self.status("PUT", "/v2/keys/k?value=2"), 404)
+        self.assertEqual(self.replica.get("/k"), File("1", 2, 2))
+        idle = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.metrics_port), RawClient())
+        await self.service.stopService()
+        await idle.when_closed()
 
 
 def _without_date(answer: bytes) -> list[bytes]:

@@ -221,7 +221,7 @@ class HandshakeTests(SecureTest):
 
     async def test_server_without_an_authority_accepts_every_client(self) -> None:
         certificate, key = self.authority.certificate("machine0")
-        config = Config(bind_addr=self.service._addresses[0][0].address, cert_file=certificate, key_file=key)
+        config = Config(bind_addr=self.service._openings[0].address.address, cert_file=certificate, key_file=key)
         await self.service.stopService()
         self.service = HttpFrontend().service(reactor, config, {}, self.replica)
         await self.service.startService()
@@ -258,7 +258,7 @@ class CommonNameTests(SecureTest):
     async def test_certificate_that_is_not_required_says_nothing(self) -> None:
         """The port does not ask for one, so nobody has checked who issued it."""
         certificate, key = self.authority.certificate("machine0")
-        config = Config(bind_addr=self.service._addresses[0][0].address, cert_file=certificate, key_file=key)
+        config = Config(bind_addr=self.service._openings[0].address.address, cert_file=certificate, key_file=key)
         await self.service.stopService()
         self.service = HttpFrontend().service(reactor, config, {}, self.replica)
         await self.service.startService()
