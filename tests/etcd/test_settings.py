@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config.config import OPTIONS
 from etcd_twisted.config.etcd2 import FOREIGN_SETTINGS
+from tests.docs.test_etcd2_page import PAGE
 from tests.etcd.machine import ETCD, MISSING
 
 _FLAG = re.compile(r"^ {2}--([a-z0-9-]+)", re.MULTILINE)
@@ -24,5 +25,7 @@ class SettingsTests(SynchronousTestCase):
         shown = subprocess.run([ETCD, "--help"], capture_output=True, text=True, check=False)
         flags = set(_FLAG.findall(shown.stdout + shown.stderr))
         self.assertGreater(len(flags), 70)
-        known = {setting.name for setting in (*OPTIONS, *FOREIGN_SETTINGS)}
-        self.assertEqual(flags - known, set())
+        foreign = {setting.name for setting in FOREIGN_SETTINGS}
+        self.assertEqual(flags - foreign - {option.name for option in OPTIONS}, set())
+        (named,) = re.findall(r"These have the same name here,(.*?)\.\n", PAGE.read_text(), re.DOTALL)
+        self.assertEqual(set(re.findall(r"`--([a-z-]+)`", named)), flags - foreign)
