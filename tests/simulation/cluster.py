@@ -18,6 +18,7 @@ import msgspec
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from etcd_twisted.config import Config
 from etcd_twisted.consensus.forwarding.forwarded import Forwarded
 from etcd_twisted.consensus.raft import core
 from etcd_twisted.consensus.raft.limits import RaftLimits
@@ -156,7 +157,9 @@ class Cluster(SimulatedCluster):
             return
         random, plan = self.schedule.random, self.plan
         speed, wall_ahead = random.uniform(1.0, plan.spread), random.uniform(-plan.clocks, plan.clocks)
-        self.include(SimulatedMachine(self, len(self.machines), speed, wall_ahead)).start()
+        number = len(self.machines)
+        config = listed_config(number, plan.machines) if plan.listed and number < plan.machines else None
+        self.include(SimulatedMachine(self, number, speed, wall_ahead, config)).start()
 
     def _after_step(self, process: Process | None) -> None:
         if process is not None and process.alive:
@@ -279,7 +282,8 @@ class Cluster(SimulatedCluster):
 
     def _form(self) -> None:
         self.add_machine()
-        self.schedule.run_until(0.2)
+        if not self.plan.listed:
+            self.schedule.run_until(0.2)
         while len(self.machines) < self.plan.machines:
             self.add_machine()
         if self.plan.forms_first:
@@ -353,6 +357,13 @@ class Cluster(SimulatedCluster):
 
 
 _TOLD = (Outcome.DONE, Outcome.REFUSED)
+
+
+def listed_config(number: int, size: int) -> Config:
+    """Returns the configuration of a machine of a static list."""
+    listed = ",".join(f"machine{each}=http://127.0.0.1:{20_000 + each}" for each in range(size))
+    addresses = {"addr": f"127.0.0.1:{10_000 + number}", "peer_addr": f"127.0.0.1:{20_000 + number}"}
+    return Config(name=f"machine{number}", initial_cluster=listed, **addresses)
 
 
 @implementer(ILogObserver)

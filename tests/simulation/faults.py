@@ -8,6 +8,7 @@ all others are there.
 from collections.abc import Callable
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -197,6 +198,8 @@ class Faults:
         self._lost_disk = True
         self._world.tell(f"{machine.name} loses its disk")
         machine.erase()
+        if machine.config.initial_cluster is not None:  # as one of those that begin the cluster, it would not start
+            machine.config = attrs.evolve(machine.config, initial_cluster_state="existing")
 
     # The network
 

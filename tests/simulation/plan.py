@@ -60,6 +60,7 @@ class Plan:
     @ivar trouble: for how many seconds there are faults.
     @ivar forwards: whether clients ask any machine, and those that do not lead ask the leader for them. No seed draws
         this, so that each seed gives the same run as ever.
+    @ivar listed: whether the machines are of a static list, and begin together. No seed draws this either.
     """
 
     machines: int
@@ -76,6 +77,7 @@ class Plan:
     forms_first: bool
     trouble: float = 12.0
     forwards: bool = False
+    listed: bool = False
 
     @property
     def leases_hold(self) -> bool:

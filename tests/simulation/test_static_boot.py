@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.cluster.bootstrap import Bootstrap
-from etcd_twisted.config import Config
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.testing.simulation.cluster import SimulatedMachines
 from etcd_twisted.testing.simulation.disks import Disks
@@ -21,6 +20,7 @@ from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from tests import examples
+from tests.simulation.cluster import Cluster, listed_config
 from tests.simulation.invariants import Invariants, Violation, member_of
 from tests.simulation.reference import Reference
 
@@ -51,11 +51,8 @@ class Boot(SimulatedMachines[ListedMachine]):
         super().__init__(schedule, Disks(schedule.random), Settings(supervised=supervised), weather)
         self.invariants = Invariants(Reference(), leases_hold=True)
         self.cluster_ids: set[str] = set()
-        text = ",".join(f"machine{number}=http://127.0.0.1:{20_000 + number}" for number in range(size))
         for number in range(size):
-            addresses = {"addr": f"127.0.0.1:{10_000 + number}", "peer_addr": f"127.0.0.1:{20_000 + number}"}
-            config = Config(name=f"machine{number}", initial_cluster=text, **addresses)
-            self.include(ListedMachine(self, number, config=config)).wanted = False
+            self.include(ListedMachine(self, number, config=listed_config(number, size))).wanted = False
 
     @property
     def listed(self) -> list[ListedMachine]:
@@ -237,6 +234,12 @@ class StaticBootTests(SynchronousTestCase):
                 machine.config = attrs.evolve(machine.config, initial_cluster_state="existing")
             boot.finish(machines)
             self.assertEqual(len(boot.cluster_ids), 1)
+
+    def test_promises_are_kept_after_a_static_boot(self) -> None:
+        """Clients find what they should in the cluster that has begun so, whatever the faults are then."""
+        for seed in range(3_000, 3_002):
+            report = Cluster(seed, listed=True, forms_first=True).run()
+            self.assertGreater(report.done, 0)
 
     def test_halves_never_make_two_clusters(self) -> None:
         for size, served in ((4, 0), (5, 3)):
