@@ -205,11 +205,17 @@ class FaultTests(PatroniTest):
 
     async def test_faults(self) -> None:
         """
-        The death of the store's leader removes no node from Patroni's list, also while the dead machine is missing.
-        After the death of the primary, the replica goes on, and the old primary comes back as a replica.
+        The death of any machine of the store, its leader among them, removes no node from Patroni's list, also while
+        the dead machine is missing. After the death of the primary, the replica goes on, and the old primary comes
+        back as a replica.
         """
         await self.keep("one")
         story = await self.follow()
+        for follower in await self.cluster.followers():
+            await follower.kill()
+            await story.until_renewed("leader", "members/node1", "members/node2")
+            await follower.start()
+            await self.cluster.agree(self.cluster.machines)
         leader = await self.cluster.leader()
         await leader.kill()
         await story.until_renewed("leader", "members/node1", "members/node2")
