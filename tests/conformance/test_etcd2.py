@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import HTTPConnectionPool
 
 from etcd_twisted.testing.loopback import LoopbackCluster
 from etcd_twisted.web.auth import passwords
@@ -21,7 +22,7 @@ from tests.conformance.test_auth import PAGES
 from tests.web.auth.threads import COST
 
 
-class Etcd2Tests(ConformanceTest):
+class Etcd2Test(ConformanceTest):
     """The server is one machine, or as many as a scenario needs."""
 
     player = Etcd2Player
@@ -38,10 +39,27 @@ class Etcd2Tests(ConformanceTest):
         return cluster.machines[0].url
 
 
+class OrdinaryDoorTests(Etcd2Test):
+    """Each request has its own connection, so the fast door does not answer."""
+
+
+class FastDoorTests(Etcd2Test):
+    """The connections are kept, so the fast door answers what is asked of keys."""
+
+    def setUp(self) -> None:
+        """See L{Etcd2Test.setUp}."""
+        super().setUp()
+        self.pool = HTTPConnectionPool(reactor)
+        self.addCleanup(self.pool.closeCachedConnections)
+
+
 for topic in ("keys", "members", "auth"):
     for name, (scenario, answers) in right(topic).items():
+        described = f"The scenario {name}, as recorded from etcd."
         if name not in PAGES:
-            add_test(Etcd2Tests, scenario, answers, f"The scenario {name}, as recorded from etcd.")
+            add_test(OrdinaryDoorTests, scenario, answers, described)
+        if topic == "keys" or name.startswith("auth-keys"):
+            add_test(FastDoorTests, scenario, answers, described)
 
 
 class RulingTests(SynchronousTestCase):

@@ -1,4 +1,7 @@
-"""What is recorded from etcd is what it answers, and machines of this project answer as etcd 0.4's clients expect."""
+"""
+What is recorded from etcd is what it answers. So do machines of this project, where one is asked that follows, and to
+the scenarios of etcd 0.4; L{tests.conformance.test_etcd2} has what takes less time.
+"""
 
 import json
 from pathlib import Path
@@ -7,10 +10,12 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted.testing.loopback import LoopbackCluster
+from etcd_twisted.web.auth import passwords
 from tests.conformance.cases import ConformanceTest, add_test
 from tests.conformance.etcd2 import OF_KEYS, TOPICS, Etcd2Player, Recorded, recorded, right
 from tests.conformance.player import differences
 from tests.etcd.machine import MISSING, start_cluster
+from tests.web.auth.threads import COST
 
 
 class RecordedTests(ConformanceTest):
@@ -25,6 +30,28 @@ for topic in TOPICS:
     if topic not in OF_KEYS:
         for name, (scenario, answers) in recorded(topic).items():
             add_test(RecordedTests, scenario, answers, f"The scenario {name}.")
+
+
+class FollowerTests(ConformanceTest):
+    """The server is a machine of this project that follows."""
+
+    player = Etcd2Player
+
+    def setUp(self) -> None:
+        """Has hashes cost less."""
+        self.patch(passwords, "DEFAULT_COST", COST)
+
+    async def served(self) -> str:
+        cluster = LoopbackCluster(reactor, Path(self.mktemp()), profile="etcd2", peer_election_timeout=2_000)
+        self.addCleanup(cluster.close)
+        await cluster.start(3)
+        return next(machine.url for machine in cluster.machines if not machine.is_leader)
+
+
+for topic in ("keys", "auth"):
+    for name, (scenario, answers) in right(topic).items():
+        if "machines" not in scenario:
+            add_test(FollowerTests, scenario, answers, f"The scenario {name}.")
 
 
 class KeyTests(TestCase):
