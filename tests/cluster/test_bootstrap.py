@@ -128,6 +128,16 @@ class BootTests(StaticTestCase):
         machines[1].launch()
         self.group.advance_until(lambda: self.up(machines))
 
+    def test_machines_with_certificates(self) -> None:
+        """The scheme in the list is that of the peer ports."""
+        text = listed(1, 2).replace("http:", "https:")
+        files = {"peer_cert_file": "certificate.pem", "peer_key_file": "key.pem"}
+        machines = [self.add(initial_cluster=text, **files) for _ in range(2)]
+        self.boot(machines)
+        self.assertEqual(machines[0].url, "https://peers:7001")
+        plain = self.add(name="machine1", port=1, initial_cluster=text)
+        self.assertIn("machine1 is at --peer-addr http://peers:7001 and not where the list has", self.refusal(plain))
+
     def test_machine_that_stops_while_it_waits_leaves_nothing(self) -> None:
         machine = self.listed(3)[0]
         starting = machine.launch()

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted.testing.ports import free_ports
+from tests.clients.test_etcdctl import ETCDCTL, PATIENT
 from tests.etcd.machine import ETCD, MISSING
 from tests.processes.child import ChildProcess, spawn
 from tests.processes.client import Client
@@ -33,7 +34,8 @@ Environment=ETCD_INITIAL_ADVERTISE_PEER_URLS={peer}
 Environment=ETCD_INITIAL_CLUSTER={cluster}
 Environment=ETCD_INITIAL_CLUSTER_STATE=new
 Environment=ETCD_INITIAL_CLUSTER_TOKEN=etcd-cluster-1
-Environment=ETCD_HEARTBEAT_INTERVAL=150
+Environment=ETCD_HEARTBEAT_INTERVAL=300
+Environment=ETCD_ELECTION_TIMEOUT=3000
 ExecStart=/usr/bin/etcd
 Restart=always
 LimitNOFILE=40000
@@ -42,8 +44,11 @@ LimitNOFILE=40000
 WantedBy=multi-user.target
 """
 
-THEIRS = (str(ETCD), "--enable-v2", "--logger", "zap", "--log-outputs", "stderr")
-"""Debian's etcd, which serves version 2 of the API only if it is told to."""
+THEIRS = (str(ETCD), "--enable-v2", "--strict-reconfig-check=false")
+"""
+Debian's etcd, which serves version 2 of the API only if it is told to, and adds members only some time after one of
+them was away, unless it is told not to look at that.
+"""
 
 OURS = (sys.executable, f"{sysconfig.get_path('scripts')}/twistd", "-n", "--pidfile=", "etcd", "--profile", "etcd2")
 
@@ -53,6 +58,7 @@ class UnitMachine:
     A machine of a unit file.
 
     @ivar name: its name.
+    @ivar directory: where it runs.
     @ivar client_url: where it tells clients to reach it; it listens there and at another address.
     @ivar peer_url: where other machines reach it.
     """
@@ -66,22 +72,26 @@ class UnitMachine:
         self.listens_at = [self.client_url, f"http://127.0.0.1:{other}"]
         self._test = test
         self._program = program
-        self._directory = Path(test.mktemp()).resolve()
-        self._directory.mkdir()
+        self.directory = Path(test.mktemp()).resolve()
+        self.directory.mkdir()
 
-    def start(self, machines: "Sequence[UnitMachine]") -> None:
-        """Starts the process as systemd would."""
+    def start(self, machines: "Sequence[UnitMachine]", **changes: str) -> None:
+        """
+        Starts the process as systemd would.
+
+        @param changes: variables that have been given other values in its unit file.
+        """
         cluster = ",".join(f"{each.name}={each.peer_url}" for each in machines)
         unit = UNIT.format(
             name=self.name,
-            data=self._directory / "data",
+            data=self.directory / "data",
             listen=",".join(self.listens_at),
             client=self.client_url,
             peer=self.peer_url,
             cluster=cluster,
         )
         environment = dict(re.findall("^Environment=(ETCD_[A-Z_]+)=(.*)$", unit, re.MULTILINE))
-        self.child = spawn(self._test, self._program, self._directory, environment)
+        self.child = spawn(self._test, self._program, self.directory, environment | changes)
 
     def connect(self, url: str | None = None) -> Client:
         """Returns a client of this machine, which the end of the test closes."""
@@ -109,8 +119,11 @@ class UnitMachine:
 class UnitTests(TestCase):
     timeout = 240
 
+    if ETCDCTL is None:
+        skip = "etcdctl is not installed (apt-get install etcd-client)"
+
     async def boot(self, program: Sequence[str]) -> None:
-        """Has three machines begin a cluster, in whatever order they come, and one of them die and come back."""
+        """Has three machines begin a cluster in any order, one of them die and come back, and another one join."""
         machines = [UnitMachine(self, program, number) for number in range(3)]
         first, second, third = machines
         third.start(machines)
@@ -120,6 +133,8 @@ class UnitTests(TestCase):
         await second.when_healthy()
         await self.assert_members(machines)
         self.assertEqual((await second.connect().put("/message", value="Hello world")).status, 201)
+        made = (await second.connect().post("/queue", value="first")).json()["node"]["key"]
+        self.assertRegex(made, "^/queue/[0-9]{20}$")
         await second.kill()
         await third.when_healthy()
         await self.put(third, "/message", "Hello again")
@@ -129,9 +144,32 @@ class UnitTests(TestCase):
             answer = await second.connect(url).get("/message", "?quorum=true")
             self.assertEqual(answer.json()["node"]["value"], "Hello again")
         await self.assert_members(machines)
+        machines.append(await self.added(machines, program))
+        await self.assert_members(machines)
         ids = [(await machine.connect().get("/")).headers.getRawHeaders("X-Etcd-Cluster-ID") for machine in machines]
         self.assertRegex(ids[0][0], "^[0-9a-f]{16}$")
-        self.assertEqual(ids, [ids[0]] * 3)
+        self.assertEqual(ids, [ids[0]] * 4)
+
+    async def added(self, machines: list[UnitMachine], program: Sequence[str]) -> UnitMachine:
+        """Returns a machine that an operator has added, with the variables that C{etcdctl} has printed."""
+        new = UnitMachine(self, program, len(machines))
+        command = [
+            str(ETCDCTL),
+            "--endpoints",
+            machines[0].client_url,
+            *PATIENT,
+            "member",
+            "add",
+            new.name,
+            new.peer_url,
+        ]
+        child = spawn(self, command, new.directory, {"ETCDCTL_API": "2"})
+        self.assertEqual((await child.when_ended(), child.errors), (0, ""))
+        printed = dict(re.findall('^(ETCD_[A-Z_]+)="(.*)"$', child.output, re.MULTILINE))
+        self.assertEqual((printed["ETCD_NAME"], printed["ETCD_INITIAL_CLUSTER_STATE"]), (new.name, "existing"))
+        new.start([*machines, new], **printed)
+        await new.when_healthy()
+        return new
 
     async def put(self, machine: UnitMachine, key: str, value: str) -> None:
         """Sets a key that exists, again and again while another machine is elected."""
@@ -150,7 +188,7 @@ class UnitTests(TestCase):
             for machine in machines:
                 members = (await machine.connect().request("GET", "/v2/members")).json()["members"]
                 self.assertEqual({each["name"]: (each["peerURLs"], each["clientURLs"]) for each in members}, wanted)
-                self.assertEqual(len({each["id"] for each in members}), 3)
+                self.assertEqual(len({each["id"] for each in members}), len(machines))
             return True
 
         await until(listed, "all machines list all of them")
