@@ -95,6 +95,7 @@ class Cluster(SimulatedCluster):
             limits={"lone_records": LONE_RECORDS} | ({} if plan.batch is None else small_limits(plan.batch)),
             segment_bytes=SEGMENT_BYTES,
             supervised=True,
+            profile=plan.profile,
         )
         self._tell = tell
         self._clients: list[Client] = []

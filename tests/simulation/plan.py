@@ -61,6 +61,7 @@ class Plan:
     @ivar forwards: whether clients ask any machine, and those that do not lead ask the leader for them. No seed draws
         this, so that each seed gives the same run as ever.
     @ivar listed: whether the machines are of a static list, and begin together. No seed draws this either.
+    @ivar profile: see L{etcd_twisted.testing.simulation.machine.Settings}. No seed draws this either.
     """
 
     machines: int
@@ -78,6 +79,7 @@ class Plan:
     trouble: float = 12.0
     forwards: bool = False
     listed: bool = False
+    profile: str = "etcd04"
 
     @property
     def leases_hold(self) -> bool:

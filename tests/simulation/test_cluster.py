@@ -47,6 +47,13 @@ class SimulationTests(SynchronousTestCase):
             self.assertGreater(report.done, 0)
         Cluster(2_100, forwards=True, kinds=KINDS, fault_pause=0.2, machines=5).run()
 
+    def test_seeds_pass_with_padded_names(self) -> None:
+        """So do seeds of clusters whose machines have the defaults of etcd 2, with padded in-order keys."""
+        for seed in range(3_000, 3_000 + _SEEDS // 4 + 1):
+            cluster = Cluster(seed, forwards=True, profile="etcd2")
+            self.assertGreater(cluster.run().done, 0)
+            self.assertTrue(cluster.reference.state().pads_in_order_keys)
+
     def test_all_faults_in_one_run(self) -> None:
         """All kinds of faults in one run do no harm either."""
         Cluster(1_000, kinds=KINDS, fault_pause=0.2, machines=5).run()

@@ -59,6 +59,7 @@ class Settings:
     @ivar limits: other fields of L{ReplicaSettings} that are not to have their defaults.
     @ivar segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
     @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
+    @ivar profile: the version of etcd whose defaults the machines have, but for C{timing}.
     @ivar disk_thread: makes what stands for the disk thread of a process.
     """
 
@@ -69,6 +70,7 @@ class Settings:
     limits: Mapping[str, Any] = attrs.field(factory=dict)
     segment_bytes: int = SEGMENT_BYTES
     supervised: bool = False
+    profile: str = "etcd04"
     disk_thread: Callable[[Process, Disk], ManualDiskThread] = SimulatedDiskThread
 
 
@@ -206,7 +208,8 @@ class SimulatedMachine:
         """Returns a configuration with addresses that no machine had before."""
         port = 100 * self._addresses + self._number
         self._addresses += 1
-        return Config(name=self.name, addr=f"127.0.0.1:{10_000 + port}", peer_addr=f"127.0.0.1:{20_000 + port}")
+        addr, peer_addr = f"127.0.0.1:{10_000 + port}", f"127.0.0.1:{20_000 + port}"
+        return Config(name=self.name, profile=self.world.settings.profile, addr=addr, peer_addr=peer_addr)
 
     # What it is
 
