@@ -209,7 +209,7 @@ class PortTests(ClusterTest):
         verifyObject(IReactorTime, ports)
         url = urlsplit(leader.config.client_url)
         self.answer("GET", leader, "/health")
-        port = ports._services[1]._port
+        port = ports._services[1]._ports[0]
         verifyObject(IListeningPort, port)
         self.assertEqual((port.getHost().host, port.getHost().port), (url.hostname, url.port))
         self.assertEqual([call for call in ports.getDelayedCalls() if not call.active()], [])
