@@ -53,12 +53,20 @@ def redirect(url: str, target: bytes) -> Response:
     """
     Returns the response that sends a client to another machine.
 
+    See L{url_at}.
+    """
+    return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % url_at(url, target))
+
+
+def url_at(url: str, target: bytes) -> bytes:
+    """
+    Returns the URL of a request at another machine.
+
     @param url: the URL of the other machine, without a path.
     @param target: the path and query of the request. They stay as they are, byte for byte, except that characters that
         can't be in a URL are percent-encoded.
     """
-    location = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], url.encode() + target)
-    return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % location)
+    return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], url.encode() + target)
 
 
 class LeaderWait:

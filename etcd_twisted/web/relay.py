@@ -35,7 +35,7 @@ from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.net.reasons import reason_of
 from etcd_twisted.web.api_responses import error_response, internal_error
-from etcd_twisted.web.redirects import redirect
+from etcd_twisted.web.redirects import redirect, url_at
 
 MOST_HELD_BYTES = 64 << 20
 """How many bytes of answers may be held before they are passed on."""
@@ -99,6 +99,8 @@ class Relay:
         return internal_error(self._replica.index)
 
     async def _answer(self, leader: Machine, request: ClientRequest) -> Response:
+        if not request.method.isalpha():  # the agent knows no other methods, nor does anybody else
+            return redirect(leader.client_url, request.target)
         others = [each for each in self._replica.machines() if each.name not in (leader.name, self._replica.name)]
         for machine in (leader, *(each for each in others if each.client_url)):
             try:
@@ -119,7 +121,7 @@ class Relay:
         headers.setRawHeaders(RELAYED, [b"1"])
         body = FileBodyProducer(BytesIO(request.body)) if request.body else None
         response: IResponse = await self._agent.request(
-            method, machine.client_url.encode() + request.target, headers, body
+            method, url_at(machine.client_url, request.target), headers, body
         )
         return response
 

@@ -95,6 +95,13 @@ class AnsweredTests(RelayTest):
         self.assertEqual((wrong.status, "DELETE" in wrong.headers["Allow"]), (405, True))
         self.assertEqual(self.replica.proposed, [])
 
+    async def test_targets_and_methods_may_be_unusual(self) -> None:
+        """A path may be raw UTF-8, and a method may be one that no agent sends."""
+        made = await self.request("PUT", "/v2/keys/\u00fc?value=\u96ea")
+        self.assertEqual((made.status, self.leader.get("/\u00fc").value), (201, "\u96ea"))
+        self.assertEqual((await self.request("GET", "/v2/keys/%zz")).status, 400)
+        self.assertEqual((await self.request("A-B", "/v2/keys/a")).status, 307)
+
     async def test_long_listing_comes_whole(self) -> None:
         for number in range(20):
             self.leader.keyspace.apply(Set(f"/d/{number}", 0, BIG))
