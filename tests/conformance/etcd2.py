@@ -12,9 +12,12 @@ is in C{when}, or only for those of some C{topics}; C{answers} are by scenario a
 A scenario may have C{machines}, the number of machines of the cluster that it needs. The leader is the first, and the
 requests go there; C{{id 2}} and C{{peer 2}} in a path or a body are the id and the peer URL of the second machine.
 
+In a scenario with C{tls} the clients have certificates, too, and the server requires one.
+
 These steps know more than those of L{tests.conformance.player}:
 
   - C{user} is a name and a password with a colon between them, for Basic credentials;
+  - C{certificate} is the common name of the client's certificate, which is C{stranger} otherwise;
   - C{json} is a body, as an object;
   - C{fields} has the answer's values, but for what is replaced anyway, replaced by the names of their types;
   - C{rebase} names a user who writes a key, so that the distances of indexes are from there on: users and roles take
@@ -43,10 +46,12 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.web.client import ResponseNeverReceived, readBody
+from twisted.web.client import Agent, ResponseNeverReceived, readBody
 from twisted.web.iweb import IResponse
 
+from tests.certificates import Authority
 from tests.conformance.player import Player, Scenario, Shape, Step, index_of, load
+from tests.processes.cluster import Credentials
 
 TOPICS = ("etcd04", "keys", "members", "auth")
 
@@ -150,8 +155,14 @@ def labels(members: list[dict[str, Any]], leader: dict[str, Any]) -> dict[str, s
 
 @attrs.define
 class Etcd2Player(Player):
-    """Plays one scenario of etcd 2."""
+    """
+    Plays one scenario of etcd 2.
 
+    @ivar authority: what issued the server's certificate and issues those of clients; C{None} without TLS.
+    """
+
+    authority: Authority | None = None
+    _agents: dict[str, Agent] = attrs.field(init=False, factory=dict)
     _own: str = attrs.field(init=False, default="")
     _cluster: str = attrs.field(init=False, default="")
     _known: dict[str, str] = attrs.field(init=False, factory=dict)
@@ -197,6 +208,15 @@ class Etcd2Player(Player):
         if "user" in step:
             headers["Authorization"] = "Basic " + b64encode(step["user"].encode()).decode()
         return super()._request({**step, **more}, url)
+
+    def _agent(self, step: Step) -> Agent:
+        if self.authority is None:
+            return super()._agent(step)
+        name = step.get("certificate", "stranger")
+        if name not in self._agents:
+            credentials = Credentials(self.authority, self.authority.certificate(name))
+            self._agents[name] = Agent(self.reactor, credentials)
+        return self._agents[name]
 
     # How answers become comparable.
 

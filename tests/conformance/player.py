@@ -161,9 +161,12 @@ class Player:
             body = FileBodyProducer(BytesIO(self._encoded(step["form"]).encode()))
         elif "body" in step:
             body = FileBodyProducer(BytesIO(step["body"].encode()))
-        agent = Agent(self.reactor, pool=self.pool)
-        sent: Deferred[IResponse] = agent.request(step["do"].encode(), url.encode(), headers, body)
+        sent: Deferred[IResponse] = self._agent(step).request(step["do"].encode(), url.encode(), headers, body)
         return sent
+
+    def _agent(self, step: Step) -> Agent:  # noqa: ARG002
+        """Returns what sends a step's request."""
+        return Agent(self.reactor, pool=self.pool)
 
     def _encoded(self, parameters: dict[str, object]) -> str:
         return urlencode({name: self._filled(str(value)) for name, value in parameters.items()})

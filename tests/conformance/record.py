@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import ensureDeferred, maybeDeferred
 from twisted.internet.task import react
 
+from tests.certificates import Authority
 from tests.conformance.etcd2 import TOPICS, Etcd2Player, answers_file, batches
 from tests.conformance.player import Scenario, Shape
 from tests.etcd.machine import MISSING, start_cluster
@@ -49,8 +50,9 @@ async def play(reactor: Any, scenarios: list[Scenario]) -> dict[str, list[Shape 
     """Returns what a new cluster of etcd answers, by the names of the scenarios."""
     scope = _Scope(Path(tempfile.mkdtemp()))
     try:
-        machines = await start_cluster(scope, scenarios[0].get("machines", 1))
-        return {each["name"]: await Etcd2Player(reactor, machines[0].url).play(each) for each in scenarios}
+        authority = Authority(scope.mktemp()) if "tls" in scenarios[0] else None
+        url = (await start_cluster(scope, scenarios[0].get("machines", 1), authority))[0].url
+        return {each["name"]: await Etcd2Player(reactor, url, None, authority).play(each) for each in scenarios}
     finally:
         await scope.clean_up()
         shutil.rmtree(scope.directory)

@@ -3,8 +3,8 @@ The pages of users and roles answer as etcd 3.4 does, but where there is a rulin
 """
 
 from etcd_twisted.web.auth import passwords
-from tests.conformance.cases import ConformanceTest, add_test
-from tests.conformance.etcd2 import Etcd2Player, right
+from tests.conformance.cases import Etcd2Test, add_test
+from tests.conformance.etcd2 import right
 from tests.web.auth.threads import COST
 from tests.wires import ServedTest
 
@@ -15,10 +15,8 @@ PAGES = (
 """The scenarios that ask for nothing but these pages."""
 
 
-class PagesTests(ConformanceTest, ServedTest):
+class PagesTests(Etcd2Test, ServedTest):
     """The server is the client port over a fake replica."""
-
-    player = Etcd2Player
 
     async def setUp(self) -> None:
         """Has hashes cost less."""

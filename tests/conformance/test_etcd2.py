@@ -15,17 +15,15 @@ from twisted.web.client import HTTPConnectionPool
 
 from etcd_twisted.testing.loopback import LoopbackCluster
 from etcd_twisted.web.auth import passwords
-from tests.conformance.cases import ConformanceTest, add_test
-from tests.conformance.etcd2 import TOPICS, Etcd2Player, matches, merged, patches, recorded, right, rulings
+from tests.conformance.cases import Etcd2Test, add_test
+from tests.conformance.etcd2 import TOPICS, matches, merged, patches, recorded, right, rulings
 from tests.conformance.player import Shape
 from tests.conformance.test_auth import PAGES
 from tests.web.auth.threads import COST
 
 
-class Etcd2Test(ConformanceTest):
+class MachineTest(Etcd2Test):
     """The server is one machine, or as many as a scenario needs."""
-
-    player = Etcd2Player
 
     def setUp(self) -> None:
         """Has hashes cost less."""
@@ -33,21 +31,25 @@ class Etcd2Test(ConformanceTest):
 
     async def served(self) -> str:
         """Starts machines, the first one of which leads."""
-        cluster = LoopbackCluster(reactor, Path(self.mktemp()), profile="etcd2", peer_election_timeout=2_000)
+        settings: dict[str, object] = {"profile": "etcd2", "peer_election_timeout": 2_000}
+        if authority := self.authority():
+            certificate, key = authority.certificate("machine0")
+            settings |= {"cert_file": certificate, "key_file": key, "ca_file": authority.path}
+        cluster = LoopbackCluster(reactor, Path(self.mktemp()), **settings)
         self.addCleanup(cluster.close)
         await cluster.start(self.scenario.get("machines", 1))
         return cluster.machines[0].url
 
 
-class OrdinaryDoorTests(Etcd2Test):
+class OrdinaryDoorTests(MachineTest):
     """Each request has its own connection, so the fast door does not answer."""
 
 
-class FastDoorTests(Etcd2Test):
+class FastDoorTests(MachineTest):
     """The connections are kept, so the fast door answers what is asked of keys."""
 
     def setUp(self) -> None:
-        """See L{Etcd2Test.setUp}."""
+        """See L{MachineTest.setUp}."""
         super().setUp()
         self.pool = HTTPConnectionPool(reactor)
         self.addCleanup(self.pool.closeCachedConnections)

@@ -11,19 +11,18 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.testing.loopback import LoopbackCluster
 from etcd_twisted.web.auth import passwords
-from tests.conformance.cases import ConformanceTest, add_test
+from tests.conformance.cases import Etcd2Test, add_test
 from tests.conformance.etcd2 import OF_KEYS, TOPICS, Etcd2Player, Recorded, recorded, right
 from tests.conformance.player import differences
 from tests.etcd.machine import MISSING, start_cluster
 from tests.web.auth.threads import COST
 
 
-class RecordedTests(ConformanceTest):
+class RecordedTests(Etcd2Test):
     skip = MISSING
-    player = Etcd2Player
 
     async def served(self) -> str:
-        return (await start_cluster(self, self.scenario.get("machines", 1)))[0].url
+        return (await start_cluster(self, self.scenario.get("machines", 1), self.authority()))[0].url
 
 
 for topic in TOPICS:
@@ -32,10 +31,8 @@ for topic in TOPICS:
             add_test(RecordedTests, scenario, answers, f"The scenario {name}.")
 
 
-class FollowerTests(ConformanceTest):
+class FollowerTests(Etcd2Test):
     """The server is a machine of this project that follows."""
-
-    player = Etcd2Player
 
     def setUp(self) -> None:
         """Has hashes cost less."""
@@ -50,7 +47,7 @@ class FollowerTests(ConformanceTest):
 
 for topic in ("keys", "auth"):
     for name, (scenario, answers) in right(topic).items():
-        if "machines" not in scenario:
+        if not scenario.keys() & {"machines", "tls"}:
             add_test(FollowerTests, scenario, answers, f"The scenario {name}.")
 
 
