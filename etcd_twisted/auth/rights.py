@@ -22,7 +22,7 @@ _GRANTABLE = ("/_etcd/mod", "/_etcd/registry")
 
 def is_reserved(key: str) -> bool:
     """Returns whether only root may touch a key once authentication is enabled."""
-    if not key.startswith(_CLUSTER) or not (key == _CLUSTER or is_below(key, _CLUSTER)):
+    if not (key == _CLUSTER or is_below(key, _CLUSTER)):
         return False
     return not any(key == each or is_below(key, each) for each in _GRANTABLE)
 
@@ -30,15 +30,12 @@ def is_reserved(key: str) -> bool:
 class _Patterns:
     """Patterns, in the form in which they are compared."""
 
-    __slots__ = ("_keys", "_prefixes")
+    __slots__ = ("keys", "prefixes")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = set(patterns)
-        self._keys = frozenset(each for each in patterns if not each.endswith("*"))
-        self._prefixes = tuple(sorted(each[:-1] for each in patterns if each.endswith("*")))
-
-    def match(self, key: str, recursive: bool) -> bool:
-        return key.startswith(self._prefixes) or (not recursive and key in self._keys)
+        self.keys = frozenset(each for each in patterns if not each.endswith("*"))
+        self.prefixes = tuple(sorted(each[:-1] for each in patterns if each.endswith("*")))
 
 
 @attrs.frozen(eq=False)
@@ -59,7 +56,10 @@ class Rights:
 
         @param recursive: whether with everything below it.
         """
-        return self.is_root or (self._read.match(key, recursive) and not is_reserved(key))
+        patterns = self._read  # matched here and below, since a call would cost more
+        if key.startswith(patterns.prefixes) or (not recursive and key in patterns.keys):
+            return not key.startswith(_CLUSTER) or not is_reserved(key) or self.is_root
+        return self.is_root
 
     def may_write(self, key: str, recursive: bool = False) -> bool:
         """
@@ -67,7 +67,10 @@ class Rights:
 
         @param recursive: whether with everything below it.
         """
-        return self.is_root or (self._write.match(key, recursive) and not is_reserved(key))
+        patterns = self._write
+        if key.startswith(patterns.prefixes) or (not recursive and key in patterns.keys):
+            return not key.startswith(_CLUSTER) or not is_reserved(key) or self.is_root
+        return self.is_root
 
     def may_change(self, command: Change) -> bool:
         """Returns whether the user may have a command carried out. In-order keys are checked on their directory."""

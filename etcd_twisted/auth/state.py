@@ -18,7 +18,7 @@ from etcd_twisted.keyspace.nodes import Directory, File, Node
 AUTH_KEY = "/_etcd/_auth"
 """The key of the document. Its name is hidden, so listings and watches of its directory do not show it."""
 
-_DIRECTORY_NAME, _NAME = AUTH_KEY[1:].split("/")
+DIRECTORY_NAME, _NAME = AUTH_KEY[1:].split("/")
 
 GUEST = ""
 """Stands for the user of a request without credentials."""
@@ -149,29 +149,34 @@ def read(node: Node | None) -> AuthState:
 
 
 class CurrentAuth:
-    """The state in a key space, which is decoded again only when the document has changed."""
+    """
+    The state in a key space, which is decoded again only when the document has changed.
+
+    @ivar state: the state that was found last. For reading only.
+    @ivar directory: the node of the document's directory then. As long as it is there, so is the state.
+    """
 
     def __init__(self, on_problem: Callable[[str], None] = lambda _: None) -> None:
         """
         @param on_problem: called with L{AuthState.problem} of each new state that has one.
         """
         self._on_problem = on_problem
-        self._directory: Node | None = None
+        self.directory: Node | None = None
         self._node: Node | None = None
-        self._state = DISABLED
+        self.state = DISABLED
 
     def of(self, root: Directory) -> AuthState:
         """Returns the state below a root."""
-        directory = root.children.get(_DIRECTORY_NAME)
-        if directory is not self._directory:
+        directory = root.children.get(DIRECTORY_NAME)
+        if directory is not self.directory:
             self._read(directory)
-        return self._state
+        return self.state
 
     def _read(self, directory: Node | None) -> None:
         node = directory.children.get(_NAME) if isinstance(directory, Directory) else None
-        self._directory = directory
+        self.directory = directory
         if node is not self._node:
             self._node = node
-            self._state = read(node)
-            if self._state.problem:
-                self._on_problem(self._state.problem)
+            self.state = read(node)
+            if self.state.problem:
+                self._on_problem(self.state.problem)

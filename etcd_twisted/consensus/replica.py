@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.auth.state import AuthState, CurrentAuth
+from etcd_twisted.auth.state import DIRECTORY_NAME, AuthState, CurrentAuth
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
@@ -142,8 +142,9 @@ class Replica:
 
     @property
     def auth(self) -> AuthState:
-        """See L{IReplica}."""
-        return self._auth.of(self.keyspace.root)
+        """See L{IReplica}. Every request about keys asks for it, so the common case is here and takes no call."""
+        root, current = self.keyspace.root, self._auth
+        return current.state if root.children.get(DIRECTORY_NAME) is current.directory else current.of(root)
 
     def _auth_unreadable(self, problem: str) -> None:
         self._log.critical("/_etcd/_auth can't be read, so nobody may do anything: {problem}", problem=problem)

@@ -14,6 +14,17 @@ RELAYED = b"X-Etcd-Relayed"
 """The header of a request that a standby makes for a client of its own."""
 
 
+class Authorization(bytes):
+    """
+    The value of an C{Authorization} header in a block of header lines that comes again and again. It is kept with the
+    block, so that what is found out about it is found out once.
+
+    @ivar found: for whoever reads the header: what it was found out for, and the user.
+    """
+
+    found: "tuple[object, str] | None" = None
+
+
 class ParsedRequest(msgspec.Struct, eq=False):
     """
     A request as it came, and who makes it.

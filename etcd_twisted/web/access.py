@@ -16,9 +16,9 @@ from twisted.web.iweb import IRequest
 
 from etcd_twisted.auth.checks import insufficient_credentials
 from etcd_twisted.auth.rights import Rights, rights_of
-from etcd_twisted.auth.state import GUEST
+from etcd_twisted.auth.state import GUEST, AuthState
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.handler import ParsedRequest
+from etcd_twisted.httpd.handler import Authorization, ParsedRequest
 from etcd_twisted.httpd.ordinary.request import credentials
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import ActionResult
@@ -51,15 +51,25 @@ class Access:
 
     # Who asks
 
-    def identify(self, request: ParsedRequest) -> "Deferred[None] | None":
+    def identify(self, state: AuthState, request: ParsedRequest) -> "Deferred[None] | None":
         """
         Find out the user of a request about keys while authentication is enabled.
 
+        @param state: the users.
         @return: C{None} if that is known at once, or a Deferred that fires when it is. It errbacks with an
             L{EtcdError}.
         @raise EtcdError: 110, the credentials are wrong.
         """
-        user = self._user(request.authorization, request.common_name)
+        authorization = request.authorization
+        if type(authorization) is Authorization:
+            found = authorization.found
+            if found is not None and found[0] is state.cache:
+                request.user = found[1]
+                return None
+        return self._identify(state, request)
+
+    def _identify(self, state: AuthState, request: ParsedRequest) -> "Deferred[None] | None":
+        user = self._user(state, request.authorization, request.common_name)
         if isinstance(user, str):
             request.user = user
             return None
@@ -69,11 +79,11 @@ class Access:
 
         return user.addCallback(identified)
 
-    def _user(self, authorization: bytes | None, common_name: str | None) -> "str | Deferred[str]":
+    def _user(self, state: AuthState, authorization: bytes | None, common_name: str | None) -> "str | Deferred[str]":
         if not self._certificates:
             common_name = None
         try:
-            user = self._authenticator.user(self._replica.auth, authorization, common_name)
+            user = self._authenticator.user(state, authorization, common_name)
         except UnauthenticatedError:
             raise insufficient_credentials() from None
         return user if isinstance(user, str) else user.addErrback(_refuse)
@@ -84,9 +94,10 @@ class Access:
 
         @raise EtcdError: 110, the credentials are wrong; or 300, too many wait.
         """
-        if not self._replica.auth.enabled:
+        state = self._replica.auth
+        if not state.enabled:
             return GUEST
-        user = self._user(*credentials(request))
+        user = self._user(state, *credentials(request))
         return user if isinstance(user, str) else await user
 
     # What they may do

@@ -132,16 +132,10 @@ class KeyEndpoint:
             return internal_error(self._replica.index)
         return error_response(error, self._replica.index)
 
-    def _identify(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response] | None":
-        """
-        Find out who makes a request, if that has to be known. Returns C{None} if that is done, or the response of a
-        request for which it takes time.
-        """
-        if request.user is not None or not self._replica.auth.enabled:
-            return None
-        identified = self._access.identify(request)
-        if identified is None:
-            return None
+    def _once_identified(
+        self, identified: "Deferred[None]", request: ParsedRequest, deadline: float | None
+    ) -> "Deferred[Response]":
+        """Handle a request again, once it is known who makes it."""
         return identified.addCallback(lambda _: self._handled(request, deadline)).addErrback(self._failed)
 
     # Requests that this machine can't serve now
@@ -210,11 +204,13 @@ class KeyEndpoint:
             if self._ignores_zero_index and "prevIndex" in form:
                 form = without_zero_index(form)
             command = _WRITES[request.method](form, key, now)
-        if replica.auth.enabled or MARK in key:
-            later_known = self._identify(request, deadline)
-            if later_known is not None:
-                return later_known
-            check_change(replica.auth, request.user or GUEST, command)
+        auth = replica.auth
+        if auth.enabled or MARK in key:
+            if auth.enabled and request.user is None:
+                identified = self._access.identify(auth, request)
+                if identified is not None:
+                    return self._once_identified(identified, request, deadline)
+            check_change(auth, request.user or GUEST, command)
         if not leads:
             forwarded = replica.forward(command, request.user or GUEST)
             return forwarded.addCallbacks(
@@ -291,11 +287,13 @@ class KeyEndpoint:
     ) -> "Response | Deferred[Response]":
         """Read this machine's copy."""
         key, replica = _key(request.path), self._replica
-        if replica.auth.enabled or MARK in key:
-            later_known = self._identify(request, deadline)
-            if later_known is not None:
-                return later_known
-            check_read(replica.auth, request.user or GUEST, key, flag(form, "recursive"))
+        auth = replica.auth
+        if auth.enabled or MARK in key:
+            if auth.enabled and request.user is None:
+                identified = self._access.identify(auth, request)
+                if identified is not None:
+                    return self._once_identified(identified, request, deadline)
+            check_read(auth, request.user or GUEST, key, bool(form) and flag(form, "recursive"))
         if form and flag(form, "wait"):
             return self._watch(request, key, form)
         node = replica.get(key)

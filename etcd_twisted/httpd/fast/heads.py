@@ -13,7 +13,7 @@ import re
 import attrs
 
 from etcd_twisted.httpd.browsers import BrowserPolicy
-from etcd_twisted.httpd.handler import RELAYED
+from etcd_twisted.httpd.handler import RELAYED, Authorization
 
 LONGEST_BLOCK_BYTES = 4_096
 """A longer block of header lines is not looked at."""
@@ -42,7 +42,7 @@ class Head:
 
     length: int
     content_type: bytes | None
-    authorization: bytes | None = None
+    authorization: Authorization | None = None
 
 
 class Heads(dict[bytes, Head | None]):
@@ -83,7 +83,7 @@ def _parsed(block: bytes, browsers: BrowserPolicy) -> Head | None:
     return Head(
         int(length),
         headers.get(b"content-type", (None,))[0],
-        None if authorization is None else b", ".join(authorization),
+        None if authorization is None else Authorization(b", ".join(authorization)),
     )
 
 

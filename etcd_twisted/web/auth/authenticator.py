@@ -22,6 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from etcd_twisted.auth.state import GUEST, AuthState
+from etcd_twisted.httpd.handler import Authorization
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.web.auth.failed_attempts import FREE_ATTEMPTS, FailedAttempts, pause_seconds
 from etcd_twisted.web.auth.passwords import LONGEST_PASSWORD_BYTES, Passwords
@@ -109,6 +110,8 @@ class Authenticator:
             name, password_hash = remembered
             user = state.users.get(name)
             if user is not None and user.password_hash == password_hash:
+                if type(authorization) is Authorization:
+                    authorization.found = state.cache, name  # another state has another cache
                 return name
         return self._check(state, authorization, digest)
 
