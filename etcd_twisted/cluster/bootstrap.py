@@ -67,7 +67,7 @@ class Bootstrap:
         for name, view in zip(others, views, strict=True):
             if view is not None and self._agrees(name, view):
                 agreeing.append(name)
-            elif view is not None and view.ids:
+            elif view is not None and view.waits:
                 differing.append(name)
         if len(others) + 1 - len(differing) < self.group.quorum:
             raise StartError(f"{self._option}: {', '.join(differing)} {_DIFFERING}")
@@ -79,7 +79,8 @@ class Bootstrap:
     def _agrees(self, name: str, view: ClusterView) -> bool:
         """
         Returns whether a machine begins the same cluster as this one, or has begun it. The fingerprint of this machine
-        shows that: it follows from the whole list and the token.
+        shows that: it follows from the whole list and the token. A machine that still reads its disk does not agree,
+        since it does not know yet all that it knew.
 
         @raise StartError: that machine is in another cluster, or knows that this one has taken part before.
         """
@@ -89,7 +90,7 @@ class Bootstrap:
                 raise StartError(
                     f"{self._option}: {name} says that this machine has begun the cluster before; {_JOIN}"
                 )
-            return True
+            return view.waits or bool(view.cluster_id)
         if view.cluster_id == self.group.cluster_id:
             raise StartError(f"{self._option}: {name} says that this machine is no longer in the cluster; {_JOIN}")
         if view.cluster_id:

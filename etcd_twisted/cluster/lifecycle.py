@@ -126,7 +126,8 @@ class Lifecycle:
         own = own_machine(listed, config)
         self.local.choose_name(own.name)
         group = InitialGroup.of(listed, config.initial_cluster_token, own)
-        self.local.remember(group.cluster_id, fingerprinted(group.cluster_id, members_of(group.configuration)))
+        members = fingerprinted(group.cluster_id, members_of(group.configuration))
+        self.local.remember(group.cluster_id, members, waits=True)
         bootstrap = Bootstrap(self._clock, self._client, group, list_option(config))
         begin = partial(self._found_together, storage, recovered, group)
         if await bootstrap.is_ready():

@@ -126,9 +126,9 @@ class LocalMachine:
         cluster_id = identity.cluster_id
         self.remember(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
 
-    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+    def remember(self, cluster_id: str, members: Mapping[str, Machine], waits: bool = False) -> None:
         """See L{Participation.remember}."""
-        self._participation.remember(cluster_id, members)
+        self._participation.remember(cluster_id, members, waits)
 
     def reopen_files(self) -> None:
         """Open the files of a standby again."""

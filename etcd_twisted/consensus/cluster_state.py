@@ -24,6 +24,7 @@ class ClusterState:
     The cluster, as one machine knows it; see the module.
 
     @ivar on_cluster_id: called each time that L{cluster_id} is another one than before.
+    @ivar waits: whether this machine waits for others to begin a cluster with.
     @ivar group: the group of which this machine is a member; C{None} while it is not a member.
     @ivar keyspace: this machine's copy of the key space.
     """
@@ -33,6 +34,7 @@ class ClusterState:
         @param defaults: the cluster's configuration as long as nobody has set one.
         """
         self.on_cluster_id: Observers = []
+        self.waits = False
         self.group: GroupState | None = None
         self.keyspace = keyspace
         self._defaults = defaults
@@ -61,12 +63,14 @@ class ClusterState:
             for tell in self.on_cluster_id:
                 tell()
 
-    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+    def remember(self, cluster_id: str, members: Mapping[str, Machine], waits: bool = False) -> None:
         """
         Use these machines as long as there is no better source.
 
         @param members: the machines by fingerprint.
+        @param waits: whether this machine waits for these to begin a cluster with.
         """
+        self.waits = waits
         self._remembered_cluster_id = cluster_id
         self._remembered = dict(members)
         self._tell_cluster_id()
@@ -75,7 +79,7 @@ class ClusterState:
         """Rely on this machine's own group, as it is a member from here on."""
         self.group = group
         self._cluster_id = group.cluster_id
-        self.standby = False
+        self.standby = self.waits = False
 
     def leave_group(self) -> None:
         """

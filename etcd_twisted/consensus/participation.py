@@ -108,13 +108,14 @@ class Participation:
         self._peer.begin(member)
         member.start()
 
-    def remember(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+    def remember(self, cluster_id: str, members: Mapping[str, Machine], waits: bool = False) -> None:
         """
         Name these as the cluster's machines while this one is not a member, or has no group in its log.
 
         @param members: the machines by fingerprint.
+        @param waits: whether this machine waits for these to begin a cluster with.
         """
-        self._cluster.remember(cluster_id, members)
+        self._cluster.remember(cluster_id, members, waits)
 
     async def hand_over(self) -> None:
         """

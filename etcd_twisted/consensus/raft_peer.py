@@ -179,6 +179,7 @@ class RaftPeer:
             () if self._admissions is None else self._admissions.fingerprints(),
             {machine.name: each for each, machine in cluster.shown_members().items() if machine.name},
             () if self._member is None else self._member.heard_fingerprints(),
+            cluster.waits,
         )
 
     def status(self) -> StatusReport:

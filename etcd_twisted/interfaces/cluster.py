@@ -126,6 +126,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     @ivar fingerprints: the fingerprints of the machines whose messages it takes; see L{fingerprint}.
     @ivar ids: the fingerprint of each of C{machines}, by name; empty from a machine of an older version.
     @ivar heard: the fingerprints of the other members from which the machine has had messages since it was started.
+    @ivar waits: whether the machine waits for others to begin this cluster with, and has taken part in nothing yet.
     """
 
     cluster_id: str
@@ -136,6 +137,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     fingerprints: tuple[str, ...] = ()
     ids: dict[str, str] = {}
     heard: tuple[str, ...] = ()
+    waits: bool = False
 
     def members(self) -> dict[str, Machine]:
         """Returns the machines whose fingerprints are known, by fingerprint."""

@@ -5,10 +5,19 @@ disks, and a network in memory.
 
 from typing import Any
 
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.cluster.bootstrap import Bootstrap
 from etcd_twisted.cluster.initial_group import InitialGroup
 from etcd_twisted.config.initial_cluster import InitialCluster
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.consensus.machines import members_of
+from etcd_twisted.errors import ErrorCode, EtcdError, StartError
+from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.peer.client import UnreachableError
 from tests.cluster.machines import LifecycleMachine, LifecycleTestCase
 from tests.consensus.directories import listing
 from tests.logs.lines import Log
@@ -368,3 +377,57 @@ class RefusalTests(StaticTestCase):
         with self.assertRaises(EtcdError) as caught:
             machines[0].get("/a")
         self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
+
+
+class AnswerTests(SynchronousTestCase):
+    """Tests of what each answer of another machine means."""
+
+    def setUp(self) -> None:
+        machines = InitialCluster.parse(listed(1, 2, 3))
+        self.group = InitialGroup.of(machines, "", machines.machines[0])
+        members = fingerprinted(self.group.cluster_id, members_of(self.group.configuration))
+        ids = {machine.name: each for each, machine in members.items()}
+        self.waiting = ClusterView("", list(members.values()), "", ClusterConfig(), 0, (), ids, (), True)
+        self.begun = replace(self.waiting, cluster_id=self.group.cluster_id, configuration_index=1, waits=False)
+        self.views: list[ClusterView | None] = []
+
+    async def describe(self, _peer_url: str) -> ClusterView:
+        view = self.views.pop(0)
+        if view is None:
+            raise UnreachableError("nobody is there")
+        return view
+
+    def _ask(self, *views: ClusterView | None) -> "Deferred[bool]":
+        self.views = list(views)
+        return ensureDeferred(Bootstrap(Clock(), self, self.group, "--initial-cluster").is_ready())
+
+    def asked(self, *views: ClusterView | None) -> bool:
+        """Returns whether a machine begins if the two others say this."""
+        return self.successResultOf(self._ask(*views))
+
+    def refused(self, *views: ClusterView | None) -> str:
+        """Returns why a machine must not begin if the two others say this."""
+        return self.failureResultOf(self._ask(*views), StartError).getErrorMessage()
+
+    def test_one_of_two_is_enough(self) -> None:
+        for view in (self.waiting, self.begun):
+            self.assertTrue(self.asked(view, None))
+            self.assertTrue(self.asked(None, view))
+        self.assertFalse(self.asked(None, None))
+
+    def test_machine_that_reads_its_disk_agrees_to_nothing(self) -> None:
+        """What it has found so far may be older than what it knew; but what it has found is so."""
+        reading = replace(self.waiting, waits=False)
+        self.assertFalse(self.asked(reading, reading))
+        known = [Machine(each.name, "http://c:1", each.peer_url) for each in reading.machines]
+        text = self.refused(reading, replace(reading, machines=known))
+        self.assertIn("machine3 says that this machine has begun the cluster before", text)
+
+    def test_machine_that_is_on_its_way_into_another_cluster(self) -> None:
+        """It is not of this list, and says nothing about it."""
+        self.assertFalse(self.asked(replace(self.waiting, ids={}, waits=False), None))
+
+    def test_machine_that_was_heard(self) -> None:
+        text = self.refused(replace(self.begun, heard=(self.group.own_fingerprint,)), None)
+        self.assertIn("machine2 says that this machine has begun the cluster before", text)
+        self.assertTrue(self.asked(replace(self.begun, heard=("f" * 16,)), None))

@@ -63,7 +63,17 @@ add optional ones, but never rename or remove any.
 FIELDS: dict[type, list[str]] = {
     JoinRequest: ["version", "machine_id", "cluster_id", "name", "client_url", "peer_url"],
     JoinReply: ["cluster_id"],
-    ClusterView: ["cluster_id", "machines", "leader", "config", "configuration_index", "fingerprints", "ids", "heard"],
+    ClusterView: [
+        "cluster_id",
+        "machines",
+        "leader",
+        "config",
+        "configuration_index",
+        "fingerprints",
+        "ids",
+        "heard",
+        "waits",
+    ],
     Machine: ["name", "client_url", "peer_url"],
     ClusterConfig: ["activeSize", "removeDelay", "syncInterval"],
     StatusReport: [
