@@ -49,6 +49,11 @@ class Access:
         self._authenticator = Authenticator(clock, self.passwords)
         self._certificates = certificates
 
+    @property
+    def failed_attempts(self) -> int:
+        """How many passwords were wrong since the start."""
+        return self._authenticator.failed_attempts
+
     # Who asks
 
     def identify(self, state: AuthState, request: ParsedRequest) -> "Deferred[None] | None":

@@ -90,7 +90,7 @@ class ClientApp:
         self._discovery = DiscoveryPage(replica, keys)
         self._options = options
         self._replica = replica
-        self._metrics = Metrics(replica, usage)
+        self._metrics = Metrics(replica, usage, access)
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
@@ -232,6 +232,11 @@ class ClientApp:
     def status(self, request: IRequest) -> bytes:
         """Show the state of this machine, for the dashboard."""
         return send(request, self._status.status())
+
+    @app.route("/mod/dashboard/user", methods=["GET"])
+    async def dashboard_user(self, request: IRequest) -> bytes:
+        """Say whose credentials a request has, for the dashboard."""
+        return send(request, await self._status.user(request))
 
     @app.route("/mod/dashboard/count", methods=["GET"])
     async def count(self, request: IRequest) -> bytes:

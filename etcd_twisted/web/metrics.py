@@ -27,6 +27,7 @@ from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Contents, Durations, Measurements
 from etcd_twisted.keyspace.statistics import StoreStatistics
+from etcd_twisted.web.access import Access
 
 _WRITES = {
     "set": "sets",
@@ -44,12 +45,13 @@ _BUCKETS = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_SECONDS), "+Inf")
 class Metrics:
     """The metrics of one machine."""
 
-    def __init__(self, replica: IReplica, usage: Usage) -> None:
+    def __init__(self, replica: IReplica, usage: Usage, access: Access) -> None:
         """
         @param usage: the usage of the client port.
+        @param access: the access control of the client port.
         """
         self._registry = CollectorRegistry()
-        self._registry.register(_MachineCollector(replica, usage))
+        self._registry.register(_MachineCollector(replica, usage, access))
         ProcessCollector(registry=self._registry)
 
     def page(self) -> Response:
@@ -61,9 +63,10 @@ class Metrics:
 class _MachineCollector(Collector):
     """Reads what was counted."""
 
-    def __init__(self, replica: IReplica, usage: Usage) -> None:
+    def __init__(self, replica: IReplica, usage: Usage, access: Access) -> None:
         self._replica = replica
         self._usage = usage
+        self._access = access
 
     def collect(self) -> Iterator[Metric]:
         """See L{Collector}."""
@@ -76,6 +79,7 @@ class _MachineCollector(Collector):
         yield from self._machines(measured)
         yield from _clocks(measured)
         yield from self._http()
+        yield from self._auth()
 
     def _server(self, measured: Measurements) -> Iterator[Metric]:
         replica = self._replica
@@ -215,6 +219,14 @@ class _MachineCollector(Collector):
         yield took
         yield GaugeMetricFamily(
             "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
+        )
+
+    def _auth(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "etcd_twisted_auth_enabled", "Whether users are enabled.", float(self._replica.auth.enabled)
+        )
+        yield CounterMetricFamily(
+            "etcd_twisted_auth_failed_logins_total", "Passwords that were wrong.", self._access.failed_attempts
         )
 
 

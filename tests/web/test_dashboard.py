@@ -4,10 +4,12 @@ The dashboard's files, as the server sends them. The tests in C{tests/browser/} 
 
 import json
 import re
+from base64 import b64encode
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
@@ -255,6 +257,19 @@ class StatusTests(SynchronousTestCase):
             self.wire.replica.set_auth(AuthState(enabled, root, {guest.name: guest}))
             self.assertEqual(self.ask("status")["auth"], known)
             self.assertEqual([title for title, _ in self.problems()], titles)
+
+    def test_user_of_a_request(self) -> None:
+        """The page asks whether a name and a password are right before it uses them."""
+        hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+        self.wire.replica.set_auth(AuthState(True, {"ben": User("ben", hashed)}))
+        right = b64encode(b"ben:secret").decode()
+        for fields, name in (("", ""), (f"Authorization: Basic {right}\r\n", "ben")):
+            self.assertEqual(self.read(ask(self.wire.site, f"{PAGE}user", fields=fields)), {"user": name})
+        for wrong in ("Basic " + b64encode(b"ben:wrong").decode(), "Basic ?", "Bearer 1"):
+            answer = ask(self.wire.site, f"{PAGE}user", fields=f"Authorization: {wrong}\r\n")
+            self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (401, 110))
+        self.wire.replica.set_auth(AuthState())
+        self.assertEqual(self.ask("user"), {"user": ""})
 
     def test_users_that_can_not_be_read_are_a_problem(self) -> None:
         replica = self.wire.replica

@@ -3,13 +3,16 @@ C{/metrics}, read as Prometheus reads it.
 """
 
 import re
+from base64 import b64encode
 
+import bcrypt
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.auth.state import AuthState, User
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import (
     BUCKET_BOUNDS_SECONDS,
@@ -50,6 +53,21 @@ class MetricsTest(SynchronousTestCase):
 
     def value(self, name: str) -> float:
         return self.values()[name]
+
+
+class AuthTests(MetricsTest):
+    """These metrics are about users."""
+
+    def test_wrong_passwords_are_counted(self) -> None:
+        """A right one is not, nor is a guest."""
+        hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+        names = ("etcd_twisted_auth_enabled", "etcd_twisted_auth_failed_logins_total")
+        self.assertEqual([self.value(name) for name in names], [0, 0])
+        self.replica.set_auth(AuthState(True, {"ben": User("ben", hashed, ("root",))}))
+        for header, status in (("", 401), ("ben:secret", 404), ("ben:wrong", 401), ("nobody:secret", 401)):
+            fields = f"Authorization: Basic {b64encode(header.encode()).decode()}\r\n" if header else ""
+            self.assertEqual(ask(self.wire.site, "/v2/keys/k", fields=fields).status, status)
+        self.assertEqual([self.value(name) for name in names], [1, 2])
 
 
 class ServerTests(MetricsTest):

@@ -1,5 +1,6 @@
 """
-The pages that the dashboard requests beside the API: the state of this machine, and the size of a directory.
+The pages that the dashboard requests beside the API: the state of this machine, the user of the page, and the size of
+a directory.
 
 The responses are for the page that comes with them, and change with it. This module must never change anything, nor
 hold up the reactor for as long as it takes to count many keys.
@@ -137,6 +138,14 @@ class StatusPages:
             status.index, status.keys, status.size_bytes = replica.index, contents.keys, contents.size_bytes
             status.quota_bytes = contents.quota_bytes or None
         return Response(200, _FIELDS, encode_json(status))
+
+    async def user(self, request: IRequest) -> Response:
+        """
+        Returns whose credentials a request has; an empty name stands for a guest.
+
+        @raise EtcdError: they are wrong.
+        """
+        return Response(200, _FIELDS, encode_json({"user": await self._access.user_of(request)}))
 
     async def count(self, request: IRequest) -> Response:
         """
