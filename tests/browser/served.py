@@ -2,12 +2,21 @@
 The page of a machine that has only a key space, so that a test can change keys without the page.
 """
 
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
 
 from etcd_twisted.keyspace.commands import Set
 from tests.browser.chromium import SKIP, Browser
 from tests.wires import ServedTest
+
+LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
+"""The screens that show the page, each with a name, a width and a height."""
+
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+"""The tool that finds barriers for people with disabilities: L{https://github.com/dequelabs/axe-core}."""
+
+NO_AXE = "axe-core is not installed: make test-large installs it where npm is"
 
 
 class PageTest(ServedTest):
@@ -67,3 +76,18 @@ class PageTest(ServedTest):
             return True if await self.rows() == list(names) else None
 
         await self.browser.until(same, f"the rows are {names}")
+
+    async def check_accessible(self, what: str) -> None:
+        """Checks that axe-core finds no fault in what is shown, on any screen."""
+        await self.browser.run(AXE.read_text())
+        for name, width, height in LOOKS:
+            for scheme in ("light", "dark"):
+                await self.browser.look(width, height, scheme, touch=width < 500)
+                faults = await self.browser.run(
+                    """
+                    const { violations } = await axe.run({ rules: { "target-size": { enabled: true } } });
+                    return violations.flatMap(({ id, nodes }) =>
+                        nodes.map(({ html, failureSummary }) => [id, html, failureSummary]));
+                    """
+                )
+                self.assertEqual(faults, [], f"{what}, {name}, {scheme}")

@@ -3,18 +3,11 @@ How the page looks on screens of all sizes, in light and dark colors, and how ac
 """
 
 import re
-from pathlib import Path
 from unittest import skipUnless
 
 from etcd_twisted.interfaces.cluster import MachineStatus
 from etcd_twisted.testing.replica import MACHINE, OTHER
-from tests.browser.served import PageTest
-
-LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
-"""The screens that show the page, each with a name, a width and a height."""
-
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
-"""The tool that finds barriers for people with disabilities: L{https://github.com/dequelabs/axe-core}."""
+from tests.browser.served import AXE, LOOKS, NO_AXE, PageTest
 
 
 class LookTests(PageTest):
@@ -73,7 +66,7 @@ class LookTests(PageTest):
             await (await self.browser.button("Close")).click()
             self.assertFalse(await self.browser.run("return document.querySelector('.watched').offsetParent"))
 
-    @skipUnless(AXE.exists(), "axe-core is not installed: make test-large installs it where npm is")
+    @skipUnless(AXE.exists(), NO_AXE)
     async def test_page_is_accessible(self) -> None:
         """axe-core finds no fault in any view, while something is watched or wrong, and with a question open."""
         self.replica.register(OTHER)
@@ -85,7 +78,7 @@ class LookTests(PageTest):
         await self.browser.find("#cluster svg")
         await self.browser.shows("Memory", "#cluster")
         await self.browser.shows("has not answered", "#health")
-        await self._check("the cluster")
+        await self.check_accessible("the cluster")
         await self.open("/d/k")
         await (await self.browser.button("Watch")).click()
         await self.browser.shows("Watching", ".watched")
@@ -93,25 +86,11 @@ class LookTests(PageTest):
         await self.browser.shows("One change so far", ".watched")
         await (await self.browser.find("input[type=search]")).type("k")
         await self.browser.shows("names are shown", ".counted")
-        await self._check("a key that is watched")
+        await self.check_accessible("a key that is watched")
         await (await self.browser.button("Delete…")).click()
-        await self._check("a question")
+        await self.check_accessible("a question")
         await (await self.browser.button("Cancel")).click()
         await self.browser.open(f"{self.page}#keys/missing")
         await self.browser.shows("There is no key /missing.")
         await (await self.browser.button("Create it…")).click()
-        await self._check("a key to be created")
-
-    async def _check(self, what: str) -> None:
-        await self.browser.run(AXE.read_text())
-        for name, width, height in LOOKS:
-            for scheme in ("light", "dark"):
-                await self.browser.look(width, height, scheme, touch=width < 500)
-                faults = await self.browser.run(
-                    """
-                    const { violations } = await axe.run({ rules: { "target-size": { enabled: true } } });
-                    return violations.flatMap(({ id, nodes }) =>
-                        nodes.map(({ html, failureSummary }) => [id, html, failureSummary]));
-                    """
-                )
-                self.assertEqual(faults, [], f"{what}, {name}, {scheme}")
+        await self.check_accessible("a key to be created")

@@ -2,6 +2,8 @@
 //
 // Must never ask any other machine: where only the leader can answer, NotLeader says so, and the person decides.
 
+import * as session from "./session.js";
+
 // The machine answered with an error of the API's table.
 export class ApiError extends Error {
     constructor({ errorCode, message, cause, index }) {
@@ -20,6 +22,14 @@ export class BadAnswer extends Error {
     }
 }
 
+// The user may not do that, or the password is wrong.
+export class Unauthorized extends Error {
+    constructor() {
+        super("unauthorized");
+        this.user = session.user();
+    }
+}
+
 // It did not answer.
 export class Unreachable extends Error {}
 
@@ -32,16 +42,26 @@ export const OUTDATED = 401;
 
 const TIMEOUT_MILLISECONDS = 15000; // for everything but watches
 
-async function ask(path, { method = "GET", form = null, signal = AbortSignal.timeout(TIMEOUT_MILLISECONDS) } = {}) {
+let refused = () => {};
+
+// Have a function called whenever something is refused that a person has asked for.
+export function whenRefused(listener) {
+    refused = listener;
+}
+
+async function ask(path, { method = "GET", form = null, signal = null, authorization = session.authorization() } = {}) {
+    const ending = signal ?? AbortSignal.timeout(TIMEOUT_MILLISECONDS);
     let response;
     let text;
     try {
         const body = form && new URLSearchParams(form);
-        response = await fetch(`../../${path}`, { method, body, signal, cache: "no-store", redirect: "manual" });
+        const headers = authorization === null ? {} : { Authorization: authorization };
+        const how = { method, body, headers, signal: ending, cache: "no-store", redirect: "manual" };
+        response = await fetch(`../../${path}`, how);
         text = await response.text();
     } catch (error) {
-        if (signal.aborted && signal.reason?.name === "AbortError") {
-            throw signal.reason;
+        if (ending.aborted && ending.reason?.name === "AbortError") {
+            throw ending.reason;
         }
         throw new Unreachable(error.message);
     }
@@ -55,6 +75,9 @@ async function ask(path, { method = "GET", form = null, signal = AbortSignal.tim
 }
 
 function refusal(response, text) {
+    if (response.status === 401) {
+        return new Unauthorized();
+    }
     if (response.headers.get("Content-Type") === "application/json") {
         return new ApiError(JSON.parse(text));
     }
@@ -69,6 +92,23 @@ export async function json(path) {
 
 export async function text(path) {
     return (await ask(path)).text;
+}
+
+// Who a request with this header comes from.
+export async function who(authorization) {
+    return JSON.parse((await ask("mod/dashboard/user", { authorization })).text);
+}
+
+// Ask for what a person wants.
+async function asked(answering) {
+    try {
+        return await answering;
+    } catch (error) {
+        if (error instanceof Unauthorized) {
+            refused();
+        }
+        throw error;
+    }
 }
 
 // Keys
@@ -92,6 +132,11 @@ export function read(key) {
     return askKey(key, "?sorted=true");
 }
 
+// The same, because a person wants to see it.
+export function show(key) {
+    return asked(read(key));
+}
+
 // The first change from an index on. Its event is null when the machine stopped waiting.
 export function change(key, recursive, from, signal) {
     return askKey(key, `?wait=true&recursive=${recursive}&waitIndex=${from}`, { signal });
@@ -99,20 +144,20 @@ export function change(key, recursive, from, signal) {
 
 // Make a change. The form says which one, as in the API.
 export function put(key, form) {
-    return askKey(key, "", { method: "PUT", form });
+    return asked(askKey(key, "", { method: "PUT", form }));
 }
 
 export function post(key, form) {
-    return askKey(key, "", { method: "POST", form });
+    return asked(askKey(key, "", { method: "POST", form }));
 }
 
 export function remove(key, conditions) {
-    return askKey(key, `?${new URLSearchParams(conditions)}`, { method: "DELETE" });
+    return asked(askKey(key, `?${new URLSearchParams(conditions)}`, { method: "DELETE" }));
 }
 
 // How many keys and directories a directory holds at any depth, and how many of them no listing shows.
 export function count(key) {
-    return json(`mod/dashboard/count?key=${encodeURIComponent(key)}`);
+    return asked(json(`mod/dashboard/count?key=${encodeURIComponent(key)}`));
 }
 
 // The address of this page on another machine; null if the value that holds its address is not a web address.

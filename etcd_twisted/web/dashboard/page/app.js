@@ -2,20 +2,23 @@
 //
 // Must never ask the machine anything itself.
 
-import { Unreachable } from "./api.js";
+import { Unreachable, whenRefused } from "./api.js";
 import { ClusterView } from "./cluster.js";
 import { element, write } from "./dom.js";
 import { KeysView } from "./keys.js";
+import { Login } from "./login.js";
 import { Observer } from "./observer.js";
 import { sentence } from "./sentences.js";
 import { title } from "./title.js";
+import { UsersView } from "./users.js";
 
 const SECOND = 1000;
 
 let shownTexts = [];
 
-const places = { cluster: document.getElementById("cluster"), keys: document.getElementById("keys") };
-const links = { cluster: document.getElementById("to-cluster"), keys: document.getElementById("to-keys") };
+const names = ["cluster", "keys", "users"];
+const places = Object.fromEntries(names.map((name) => [name, document.getElementById(name)]));
+const links = Object.fromEntries(names.map((name) => [name, document.getElementById(`to-${name}`)]));
 const trouble = document.getElementById("trouble");
 const health = document.getElementById("health");
 const machine = element("span");
@@ -25,6 +28,12 @@ document.querySelector(".here").append(machine, role);
 const observer = new Observer(noticed);
 const cluster = new ClusterView(places.cluster, observer);
 const keys = new KeysView(places.keys, observer);
+const users = new UsersView(places.users, observer);
+const login = new Login(document.querySelector(".user"), async () => {
+    await keys.renew();
+    route();
+});
+whenRefused(() => login.refused());
 
 function noticed() {
     if (observer.status) {
@@ -41,8 +50,11 @@ function noticed() {
         write(trouble, `${sentence(observer.trouble)}${shown} Trying again.`);
     }
     showHealth();
+    links.users.hidden = !observer.status?.auth; // there are users, or may be soon
+    login.update(observer.status?.auth === "enabled");
     cluster.update();
     keys.update();
+    users.update();
 }
 
 // Show what the machine says is wrong, which is unknown if it does not answer.
@@ -58,10 +70,10 @@ function showHealth() {
     }
 }
 
-// "#keys/a/b" shows the key /a/b; anything else shows the cluster.
+// "#keys/a/b" shows the key /a/b, and "#users" the users; anything else shows the cluster.
 function route() {
     const path = /^#keys(\/.*)?$/.exec(location.hash);
-    const name = path ? "keys" : "cluster";
+    const name = path ? "keys" : location.hash === "#users" ? "users" : "cluster";
     for (const each of Object.keys(places)) {
         places[each].hidden = each !== name;
         if (each === name) {
@@ -74,7 +86,8 @@ function route() {
         keys.open(decoded(path[1] ?? "/"));
         links.keys.href = location.hash;
     } else {
-        title({ view: "Cluster" });
+        title({ view: name === "users" ? "Users" : "Cluster" });
+        users.renew();
     }
 }
 

@@ -2,7 +2,7 @@
 //
 // Must never grow without bound: older changes are only counted.
 
-import { address } from "./api.js";
+import { Unauthorized, address } from "./api.js";
 import { button, element, write } from "./dom.js";
 import { sentence } from "./sentences.js";
 import { Watch } from "./watch.js";
@@ -43,7 +43,7 @@ export class Changes {
         this.watch = new Watch(entry.key, entry.dir, {
             changed: (event) => this.add(event),
             missed: () => this.skip(entry.key),
-            troubled: (error) => this.say(error ? `${sentence(error)} Trying again.` : this.summary()),
+            troubled: (error) => this.say(error ? `${sentence(error)}${hope(error)}` : this.summary()),
         });
         this.watch.run(from);
         this.element.scrollIntoView({ block: "nearest" });
@@ -100,4 +100,8 @@ export class Changes {
             this.list.lastChild.remove();
         }
     }
+}
+
+function hope(error) {
+    return error instanceof Unauthorized ? "" : " Trying again.";
 }

@@ -101,9 +101,10 @@ export class KeysView {
     async open(key) {
         this.opened += 1;
         const mine = this.opened;
+        let supposed = null;
         try {
-            await this.expand(key);
-            const read = await this.read(key);
+            supposed = await this.expand(key);
+            const read = await this.read(key, api.show);
             const entry = this.tree.find(key);
             if (entry && mine === this.opened) {
                 this.show(entry);
@@ -112,6 +113,10 @@ export class KeysView {
         } catch (error) {
             if (isMissing(error)) {
                 this.drop(error.cause);
+            }
+            if (supposed) {
+                this.tree.forget(supposed);
+                this.settle();
             }
             if (mine === this.opened) {
                 this.showProblem(key, error);
@@ -125,26 +130,36 @@ export class KeysView {
         if (!this.editor.entry && this.tree.root.children) {
             this.show(this.nearest(key));
         }
-        this.unread = this.editor.entry ? null : key;
+        this.unread = this.editor.entry || error instanceof api.Unauthorized ? null : key;
         this.path.value = key;
         this.fail(isMissing(error) ? "" : sentence(error));
         this.missing.show(isMissing(error) ? key : null);
     }
 
-    // Open all directories above a key.
+    // Open all directories above a key. The user may have no right to read them, and one to read the key. Says what is
+    // shown now although it may not exist.
     async expand(key) {
         const names = segments(key);
+        let supposed = null;
         for (let depth = 0; depth < names.length; depth += 1) {
             const above = `/${names.slice(0, depth).join("/")}`;
             if (!this.tree.find(above)?.children) {
-                await this.read(above);
+                try {
+                    await this.read(above);
+                } catch (error) {
+                    if (!(error instanceof api.Unauthorized)) {
+                        throw error;
+                    }
+                    supposed ??= this.tree.suppose(`${above}/${names[depth]}`);
+                }
             }
             this.tree.find(above).open = true;
         }
+        return supposed;
     }
 
-    async read(key) {
-        const read = await api.read(key);
+    async read(key, from = api.read) {
+        const read = await from(key);
         const entry = key === "/" ? this.tree.root : this.tree.put(read.node);
         if (entry && read.node.dir) {
             this.tree.fill(entry, read.node.nodes);
@@ -281,6 +296,13 @@ export class KeysView {
         }
         this.editor.update();
         this.missing.update();
+    }
+
+    // Somebody has logged in, who may read more.
+    async renew() {
+        if (this.tree.root.children) {
+            await this.rereadBelow("/");
+        }
     }
 
     // Whether anything would be lost if the page were closed.

@@ -2,7 +2,7 @@
 //
 // Must never show a person only a number.
 
-import { ApiError, BadAnswer, NotLeader, Unreachable } from "./api.js";
+import { ApiError, BadAnswer, NotLeader, Unauthorized, Unreachable } from "./api.js";
 
 const NO_LEADER = "The cluster has no leader at the moment.";
 
@@ -24,6 +24,9 @@ export function sentence(error) {
     if (error instanceof ApiError) {
         const known = OF_CODES[error.code];
         return known ? known(error) : `The machine refused that: ${error.message} (${error.cause}).`;
+    }
+    if (error instanceof Unauthorized) {
+        return error.user === null ? "Guests may not do that: log in first." : `The user ${error.user} may not do that.`;
     }
     if (error instanceof NotLeader) {
         return "This machine is not the leader, and only the leader can do that.";

@@ -175,6 +175,31 @@ export class Tree {
         return entry.take(node);
     }
 
+    // Suppose that a key exists, and all directories above it. Returns the first entry that was not known; or null.
+    suppose(key) {
+        let entry = this.root;
+        let first = null;
+        for (const name of segments(key)) {
+            entry.children ??= [];
+            let child = entry.child(name);
+            if (!child) {
+                child = new Entry(entry, name).take({ dir: true });
+                first ??= child;
+                entry.children.splice(entry.place(name), 0, child);
+            }
+            entry = child;
+        }
+        return first;
+    }
+
+    // Something that was supposed is not there, or can't be seen either.
+    forget(entry) {
+        this.remove(entry.key);
+        if (entry.parent.children.length === 0) {
+            entry.parent.children = null;
+        }
+    }
+
     remove(key) {
         const entry = this.find(key);
         if (entry?.parent) {

@@ -3,6 +3,7 @@
 // Must never miss a change without saying so, nor go on after it was stopped.
 
 import * as api from "./api.js";
+import * as session from "./session.js";
 
 const PAUSE = 25; // between two answers, in milliseconds: many changes shall not keep the machine busy with telling us
 const AGAIN = 1000; // after a failure
@@ -46,7 +47,7 @@ export class Watch {
             return error.index + 1;
         }
         this.troubled(error);
-        await pause(AGAIN);
+        await (error instanceof api.Unauthorized ? session.changed() : pause(AGAIN));
         return next;
     }
 
