@@ -259,7 +259,7 @@ class StatusTests(SynchronousTestCase):
             self.assertEqual([title for title, _ in self.problems()], titles)
 
     def test_user_of_a_request(self) -> None:
-        """The page asks whether a name and a password are right before it uses them."""
+        """The page asks whether credentials are right before it uses them (spec, "Other client endpoints")."""
         hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
         self.wire.replica.set_auth(AuthState(True, {"ben": User("ben", hashed)}))
         right = b64encode(b"ben:secret").decode()
