@@ -200,6 +200,23 @@ class StaticBootTests(SynchronousTestCase):
         for registered in (False, True):
             self.assertFalse(self.lose_disk(registered))
 
+    @settings(max_examples=examples(24))
+    @given(st.floats(0.0, 0.1), st.floats(0.0, 0.1), st.integers(0, 2**16))
+    def test_machine_without_its_disk_is_told_by_one_that_comes_back(self, own: float, its: float, seed: int) -> None:
+        """What is on the other one's disk is enough, however soon that one is asked."""
+        with Boot(seed, 3, supervised=False) as boot:
+            first, lost, third = boot.listed
+            first.start()
+            lost.start()
+            boot.advance_until(lambda: boot.is_up(first) and boot.is_up(lost), 10.0)
+            first.crash()
+            boot.erase(lost)
+            boot.at(boot.schedule.now + own, first.start)
+            boot.at(boot.schedule.now + its, lost.start)
+            boot.advance(0.2)
+            boot.advance_until(lambda: lost.run is None, 10.0)
+            boot.finish([first, third])
+
     def test_machine_that_is_not_told_does_harm(self) -> None:
         """The checks notice what happens if such a machine begins again."""
 
