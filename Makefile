@@ -101,7 +101,7 @@ kill-campaign: .venv/installed-test
 		tests.campaigns.test_cluster_kills tests.campaigns.test_recipe_kills
 
 # Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
-OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
+OLDEST_TESTS ?= tests.auth tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
 	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.testing tests.test_service
 oldest: export PIP_CONSTRAINT =
 oldest:

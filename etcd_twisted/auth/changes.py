@@ -17,7 +17,7 @@ _T = TypeVar("_T", User, Role)
 ROOT_ROLE = Role(ROOT_NAME, ("/*",), ("/*",))
 """The role of root, as it is shown. It may do more than its patterns say."""
 
-Change = Callable[[AuthState], AuthState]
+AuthChange = Callable[[AuthState], AuthState]
 """A change of a state."""
 
 

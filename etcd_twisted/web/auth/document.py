@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.auth.changes import AuthError, Change
+from etcd_twisted.auth.changes import AuthChange, AuthError
 from etcd_twisted.auth.state import AUTH_KEY, AuthState, encode
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica
@@ -37,7 +37,7 @@ class AuthDocument:
         self._forwards = forwards
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
-    async def change(self, check: Callable[[AuthState], None], change: Change) -> AuthState:
+    async def change(self, check: Callable[[AuthState], None], change: AuthChange) -> AuthState:
         """
         Make a change. Returns the new state.
 
@@ -59,7 +59,7 @@ class AuthDocument:
                     raise
                 deadline = await self._leader.until_led(deadline)
 
-    async def _swap(self, check: Callable[[AuthState], None], change: Change) -> AuthState:
+    async def _swap(self, check: Callable[[AuthState], None], change: AuthChange) -> AuthState:
         for _ in range(_MOST_TRIES):
             state = self._replica.auth
             check(state)

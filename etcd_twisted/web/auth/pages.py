@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from werkzeug.exceptions import NotFound
 
 from etcd_twisted.auth import changes
-from etcd_twisted.auth.changes import ROOT_ROLE, AuthError, Change
+from etcd_twisted.auth.changes import ROOT_ROLE, AuthChange, AuthError
 from etcd_twisted.auth.checks import insufficient_credentials
 from etcd_twisted.auth.rights import guests_may_do_everything, rights_of
 from etcd_twisted.auth.state import GUEST_ROLE, AuthState, Role
@@ -143,7 +143,7 @@ class AuthPages:
         """Everybody may know."""
         return _json(200, bodies.enabled(self._replica.auth.enabled))
 
-    async def _switch(self, change: Change, request: AuthRequest) -> Response:
+    async def _switch(self, change: AuthChange, request: AuthRequest) -> Response:
         self._warn_of_guests(await self._change(request, change))
         return _DONE
 
@@ -234,7 +234,7 @@ class AuthPages:
 
     # Either
 
-    async def _delete(self, change: Change, request: AuthRequest) -> Response:
+    async def _delete(self, change: AuthChange, request: AuthRequest) -> Response:
         await self._change(request, change)
         return _DONE
 
@@ -248,7 +248,7 @@ class AuthPages:
         _check_root(self._replica.auth, user)
         return self._replica.auth
 
-    async def _change(self, request: AuthRequest, change: Change) -> AuthState:
+    async def _change(self, request: AuthRequest, change: AuthChange) -> AuthState:
         """Make a change that the client may make. Returns the new state."""
         user = await request.find_user()
         state = await self._document.change(lambda state: _check_root(state, user), change)
