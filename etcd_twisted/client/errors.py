@@ -98,8 +98,8 @@ class PeerAddressExists(ApiError):
 
 class InsufficientCredentials(ApiError):
     """
-    The request needs a user, the right password, or a user with more rights (status 401). Nothing was changed, and no
-    machine would decide otherwise.
+    The request needs a user, the right password, or a user with more rights (status 401). Nothing was changed. It is
+    not sent again: machines agree on users, but for what one that lags behind does not know yet.
     """
 
     expected_code = ErrorCode.UNAUTHORIZED

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import ClientClosed, ConnectionFailed, Event, KeyNotFound, Timeouts
+from etcd_twisted.client import ClientClosed, ConnectionFailed, Event, InsufficientCredentials, KeyNotFound, Timeouts
 from etcd_twisted.testing import FakeReplica, MemoryMachine
 
 
@@ -73,6 +73,27 @@ class MemoryMachineTests(SynchronousTestCase):
         machine.advance(0.005)
         self.assertNoResult(setting)
         machine.result_of(setting)
+
+    def test_memory_machine_has_users(self) -> None:
+        """A program that has too few rights is refused, and its watch ends with its right."""
+        admin, root = self.client.auth, self.machine.client(credentials=("root", "secret")).auth
+        for changing in (
+            lambda: admin.add_user("root", "secret"),
+            lambda: admin.add_role("guest"),
+            lambda: admin.add_role("web", read="/web*", write="/web*"),
+            lambda: admin.add_user("ben", "secret", ["web"]),
+            admin.enable,
+        ):
+            self.machine.result_of(changing())
+        ben = self.machine.client(credentials=("ben", "secret"))
+        event = self.machine.result_of(ben.set("/web/a", "1"))
+        with self.assertRaises(InsufficientCredentials):
+            self.machine.result_of(ben.set("/other", "1"))
+        watch = ben.watch("/web", recursive=True, after_index=event.node.modified_index)
+        self.machine.result_of(watch.connected())
+        self.machine.result_of(root.revoke_roles("ben", "web"))
+        with self.assertRaises(InsufficientCredentials):
+            self.machine.result_of(watch.next())
 
     def test_what_does_not_come_in_time(self) -> None:
         self.assertRaises(AssertionError, self.machine.result_of, Deferred(), 1.0)
