@@ -236,6 +236,8 @@ class HandshakeTests(SecureTest):
 class CommonNameTests(SecureTest):
     """These tests show whom the port takes a client for."""
 
+    REQUEST = GET
+
     async def seen(self, tls: IOpenSSLClientConnectionCreator | None) -> list[str | None]:
         """Returns the common names that the endpoint sees in two requests on one connection."""
         seen: list[str | None] = []
@@ -248,9 +250,14 @@ class CommonNameTests(SecureTest):
         self.patch(KeyEndpoint, "handle", note)
         self.tls = tls
         client = await self.connect()
-        client.send(GET + GET)
+        client.send(self.REQUEST + self.REQUEST)
         await client.when(lambda: client.data.count(b"HTTP/1.1 404") == 2)
         return seen
+
+    async def test_certificate_of_a_standby_is_none_of_its_clients(self) -> None:
+        """The standby makes their requests with its own."""
+        self.patch(self, "REQUEST", GET[:-2] + b"X-Etcd-Relayed: 1\r\n\r\n")
+        self.assertEqual(await self.seen(self.tls), [None] * 2)
 
     async def test_common_name_of_a_required_certificate(self) -> None:
         self.assertEqual(await self.seen(self.tls), ["client"] * 2)

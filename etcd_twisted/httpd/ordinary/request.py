@@ -92,11 +92,16 @@ class RequestConnection(ExchangeConnection, Protocol):
 def credentials(request: IRequest) -> tuple[bytes | None, str | None]:
     """
     Returns the C{Authorization} header of a request, and the common name of its client's certificate, as
-    L{ParsedRequest} has them. There is no such name once the client has gone.
+    L{ParsedRequest} has them. There is no such name once the client has gone, nor if a standby made the request: the
+    certificate is the standby's then.
     """
     values = request.requestHeaders.getRawHeaders(b"Authorization")
     channel = cast(RequestConnection | None, getattr(request, "channel", None))
-    return None if values is None else b", ".join(values), None if channel is None else channel.common_name
+    if channel is None or request.requestHeaders.hasHeader(RELAYED):
+        common_name = None
+    else:
+        common_name = channel.common_name
+    return None if values is None else b", ".join(values), common_name
 
 
 class Request(server.Request):
