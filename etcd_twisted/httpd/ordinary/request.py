@@ -97,10 +97,8 @@ def credentials(request: IRequest) -> tuple[bytes | None, str | None]:
     """
     values = request.requestHeaders.getRawHeaders(b"Authorization")
     channel = cast(RequestConnection | None, getattr(request, "channel", None))
-    if channel is None or request.requestHeaders.hasHeader(RELAYED):
-        common_name = None
-    else:
-        common_name = channel.common_name
+    relayed = request.requestHeaders.hasHeader(RELAYED)
+    common_name = None if channel is None or relayed else channel.common_name
     return None if values is None else b", ".join(values), common_name
 
 
