@@ -2,6 +2,7 @@
 The page of a machine that has only a key space, so that a test can change keys without the page.
 """
 
+import re
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
@@ -76,6 +77,32 @@ class PageTest(ServedTest):
             return True if await self.rows() == list(names) else None
 
         await self.browser.until(same, f"the rows are {names}")
+
+    async def check_fits(self, what: str) -> None:
+        """
+        Checks that nothing shown is wider than the screen, that nothing to be touched is too small, and that the dark
+        colors are dark.
+        """
+        for width, height in ((1280, 800), (768, 1024), (360, 740)):
+            await self._look(what, width, height)
+
+    async def _look(self, what: str, width: int, height: int) -> None:
+        script = """
+            const small = [...document.querySelectorAll("button, .row, nav[aria-label=Views] a")].filter(
+                (each) => each.offsetParent && each.offsetHeight < 40);
+            const ground = getComputedStyle(document.body).backgroundColor;
+            return [document.documentElement.scrollWidth, ground, small.map((each) => each.outerHTML)];
+        """
+        grounds = []
+        for scheme in ("light", "dark"):
+            await self.browser.look(width, height, scheme, touch=width < 500)
+            wide, ground, small = await self.browser.run(script)
+            self.assertLessEqual(wide, width, what)
+            if width < 500:
+                self.assertEqual(small, [], what)
+            grounds.append(sum(map(int, re.findall(r"\d+", ground))))
+        self.assertGreater(grounds[0], 600, what)
+        self.assertLess(grounds[1], 150, what)
 
     async def check_accessible(self, what: str) -> None:
         """Checks that axe-core finds no fault in what is shown, on any screen."""

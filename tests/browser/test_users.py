@@ -4,6 +4,7 @@ The page of a machine with users: who logs in, what each sees and may do, and wh
 
 from unittest import skipUnless
 
+import attrs
 import bcrypt
 
 from etcd_twisted.auth.state import AuthState, Role, User
@@ -213,6 +214,25 @@ class UserTests(PageTest):
         await (await self.browser.find("#to-users:not([hidden])")).click()
         await self.browser.shows("Users are not enabled: everybody who reaches this machine may read", "#users")
         await self.browser.shows("root", "#users table")
+
+    async def test_login_and_users_fit_every_screen(self) -> None:
+        long = "/a-name-that-goes-on" * 10
+        ben = user("ben-" * 20, "web")
+        self.enable(Role("guest", (f"{long}*", long), (long,)), ben)
+        self.replica.set_auth(attrs.evolve(self.replica.auth, users={**self.replica.auth.users, ben.name: ben}))
+        await self.visit("#users")
+        await (await self.browser.button("Log in…")).click()
+        await self.check_fits("the dialog")
+        await self.log_in("root")
+        await self.until_closed()
+        await self.browser.shows("May write", "#users")
+        await self.check_fits("users and roles")
+        await (await self.browser.button("Log out")).click()
+        await self.browser.shows("Users and roles are shown to users", "#users")
+        await (await self.browser.button("Log in…")).click()
+        await self.log_in(ben.name)
+        await self.until_closed()
+        await self.check_fits("the head")
 
     @skipUnless(AXE.exists(), NO_AXE)
     async def test_login_and_users_are_accessible(self) -> None:

@@ -19,7 +19,7 @@ export class UsersView {
         this.summary = element("p", { class: "lead" });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
         this.tables = element("div", { hidden: true });
-        place.append(element("h1", {}, "Users"), this.summary, this.failed, this.tables);
+        place.append(element("h1", {}, "Users and roles"), this.summary, this.failed, this.tables);
     }
 
     // The view was opened, or somebody has logged in.
