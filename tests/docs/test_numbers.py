@@ -41,7 +41,7 @@ class NumberTests(SynchronousTestCase):
             "tuning.md",
             f"`--peer-heartbeat-interval` ({config.peer_heartbeat_interval} ms)",
             f"`--peer-election-timeout` ({config.peer_election_timeout} ms,",
-            f"Every `--snapshot-count` log entries ({config.snapshot_count:,})",
+            f"After `--snapshot-count` log entries ({config.snapshot_count:,})",
             f"{limits.trailing_entries:,} entries ({limits.trailing_bytes >> 20} MiB) are kept beside a snapshot",
             f"the last `--watch-history` events ({config.watch_history:,})",
             f"at most `--watch-history-bytes` ({config.watch_history_bytes >> 20} MiB)",
