@@ -108,6 +108,8 @@ class Relay:
             except _NOT_CONNECTED as error:
                 self._log.debug("{name} can't be asked: {why}", name=machine.name, why=reason_of(error))
             except _NOT_ANSWERED as error:
+                if any(reason.check(CancelledError) for reason in error.reasons):
+                    raise CancelledError from error  # the client has gone
                 if request.method not in _READS and not _is_about_certificates(error):
                     raise self._unknown(machine) from error
             else:
@@ -213,9 +215,9 @@ class RelayedEvents(Events):
     def cancel(self) -> None:
         """See L{Events}."""
         receiver = self._receiver
-        if receiver.send is None:
+        if receiver.send is None and not receiver.is_unwanted:
             receiver.is_unwanted = True
-            self._response.deliverBody(receiver)
+            self._response.deliverBody(receiver)  # or the connection would stay open
         receiver.cancel()
 
     def pause(self) -> None:

@@ -5,19 +5,24 @@ A standby's clients, which a member answers, over real sockets.
 import json
 from base64 import b64encode
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.iweb import IAgent, IResponse
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import PortService
-from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.testing.replica import OTHER, FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.web.relay import ClientRequest, Relay
 from tests.certificates import Authority
 from tests.wires import STREAM, WATCH, Answer, ServedTest, put
 
@@ -248,6 +253,33 @@ class UnansweredTests(RelayTest):
         for path in ("/v2/keys/k?value=v", "/mod/v2/lock/mine?ttl=60"):
             answer = await self.request("PUT", path)
             self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:{self.port}{path}"))
+
+
+class GoneTests(SynchronousTestCase):
+    """The client goes before there is an answer."""
+
+    def test_no_other_machine_is_asked(self) -> None:
+        asked: list[bytes] = []
+
+        def give_up(asking: "Deferred[IResponse]") -> None:
+            asking.errback(ResponseNeverReceived([Failure(CancelledError())]))
+
+        class _Agent:
+            def request(self, _method: bytes, uri: bytes, _headers: object, _body: object) -> "Deferred[IResponse]":
+                asked.append(uri)
+                return Deferred(give_up)
+
+        replica = FakeReplica()
+        self.addCleanup(replica.stop)
+        replica.stand_by(OTHER)
+        replica._known_machines = [OTHER, Machine("machine2", "http://127.0.0.1:2", "http://127.0.0.1:1")]
+        for method in (b"GET", b"PUT"):
+            answer = Relay(replica, cast(IAgent, _Agent())).answer(
+                OTHER, ClientRequest(method, b"/v2/keys/k", b"", ())
+            )
+            answer.cancel()
+            self.assertEqual(self.successResultOf(answer).status, 500)
+        self.assertEqual(asked, 2 * [f"{OTHER.client_url}/v2/keys/k".encode()])
 
 
 class TlsTests(ServedTest):
