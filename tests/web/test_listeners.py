@@ -13,10 +13,13 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import StartError
+from etcd_twisted.httpd.handler import ParsedRequest
+from etcd_twisted.httpd.responses import AnyResponse
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.web.keys import KeyEndpoint
 from tests.web.test_secure import SecureTest
 from tests.wires import GET, RawClient, ServedTest
 
@@ -84,6 +87,23 @@ class PlainBesideSecureTests(SecureTest):
         plain.send(GET)
         await plain.when_ends_with(b"\n")
         self.assertEqual(_without_date(plain.data), _without_date(client.data))
+
+    async def test_plain_client_has_no_name(self) -> None:
+        """Only a certificate that was checked says who a client is."""
+        seen: list[str | None] = []
+        handle = KeyEndpoint.handle
+
+        def note(endpoint: KeyEndpoint, request: ParsedRequest) -> AnyResponse:
+            seen.append(request.common_name)
+            return handle(endpoint, request)
+
+        self.patch(KeyEndpoint, "handle", note)
+        for tls, port in ((self.tls, self.port), (None, self.plain_port)):
+            self.tls, self.port = tls, port
+            client = await self.connect()
+            client.send(GET)
+            await client.when_ends_with(b"\n")
+        self.assertEqual(seen, ["client", None])
 
 
 class MetricsTests(ServedTest):
