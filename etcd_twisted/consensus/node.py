@@ -8,7 +8,7 @@ The node must never apply what is not durable, or continue after the disk has fa
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -257,9 +257,14 @@ class Node:
             steps = (self._send, self._persist, self._apply_some)
             if raft.leadership is not None and not reads.unconfirmed and not self._has_new_entries():
                 steps = (self._apply_some, self._send, self._persist)
-            self._take(steps)
-            while self._written_at_once and not self._stopped:
-                self._take((self._apply_some, self._send, self._persist))
+            while True:
+                for step in steps:
+                    if self._stopped:  # by an observer that the step before has called
+                        return
+                    step()
+                if not self._written_at_once or self._has_nothing_to_add():
+                    break
+                steps = (self._apply_some, self._send, self._persist)
             if not self._stopped and (reads.unconfirmed or reads.confirmed):
                 self._answer_reads()
             if not self._stopped and raft.soft_state != self._soft_state:
@@ -273,11 +278,13 @@ class Node:
         if not self._stopped and self._ticking is None:
             self._wait_until(raft.deadline)
 
-    def _take(self, steps: tuple[Callable[[], None], ...]) -> None:
-        for step in steps:
-            if self._stopped:  # by an observer that the step before has called
-                return
-            step()
+    def _has_nothing_to_add(self) -> bool:
+        """
+        Returns whether nothing follows from a record that was durable at once: no message and no other record.
+        """
+        log, configuration = self._log, self._raft.configuration
+        is_alone = len(configuration.voters) == 1 and not configuration.learners
+        return is_alone and log.applying_index == log.last_index == log.handed_out_index
 
     def _wait_until(self, deadline: float) -> None:
         """Set the timer for when the core has to be told the time."""

@@ -159,6 +159,13 @@ class Replica:
         """See L{IReplica}."""
         return self._raft.term if self._raft is not None else 0
 
+    def indexes(self) -> tuple[int, int, int]:
+        """See L{IReplica}."""
+        state_machine, raft = self._state_machine, self._raft
+        if state_machine is None or raft is None:
+            return self.keyspace.index, 0, 0
+        return self.keyspace.index, state_machine.applied_index, raft.term
+
     @property
     def is_leader(self) -> bool:
         """See L{IReplica}."""

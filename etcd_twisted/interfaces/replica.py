@@ -52,6 +52,9 @@ class IReplica(Interface):
     )
     traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 
+    def indexes() -> tuple[int, int, int]:
+        """Returns L{index}, L{raft_index} and L{term}, for every response needs them."""
+
     def now() -> int:
         """
         Returns the time by which keys expire, in microseconds since the epoch. This is the cluster time, which

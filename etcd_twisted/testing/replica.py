@@ -283,6 +283,10 @@ class FakeReplica:
     def led_seconds(self) -> float:
         return float(self.clock.seconds() - self._led_since)
 
+    def indexes(self) -> tuple[int, int, int]:
+        """See L{IReplica}."""
+        return self.index, self.raft_index, self.term
+
     def now(self) -> int:
         return int(self.clock.seconds() * 1e6)
 

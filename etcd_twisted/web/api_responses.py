@@ -27,14 +27,18 @@ class _ErrorBody(msgspec.Struct, rename="camel"):
     index: int
 
 
-def success(replica: IReplica, status: int, index: int, body: Body, content_type: bytes = JSON) -> Response:
+def success(
+    replica: IReplica, status: int, body: Body, index: int | None = None, content_type: bytes = JSON
+) -> Response:
     """
-    Returns a successful response about keys, at C{index} of the key space.
+    Returns a successful response about keys.
 
+    @param index: the index of the key space that it is about; C{None} for the current one.
     @param content_type: the whole header line.
     """
+    current, raft_index, term = replica.indexes()
     fields = content_type + b"X-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
-    return Response(status, fields % (index, replica.raft_index, replica.term), body)
+    return Response(status, fields % (current if index is None else index, raft_index, term), body)
 
 
 def error_response(error: EtcdError, index: int) -> Response:

@@ -6,6 +6,7 @@ of sockets, nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -42,6 +43,9 @@ ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
 READ_WAIT_SECONDS = 5.0
 """How long a read waits until this machine's copy can be read."""
+
+_COMMON_KEY = re.compile(rb"(?:/[!-$&-\-0-~][!-$&-.0-~]*)+")
+"""A path that means itself: of ASCII, clean, and without escapes."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
 _BOOLEANS = frozenset((
@@ -108,7 +112,9 @@ class KeyEndpoint:
             if method in _WRITES:
                 return self._write(request, deadline)
             if method in (b"GET", b"HEAD"):
-                return self._read(request, deadline)
+                if request.query or not self._replica.serving:
+                    return self._read(request, deadline)
+                return self._here(request, NO_PARAMETERS, deadline)
             if method == b"OPTIONS":
                 return Response(200, ALLOWED, b"")
             if self._replica.standby:
@@ -251,7 +257,7 @@ class KeyEndpoint:
         else:
             form = parse(request.query, request.body, request.content_type)
             body = encode_json(own_result(event.result, flag(form, "refresh")))
-        return success(self._replica, 201 if event.created else 200, event.index, body)
+        return success(self._replica, 201 if event.created else 200, body, event.index)
 
     def _without_value(self, reason: Failure, request: ParsedRequest) -> Failure:
         """Returns the reason why a change was not made, as its user may see it."""
@@ -267,8 +273,6 @@ class KeyEndpoint:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)
-        if not request.query:
-            return self._here(request, NO_PARAMETERS, deadline)
         form = parse(request.query)
         _check_booleans(form)
         if not _is_for_leader(form):
@@ -300,12 +304,12 @@ class KeyEndpoint:
         if isinstance(node, File):
             now = 0 if node.expires is None else replica.now()
             body = encode_json(events.ActionResult("get", view(key, node, now)))
-            return success(replica, 200, replica.index, body)
+            return success(replica, 200, body)
         listing = Listing(
             flag(form, "recursive"), flag(form, "sorted"), replica.now(), shows=self._shows(request, key)
         )
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
-        return success(replica, 200, replica.index, _whole_if_short(pieces))
+        return success(replica, 200, _whole_if_short(pieces))
 
     def _shows(self, request: ParsedRequest, directory: str) -> Callable[[str], bool] | None:
         """Returns what tells whether a listing shows a node; C{None} if it shows all."""
@@ -316,7 +320,7 @@ class KeyEndpoint:
         since = index(form, "waitIndex", "Watch From Index") or None
         recursive, stream = flag(form, "recursive"), flag(form, "stream")
         watch = Watch(self._replica, key, recursive, stream, since, self._watches, request.user or GUEST)
-        response = success(self._replica, 200, self._replica.index, watch)
+        response = success(self._replica, 200, watch)
         if request.method == b"HEAD":  # its response has no body
             watch.cancel()
             response.body = iter(())
@@ -358,9 +362,10 @@ def _key(path: bytes) -> str:
     @raise _BadEscapeInKeyError: the path has a bad escape.
     @raise EtcdError: 210, the path is not UTF-8.
     """
+    if _COMMON_KEY.fullmatch(path):
+        return path.decode()
     try:
-        plain = path.isascii() and b"%" not in path
-        return clean(path.decode() if plain else unescape(path))
+        return clean(unescape(path))
     except ValueError as error:
         cause = f"the path has {error} in {path[:80].decode('latin-1')}"
         if isinstance(error, BadEscapeError):

@@ -25,6 +25,7 @@ from etcd_twisted.keyspace.commands import (
     NEWER_COMMANDS,
     Change,
     CreateInOrder,
+    Set,
     decode_command,
     encode_command,
 )
@@ -54,7 +55,8 @@ def encoded(command: Change) -> bytes:
     """
     try:
         data = encode_command(command)
-        decode_command(data)
+        if not (type(command) is Set and _is_plain(command)):
+            decode_command(data)
     except UnicodeEncodeError as error:
         raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
     except (msgspec.ValidationError, OverflowError, TypeError) as error:
@@ -69,6 +71,17 @@ def encoded(command: Change) -> bytes:
         cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
         raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
     return data
+
+
+def _is_plain(command: Set) -> bool:
+    """Returns whether a C{Set}, the commonest of all commands, has the types that it should have, and no TTL."""
+    return (
+        type(command.value) is str
+        and type(command.key) is str
+        and type(command.time) is int
+        and command.expires is None
+        and command.directory is False
+    )
 
 
 class Throttle:

@@ -255,8 +255,10 @@ class FastChannel(Protocol):
             received.add(data, received.needed_bytes)
             if received.size >= received.needed_bytes:
                 self._read(received.take())
+        elif self.turns.left > 0 and not self.turns.waiting:
+            self._handle_some(data)
         else:
-            self._read(data)
+            self._wait_for_turn(data)
 
     def _continue(self) -> None:
         """Handle what has come meanwhile, and read more."""
@@ -325,7 +327,7 @@ class FastChannel(Protocol):
             start = self._handle_one(data, start, answers)
             handled += 1
         if answers:
-            self._send(answers)
+            self.write(answers[0] if len(answers) == 1 else b"".join(answers))
         self._handling = False
         turns.left -= handled
         if turns.left <= 0:

@@ -40,6 +40,9 @@ class Readers:
         self._reactor = reactor
         self._turns = turns
         self._waiting = select.epoll()
+        # The reactor calls both before it reads: these calls cost next to nothing.
+        self.fileno = self._waiting.fileno
+        self.logPrefix = "Readers".__str__
         self._connections: dict[int, Connection] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -79,14 +82,6 @@ class Readers:
             self._reactor.removeReader(self)
 
     # Called by the reactor
-
-    def fileno(self) -> int:
-        """Returns the descriptor of the epoll set."""
-        return self._waiting.fileno()
-
-    def logPrefix(self) -> str:
-        """Returns the name for the log."""
-        return "Readers"
 
     def doRead(self) -> None:
         """Read from all connections that have something to read."""

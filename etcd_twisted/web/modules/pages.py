@@ -236,7 +236,7 @@ class ModulePages:
             deadline = await self._leader.until_led(deadline)
 
     def _text(self, text: str) -> Response:
-        return api_responses.success(self._replica, 200, self._replica.index, text.encode(), TEXT)
+        return api_responses.success(self._replica, 200, text.encode(), content_type=TEXT)
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
