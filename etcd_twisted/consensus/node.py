@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.bounded_wait import BoundedWait
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
 from etcd_twisted.consensus.raft.state import Role
-from etcd_twisted.consensus.reads import Reads
+from etcd_twisted.consensus.reads import ReadCallback, Reads
 from etcd_twisted.interfaces.statistics import Durations
 from etcd_twisted.waiters import Observers, Waiters
 
@@ -157,18 +158,35 @@ class Node:
         self._wake()
         return index
 
-    def confirm_read(self) -> "Deferred[None]":
+    def submit_read(self, tell: ReadCallback) -> None:
         """
-        Returns a Deferred that fires when everything that was committed before the call is applied and a quorum has
-        confirmed that this machine leads. It errbacks with L{NotLeaderError} if this machine stops leading first.
+        Call C{tell} when everything that was committed before the call is applied and a quorum has confirmed that this
+        machine leads; or with an error if this machine stops leading first.
 
         @raise NotLeaderError: this machine does not lead.
         """
         self._last_read += 1
         self._raft.read(self._last_read)
-        read = self._reads.add(self._last_read)
-        self._wake()
-        return read
+        self._reads.add(self._last_read, tell)
+        if self._turn is None and not self._stopped:
+            self._turn = self._clock.callLater(0, self._run)
+
+    def confirm_read(self) -> "Deferred[None]":
+        """
+        Do what L{submit_read} does. Returns a Deferred that fires, or errbacks with L{NotLeaderError}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        confirmed: Deferred[None] = Deferred()
+
+        def tell(error: NotLeaderError | None) -> None:
+            if error is None:
+                confirmed.callback(None)
+            else:
+                confirmed.errback(error)
+
+        self.submit_read(tell)
+        return confirmed
 
     def holds_lease(self) -> bool:
         """Returns whether only this machine can lead now, and whether it has applied all that is committed."""

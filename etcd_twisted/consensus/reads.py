@@ -6,11 +6,16 @@ This module must never let a read proceed that was not confirmed.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.waiters import Waiters
+
+ReadCallback = Callable[[NotLeaderError | None], None]
+"""Called with C{None} when a read may proceed, or with the reason why it never may."""
 
 
 class Reads:
@@ -21,15 +26,16 @@ class Reads:
     @ivar confirmed: the other reads, each with the index that must be applied first, in ascending order.
     """
 
+    _log = Logger()
+
     def __init__(self) -> None:
-        self.unconfirmed: dict[int, Deferred[None]] = {}
-        self.confirmed: deque[tuple[int, Deferred[None]]] = deque()
+        self.unconfirmed: dict[int, ReadCallback] = {}
+        self.confirmed: deque[tuple[int, ReadCallback]] = deque()
         self._none = Waiters()
 
-    def add(self, token: int) -> "Deferred[None]":
-        """Returns a Deferred that fires when the read may proceed, or errbacks with L{NotLeaderError}."""
-        read = self.unconfirmed[token] = Deferred()
-        return read
+    def add(self, token: int, tell: ReadCallback) -> None:
+        """Add a read, which waits for its confirmation."""
+        self.unconfirmed[token] = tell
 
     def confirm(self, token: int, index: int) -> None:
         """Note that a read is confirmed, and may proceed once C{index} is applied."""
@@ -38,7 +44,7 @@ class Reads:
     def applied(self, index: int) -> None:
         """Let the reads proceed that wait for an index up to C{index}, which the state machine has applied."""
         while self.confirmed and self.confirmed[0][0] <= index:
-            self.confirmed.popleft()[1].callback(None)
+            self._tell(self.confirmed.popleft()[1], None)
         self._tell_if_none()
 
     def fail_unconfirmed(self) -> None:
@@ -51,11 +57,18 @@ class Reads:
         self.confirmed.clear()
         self._fail(confirmed)
 
-    def _fail(self, confirmed: "list[Deferred[None]]") -> None:
+    def _fail(self, confirmed: list[ReadCallback]) -> None:
         unconfirmed, self.unconfirmed = self.unconfirmed, {}
         for read in (*unconfirmed.values(), *confirmed):
-            read.errback(NotLeaderError())
+            self._tell(read, NotLeaderError())
         self._tell_if_none()
+
+    def _tell(self, read: ReadCallback, error: NotLeaderError | None) -> None:
+        """Call back. If the callback raises, that is logged, so that others still get their answers."""
+        try:
+            read(error)
+        except Exception:
+            self._log.failure("Going on with a read failed")
 
     def when_none(self) -> "Deferred[None]":
         """Returns a Deferred that fires when no read waits."""

@@ -29,7 +29,7 @@ from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
 from etcd_twisted.consensus.reconfiguration.forbidden import check_name
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import CannotForwardError, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import AnswerQuestion, IReplica, OutcomeCallback
+from etcd_twisted.interfaces import AnswerQuestion, ConfirmationCallback, IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     Forbidden,
     Health,
@@ -258,6 +258,21 @@ class Replica:
     def _unconfirmed(self, failure: Failure) -> None:
         failure.trap(NotLeaderError)
         raise self._availability.closed or RequestDroppedError("this machine no longer leads")
+
+    def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> bool:
+        """See L{IReplica}."""
+        driver, availability = self._driver, self._availability
+        if driver is None or not self._answers_as_leader:
+            return False
+
+        def tell(error: NotLeaderError | None) -> None:
+            on_confirmed(error and (availability.closed or RequestDroppedError("this machine no longer leads")))
+
+        if recent and driver.holds_lease():
+            on_confirmed(None)
+        else:
+            driver.submit_read(tell)
+        return True
 
     def confirm_recent(self) -> "Deferred[None]":
         """See L{IReplica}."""

@@ -97,6 +97,11 @@ class Later(msgspec.Struct, eq=False):
     response: Response | None = None
     _source: Deferred[Response] | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody may still want the response."""
+        return self.listener is not _nobody
+
     def answer(self, response: Response) -> None:
         """Give the response to the listener. Called once."""
         if self.listener is None:
@@ -106,7 +111,7 @@ class Later(msgspec.Struct, eq=False):
 
     def follow(self, begin: "Callable[[], Deferred[Response]]") -> None:
         """Answer with what C{begin} returns, which is not called if nobody wants the response any more."""
-        if self.listener is not _nobody:
+        if self.is_wanted:
             self._source = begin()
             self._source.addCallback(self.answer)
 

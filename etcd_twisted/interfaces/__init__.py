@@ -8,12 +8,13 @@ from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineS
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.raft import AnswerQuestion, IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.reactor import IReactor
-from etcd_twisted.interfaces.replica import IReplica, OutcomeCallback
+from etcd_twisted.interfaces.replica import ConfirmationCallback, IReplica, OutcomeCallback
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 
 __all__ = [
     "AnswerQuestion",
     "ClusterConfig",
+    "ConfirmationCallback",
     "Forbidden",
     "Health",
     "IRaftPeer",

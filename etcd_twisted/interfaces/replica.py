@@ -27,6 +27,9 @@ Called with the event of a change, with C{None} for a change of the group, or wi
 change was not made or nobody knows whether it was. It must not raise.
 """
 
+ConfirmationCallback = Callable[[Exception | None], None]
+"""Called with C{None} when a read is confirmed, or with the error because of which it is not. It must not raise."""
+
 
 class IReplica(Interface):
     """This machine's copy of the key space, and the way to change all copies."""
@@ -121,6 +124,17 @@ class IReplica(Interface):
         """
         Do what L{confirm_reads} does, but at once while this machine leads and holds a lease: while a quorum has
         answered it within an election timeout.
+        """
+
+    def submit_read(recent: bool, on_confirmed: ConfirmationCallback) -> bool:
+        """
+        Do what L{confirm_reads} or L{confirm_recent} does, for less than a Deferred costs, unless there has to be a
+        leader first.
+
+        @param recent: whether to do what L{confirm_recent} does.
+        @param on_confirmed: called once, maybe during this call, and even if nobody wants to know any more. It has to
+            be quick.
+        @return: whether it will be called. If not, nothing has happened.
         """
 
     def watch(

@@ -19,7 +19,7 @@ from etcd_twisted.auth.state import AUTH_KEY, AuthState, CurrentAuth, encode
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, member_records, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import AnswerQuestion, IReplica, OutcomeCallback
+from etcd_twisted.interfaces import AnswerQuestion, ConfirmationCallback, IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     DIRECTORY,
     Forbidden,
@@ -333,6 +333,13 @@ class FakeReplica:
 
     def confirm_reads(self) -> "Deferred[None]":
         return self._when_leading(lambda: succeed(None))
+
+    def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> bool:
+        if not self.is_leader:
+            return False
+        confirmed = self.confirm_recent() if recent else self.confirm_reads()
+        confirmed.addCallbacks(lambda _: on_confirmed(None), lambda failure: on_confirmed(failure.value))
+        return True
 
     def confirm_recent(self) -> "Deferred[None]":
         return succeed(None) if self.is_leader and self.leased else self.confirm_reads()

@@ -278,13 +278,32 @@ class KeyEndpoint:
         if not _is_for_leader(form):
             return self._here(request, form, deadline)
         if replica.is_leader:
-            confirmed = replica.confirm_reads() if flag(form, "quorum") else replica.confirm_recent()
+            later, recent = Later(), not flag(form, "quorum")
+            if replica.submit_read(recent, partial(self._on_confirmed, later, request, form, deadline)):
+                return later
+            confirmed = replica.confirm_recent() if recent else replica.confirm_reads()
         elif self._forwards:
             confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
         else:
             return self._at_leader(request, deadline)
         answer = confirmed.addCallback(lambda _: self._here(request, form, deadline))
         return answer.addErrback(self._lost, request, deadline)
+
+    def _on_confirmed(
+        self, later: Later, request: ParsedRequest, form: Parameters, deadline: float | None, error: Exception | None
+    ) -> None:
+        """Read this machine's copy once that is confirmed."""
+        if error is not None:
+            later.follow(lambda: self._lost(Failure(error), request, deadline))
+        elif later.is_wanted:
+            try:
+                response = self._here(request, form, deadline)
+            except Exception:
+                response = self._failed(Failure())
+            if isinstance(response, Response):
+                later.answer(response)
+            else:
+                later.follow(lambda: response)
 
     def _here(
         self, request: ParsedRequest, form: Parameters, deadline: float | None

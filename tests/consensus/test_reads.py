@@ -14,8 +14,13 @@ class ReadsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reads = Reads()
 
+    def add(self, token: int) -> "Deferred[None]":
+        read: Deferred[None] = Deferred()
+        self.reads.add(token, lambda error: read.callback(None) if error is None else read.errback(error))
+        return read
+
     def confirmed(self, token: int, index: int) -> "Deferred[None]":
-        read = self.reads.add(token)
+        read = self.add(token)
         self.reads.confirm(token, index)
         return read
 
@@ -30,12 +35,12 @@ class ReadsTests(SynchronousTestCase):
         self.successResultOf(second)
 
     def test_an_unconfirmed_read_does_not_go_on(self) -> None:
-        read = self.reads.add(1)
+        read = self.add(1)
         self.reads.applied(100)
         self.assertNoResult(read)
 
     def test_lost_leadership_fails_only_the_unconfirmed_reads(self) -> None:
-        confirmed, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
+        confirmed, unconfirmed = self.confirmed(1, 5), self.add(2)
         self.reads.fail_unconfirmed()
         self.failureResultOf(unconfirmed, NotLeaderError)
         self.assertNoResult(confirmed)
@@ -43,14 +48,14 @@ class ReadsTests(SynchronousTestCase):
         self.successResultOf(confirmed)
 
     def test_end_fails_all_reads(self) -> None:
-        reads = [self.confirmed(1, 5), self.reads.add(2)]
+        reads = [self.confirmed(1, 5), self.add(2)]
         self.reads.fail()
         for read in reads:
             self.failureResultOf(read, NotLeaderError)
 
     def test_callback_when_no_read_waits(self) -> None:
         self.successResultOf(self.reads.when_none())
-        read, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
+        read, unconfirmed = self.confirmed(1, 5), self.add(2)
         none = self.reads.when_none()
         self.reads.applied(5)
         self.successResultOf(read)
@@ -58,3 +63,14 @@ class ReadsTests(SynchronousTestCase):
         self.reads.fail_unconfirmed()
         self.failureResultOf(unconfirmed, NotLeaderError)
         self.successResultOf(none)
+
+    def test_a_callback_that_raises_harms_no_other_read(self) -> None:
+        def fail(_: object) -> None:
+            raise ValueError("a fault of the caller")
+
+        self.reads.add(1, fail)
+        self.reads.confirm(1, 5)
+        read = self.confirmed(2, 5)
+        self.reads.applied(5)
+        self.successResultOf(read)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

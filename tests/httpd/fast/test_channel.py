@@ -280,9 +280,13 @@ class Conversation:
         assert handler is not None
         self._handle, handler.handle = handler.handle, self._noting
 
-    def _noting(self, request: ParsedRequest) -> AnyResponse:
-        self.credentials.append((request.authorization, request.common_name))
-        return self._handle(request)
+    def _noting(self, request: ParsedRequest, *again: float | None) -> AnyResponse:
+        """
+        @param again: the deadline, when the handler itself handles a request once more.
+        """
+        if not again:
+            self.credentials.append((request.authorization, request.common_name))
+        return self._handle(request, *again)
 
     def hold(self, data: bytes, cuts: Sequence[int], slow: bool) -> object:
         """
