@@ -467,6 +467,15 @@ class WatchTests(EndpointTest):
         self.replica.release()
         self.assertIsInstance(self.successResultOf(answer).body, Watch)
 
+    def test_no_watch_begins_for_a_client_that_went_before_the_confirmation(self) -> None:
+        self.replica.holding = True
+        answer = self.start("GET", "/k", "wait=true&quorum=true")
+        assert isinstance(answer, Deferred)
+        answer.cancel()
+        self.assertNotIsInstance(self.successResultOf(answer).body, Watch)
+        self.replica.release()
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+
 
 class BrokenTests(EndpointTest):
     """These tests are about unexpected errors."""
