@@ -161,10 +161,13 @@ class _Found:
                 yield _Setting(given.setting, given.source, given.texts)
                 continue
             for text in given.texts:
-                foreign = _Foreign(given.source, text, _read(given, text))
+                foreign = _Foreign(given.source, text, _meaning(given.setting, given.source, text))
+                sets = foreign.meaning.sets.items()
+                settings = [_Setting(_OPTIONS[name], given.source, texts) for name, texts in sets]
+                for setting in settings:
+                    setting.value()  # it is checked, even if a later one counts
             self.foreign.append(foreign)
-            for name, texts in foreign.meaning.sets.items():
-                yield _Setting(_OPTIONS[name], given.source, texts)
+            yield from settings
 
     def complete(self) -> None:
         """
@@ -191,11 +194,11 @@ class _Found:
         return not sets or any(self.sources[name] == foreign.source for name in sets)
 
 
-def _read(given: _Given, text: str) -> Meaning:
+def _meaning(setting: ForeignSetting, source: str, text: str) -> Meaning:
     try:
-        return given.setting.read(text)  # type: ignore[union-attr]
+        return setting.read(text)
     except ValueError as e:
-        raise ConfigError(masked(f"{given.source} {text!r}: {e}")) from e
+        raise ConfigError(masked(f"{source} {text!r}: {e}")) from e
 
 
 def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Given]:

@@ -232,6 +232,8 @@ class CommandLineTests(SynchronousTestCase):
         )
         error = self.assertRaises(SystemExit, configured, "--log-level", "debug", "--proxy", "on", "--proxy", "off")
         self.assertIn("--proxy 'on': should be off", str(error.code))
+        error = self.assertRaises(SystemExit, configured, "--heartbeat-interval=0", "--heartbeat-interval=50")
+        self.assertIn("--heartbeat-interval '0': should be a whole number", str(error.code))
 
 
 class TableTests(SynchronousTestCase):
