@@ -6,8 +6,10 @@ A header that was found right is remembered, so that checking it again costs far
 remembered is a hash of the header, with a key that only this process has, and which hash of a password it was right
 for: it is void as soon as the user has another password. A header that was found wrong is remembered likewise: it is
 refused without being checked again, later each time, so that a program with an old password does not slow down those
-that have the new one. This module must never take wrong credentials for a guest's,
-nor tell by its answer, or the time that it takes, whether a user exists.
+that have the new one.
+
+This module must never take wrong credentials for a guest's, nor tell by its answer, or the time that it takes, whether
+a user exists.
 """
 
 import binascii
