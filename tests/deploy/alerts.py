@@ -72,6 +72,7 @@ WELL: dict[str, str] = (
     | _of("etcd_twisted_store_quota_alarm", _steady(0))
     | _machines("etcd_twisted_machine_clock_ahead_seconds", 0, -0.9, 0.9)
     | _of("etcd_twisted_clock_jumps_total", _steady(3))
+    | _of("etcd_twisted_auth_failed_logins_total", "0x20 5x20")
     | _of("etcd_twisted_disk_free_bytes", _steady(500))
     | _of("etcd_twisted_disk_size_bytes", _steady(1000))
     | _of("etcd_twisted_disk_free_bytes", _steady(0), "unknown:4001")
@@ -119,6 +120,7 @@ ILL = (
         ({"job": "etcd", "machine": "machine1"},),
     ),
     Illness("ClockJumped", _of("etcd_twisted_clock_jumps_total", "0x35 1x5"), (_A,)),
+    Illness("FailedLogins", _of("etcd_twisted_auth_failed_logins_total", f"0+5x{MINUTES}"), (_A,)),
     Illness(
         "DiskSpace",
         _of("etcd_twisted_disk_free_bytes", _steady(99)) | _of("etcd_twisted_disk_size_bytes", _steady(1000)),
