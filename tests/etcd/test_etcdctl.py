@@ -177,6 +177,18 @@ user remove root
 auth enable
 """
 
+MEMBERS_OF_ONE = """
+member list
+cluster-health
+member add
+member add new {peer 1}
+member add new nonsense
+member update {id 1} nonsense
+member update {id 1} {peer 1}
+member remove abc
+member list
+"""
+
 MEMBERS = """
 member list
 cluster-health
@@ -354,6 +366,10 @@ class OneMachineTests(TestCase):
                 wanted = attrs.evolve(wanted, errors=ours)
             self.assertEqual(got, wanted, line)
 
+    async def test_members(self) -> None:
+        """C{member} and C{cluster-health}."""
+        await self.assertSame(MEMBERS_OF_ONE if self.size == 1 else MEMBERS)
+
     async def test_users_and_roles(self) -> None:
         """C{user role auth}, and what users may do then."""
         await self.assertSame(USERS)
@@ -401,10 +417,6 @@ class FollowerTests(OneMachineTests):
 
     size = 3
     asked = 2
-
-    async def test_members(self) -> None:
-        """C{member} and C{cluster-health}."""
-        await self.assertSame(MEMBERS)
 
     async def test_health_of_a_cluster_without_a_machine(self) -> None:
         """C{cluster-health} with one machine dead, and with two."""
