@@ -7,7 +7,7 @@ or removes or expires its directory, is refused, whatever its rights and whether
 is changed through its own pages alone. This module must never let a request through for which there is no rule.
 """
 
-from etcd_twisted.auth.rights import rights_of
+from etcd_twisted.auth.rights import Rights, rights_of
 from etcd_twisted.auth.state import AUTH_KEY, AuthState
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change, CreateInOrder
@@ -40,17 +40,19 @@ def check_read(state: AuthState, user: str, key: str, recursive: bool) -> None:
         raise insufficient_credentials()
 
 
-def check_change(state: AuthState, user: str, command: Change) -> None:
+def check_change(state: AuthState, user: str, command: Change) -> Rights:
     """
-    Check that a user may have a command carried out.
+    Check that a user may have a command carried out. Returns the rights of the user.
 
     @raise EtcdError: 106 or 110.
     """
     key = command.key
     if MARK in key and (_is_document(key) or (key == _AUTH_DIRECTORY and not isinstance(command, CreateInOrder))):
         raise EtcdError(ErrorCode.KEY_IS_PRESERVED, key)
-    if state.enabled and not rights_of(state, user).may_change(command):
+    rights: Rights = state.cache.get(user) or rights_of(state, user)
+    if not rights.may_change(command):
         raise insufficient_credentials()
+    return rights
 
 
 def _is_document(key: str) -> bool:

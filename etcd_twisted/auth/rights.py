@@ -74,7 +74,7 @@ class Rights:
 
     def may_change(self, command: Change) -> bool:
         """Returns whether the user may have a command carried out. In-order keys are checked on their directory."""
-        return self.may_write(command.key, isinstance(command, Delete) and command.recursive)
+        return self.may_write(command.key, type(command) is Delete and command.recursive)
 
 
 _NOTHING = _Patterns(())

@@ -36,6 +36,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
         HTTP says, which makes none of them valid.
     @ivar common_name: the common name of the client's certificate, where the port requires one; otherwise C{None}.
     @ivar user: the user who makes the request, for its handler to find out; C{None} until that is done.
+    @ivar conceals: whether the user may change the key and not read it, for its handler to find out.
     @ivar relayed: whether a standby made the request for a client of its own; see L{etcd_twisted.web.relay}.
     """
 
@@ -48,6 +49,7 @@ class ParsedRequest(msgspec.Struct, eq=False):
     common_name: str | None = None
     user: str | None = None
     relayed: bool = False
+    conceals: bool = False
 
 
 class Handler(Protocol):

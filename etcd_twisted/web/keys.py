@@ -216,7 +216,7 @@ class KeyEndpoint:
                 identified = self._access.identify(auth, request)
                 if identified is not None:
                     return self._once_identified(identified, request, deadline)
-            check_change(auth, request.user or GUEST, command)
+            request.conceals = not check_change(auth, request.user or GUEST, command).may_read(key)
         if not leads:
             forwarded = replica.forward(command, request.user or GUEST)
             return forwarded.addCallbacks(
@@ -252,7 +252,7 @@ class KeyEndpoint:
     def _written(self, event: Event, request: ParsedRequest, silent: bool) -> Response:
         if silent:
             body = encode_json({"action": event.result.action})
-        elif request.user is None or self._access.rights(request.user).may_read(event.node.key):
+        elif not request.conceals:
             body = event.body
         else:
             form = parse(request.query, request.body, request.content_type)
@@ -262,10 +262,9 @@ class KeyEndpoint:
     def _without_value(self, reason: Failure, request: ParsedRequest) -> Failure:
         """Returns the reason why a change was not made, as its user may see it."""
         error = reason.value
-        if request.user is None or not isinstance(error, EtcdError):
-            return reason
-        key = _key(request.path)
-        return reason if self._access.rights(request.user).may_read(key) else Failure(without_value(error, key))
+        if request.conceals and isinstance(error, EtcdError):
+            return Failure(without_value(error, _key(request.path)))
+        return reason
 
     # Reading
 
