@@ -4,7 +4,8 @@ When the reactor waits for the disk thread, instead of being called by it.
 A lone writer is bound by hand-overs: that of a record to the disk thread, and that of its result to the reactor. Where
 the reactor has nothing else to do, it can wait for a sync as long as an ordinary one takes, and save both. It must
 never wait for longer than L{MOST_SECONDS} at a time, nor while others wait for it, nor again and again for a disk that
-does not keep to its usual time.
+does not keep to its usual time. The node waits at most once in a turn of the reactor: several clients that write in
+the same turn, or one that sends requests ahead, would hold it up once for each request.
 """
 
 from collections import deque

@@ -113,6 +113,8 @@ class Node:
         self._timer: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
         self._bounded_wait = bounded_wait
+        self._waited: IDelayedCall | None = None
+        """The call that allows the next wait for the disk, after one in this turn of the reactor."""
         self._written_at_once = False
         """Whether the record of this turn was durable before the turn ended."""
         self._reads = Reads()
@@ -142,8 +144,9 @@ class Node:
         Have what was proposed written: with all that comes in this turn of the reactor; or at once, for a lone writer.
         """
         if self._turn is None and not self._stopped:
-            bounded_wait = self._bounded_wait
-            if bounded_wait is not None and bounded_wait.lone and not self._writing and not self._running:
+            bounded_wait, waited = self._bounded_wait, self._waited is not None
+            is_lone = bounded_wait is not None and bounded_wait.lone
+            if is_lone and not waited and not self._writing and not self._running:
                 self._run()
             else:
                 self._turn = self._clock.callLater(0, self._run)
@@ -247,10 +250,10 @@ class Node:
         self._stopped = True
         self._reads.fail()
         self._drained.fire()
-        for call in (self._turn, self._timer, self._ticking):
+        for call in (self._turn, self._timer, self._ticking, self._waited):
             if call is not None:
                 call.cancel()
-        self._turn = self._timer = self._ticking = None
+        self._turn = self._timer = self._ticking = self._waited = None
 
     def fail(self, failure: Failure) -> None:
         """Stop for good: the disk or the state machine can no longer be trusted."""
@@ -351,10 +354,17 @@ class Node:
             self._disk.append(record).addCallback(self._persisted, record).addErrback(self.fail)
             return
         wait_seconds = bounded_wait.seconds(len(record.entries))
+        if wait_seconds and self._waited is not None:
+            wait_seconds = 0.0  # others may have come meanwhile: the reactor looks after them first
+        elif wait_seconds:
+            self._waited = self._clock.callLater(0, self._may_wait_again)
         written = self._disk.append(record, wait_seconds)
         written.addCallback(self._persisted, record).addErrback(self.fail)
         if wait_seconds and self._writing:
             bounded_wait.timed_out()
+
+    def _may_wait_again(self) -> None:
+        self._waited = None
 
     def _persisted(self, _: None, record: Record) -> None:
         self._writing = False

@@ -8,6 +8,7 @@ from typing import cast
 from twisted.internet import defer, reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.consensus.bounded_wait import (
@@ -142,9 +143,47 @@ class WaitingNodeTests(NodeTestCase):
         for data in (b"x", b"y"):
             propose(node, data)
             done.pop().callback(None)
+            self.clock.advance(0)
         self.assertEqual(len(self.around.applied), 2)
         self.assertGreater(waits[0], 0.0)
         self.assertEqual(waits[1], 0.0)
+
+    def test_it_waits_once_a_turn(self) -> None:
+        """Writers that come in one turn of the reactor share a record, and one of them shows that none is alone."""
+        node = self.alone()
+        self.waiting(node)
+        waits = self.note_waits()
+        for data in (b"w", b"x", b"y", b"z"):
+            propose(node, data)
+        self.assertEqual([wait > 0.0 for wait in waits], [True])
+        self.clock.advance(0)
+        self.assertEqual([wait > 0.0 for wait in waits], [True, False])
+        self.assertEqual([len(entries) for entries in self.around.applied], [1, 3])
+
+    def test_it_waits_once_a_turn_for_a_client_that_sends_ahead(self) -> None:
+        """Requests that a client sends without waiting for the answers do not hold up the reactor one by one."""
+        node = self.alone()
+        self.waiting(node)
+        waits = self.note_waits()
+        sent_ahead = [b"x", b"y", b"z"]
+        self.around.on_apply = lambda _: propose(node, sent_ahead.pop()) if sent_ahead else None
+        propose(node, b"w")
+        for turn in range(1, 5):
+            self.assertLessEqual(sum(wait > 0.0 for wait in waits), turn)
+            self.clock.advance(0)
+        self.assertEqual(sent_ahead, [])
+        self.assertEqual([len(entries) for entries in self.around.applied], [1, 1, 1, 1])
+
+    def note_waits(self) -> list[float]:
+        """Returns a list to which each append adds how long it may wait. Each is done at once, or in the next turn."""
+        waits: list[float] = []
+
+        def append(_: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+            waits.append(wait_seconds)
+            return succeed(None) if wait_seconds else deferLater(self.clock, 0, lambda: None)
+
+        self.patch(self.around, "append", append)
+        return waits
 
 
 class WaitingThreadTests(TestCase):
