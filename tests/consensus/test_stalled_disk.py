@@ -1,0 +1,107 @@
+"""
+Tests of a disk that stalls: whatever needs no sync goes on meanwhile.
+
+The simulated clock shows what comes before the disk goes on. With a real disk thread, a reactor that waited for the
+disk would never let it go on.
+"""
+
+import os
+import threading
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.trial.unittest import TestCase
+
+from etcd_twisted.consensus.bounded_wait import RECORDS_IN_A_ROW
+from tests.consensus.cluster import ClusterMachine, ClusterTestCase
+from tests.processes.machine import Machine
+
+STALL_SECONDS = 0.4
+
+
+class StalledMemberTests(ClusterTestCase):
+    """One of three machines has a disk that stalls for longer than an election timeout."""
+
+    def setUp(self) -> None:
+        self.group = self.cluster()
+        self.group.start(3)
+        self.leader = self.group.leader
+        self.term = self.leader.replica.term
+
+    def check_led(self) -> None:
+        """Checks that there was no election."""
+        for machine in self.group.running:
+            self.assertEqual(machine.replica.term, self.term)
+            self.assertEqual(machine.replica.leader(), self.leader.replica.leader())
+        self.assertTrue(self.leader.leads)
+
+    def stall(self, machine: ClusterMachine) -> "Deferred[object]":
+        """Has a disk stall, and the leader write. Returns what fires once the change is made."""
+        machine.disk_thread.held = True
+        write = self.leader.set("/k", "new")
+        self.group.advance(0)
+        return write
+
+    def test_leaders_disk_stalls(self) -> None:
+        """The others commit the change, but the leader applies nothing before it is on its own disk."""
+        write = self.stall(self.leader)
+        reads = [self.leader.replica.confirm_reads(), self.leader.replica.confirm_recent()]
+        self.group.advance(STALL_SECONDS)
+        self.assertNoResult(write)
+        for read in reads:
+            self.successResultOf(read)
+        self.check_led()
+        self.leader.disk_thread.held = False
+        self.group.result_of(write)
+        self.check_led()
+
+    def test_followers_disk_stalls(self) -> None:
+        follower = self.group.followers[0]
+        write = self.stall(follower)
+        read = follower.replica.confirm_at_leader(False)
+        self.group.advance(STALL_SECONDS)
+        self.successResultOf(write)
+        self.assertNoResult(read)  # it waits until this machine has what was committed before
+        self.check_led()
+        follower.disk_thread.held = False
+        self.group.result_of(read)
+        self.check_led()
+
+
+class StallingDisk:
+    """
+    Stands in for C{os.fdatasync}, by which the log gets to the disk.
+
+    @ivar may_end: whether syncs may end.
+    """
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.may_end.set()
+        self._sync = os.fdatasync
+
+    def sync(self, descriptor: int) -> None:
+        """Syncs once that may end."""
+        self.may_end.wait()
+        self._sync(descriptor)
+
+
+class StalledProcessTests(TestCase):
+    """A real machine, whose disk stalls until requests that need no sync are answered."""
+
+    timeout = 60
+
+    async def test_lone_writers_disk_stalls(self) -> None:
+        machine, disk = Machine(self), StallingDisk()
+        self.patch(os, "fdatasync", disk.sync)
+        self.addCleanup(disk.may_end.set)
+        await machine.embed()
+        for number in range(3 * RECORDS_IN_A_ROW):
+            await machine.client.put("/k", value=str(number))
+        disk.may_end.clear()
+        written = ensureDeferred(machine.connect(machine.url).put("/k", value="last"))
+        for path in ("/v2/keys/k", "/v2/keys/k?quorum=true", "/v2/stats/self", "/v2/members", "/metrics"):
+            answer = await machine.client.request("GET", path)
+            self.assertEqual(answer.status, 200)
+        self.assertNoResult(written)
+        disk.may_end.set()
+        self.assertEqual((await written).status, 200)
