@@ -94,8 +94,8 @@ class _HeldReplica(FakeReplica):
         else:
             super()._deliver()
 
-    def watch(self, key: str, recursive: bool, stream: bool, since: int | None, *rest: Any) -> Watcher:
-        watcher = super().watch(key, recursive, stream, since, *rest)
+    def watch(self, key: str, recursive: bool, stream: bool, since: int | None, *rest: Any, **options: Any) -> Watcher:
+        watcher = super().watch(key, recursive, stream, since, *rest, **options)
         if since is not None and since <= self.index:  # a machine has the events of its history at once
             self.clock.callLater(0, super()._deliver)
         return watcher
