@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.auth.state import AUTH_KEY, DISABLED, AuthState, encode
 from etcd_twisted.consensus.raft.configurations import bootstrap
+from etcd_twisted.consensus.state_machine import ENTRIES_PER_TURN
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
@@ -273,6 +274,24 @@ class AuthTests(ReplicaTestCase):
         machine.stop()
         machine = self.machine()
         self.assertEqual(machine.replica.auth, AuthState(True))
+        machine.stop()
+
+    def test_a_restarted_machine_leads_once_it_knows_its_users(self) -> None:
+        """
+        It takes several turns to apply the log. A client who was served before would be a guest, whatever guests may
+        do.
+        """
+        machine = self.machine()
+        for number in range(2 * ENTRIES_PER_TURN):
+            machine.set(f"/{number}", "x")
+        machine.set(AUTH_KEY, encode(AuthState(True)))
+        machine.settle()
+        machine.crash()
+        machine = TestMachine(self.path)
+        replica, seen = machine.replica, list[tuple[bool, AuthState]]()
+        replica.when_led().addCallback(lambda _: seen.append((replica.is_leader, replica.auth)))
+        machine.settle()
+        self.assertEqual(seen, [(True, AuthState(True))])
         machine.stop()
 
     def test_an_unreadable_document_is_in_the_log(self) -> None:

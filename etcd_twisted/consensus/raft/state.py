@@ -58,7 +58,7 @@ class RaftState:
             self.term,
             self.leader,
             leadership is not None and leadership.handover is None,
-            leadership is not None and log.commit_index >= leadership.starts,
+            leadership is not None and log.applying_index >= leadership.starts,
             log.configurations.index,
         )
 
@@ -85,15 +85,16 @@ class RaftState:
     @property
     def accepts_proposals(self) -> bool:
         """
-        Whether this machine leads, knows what is committed, and continues to lead. A leader that is handing over, or
-        is being taken out of the group, might not learn the outcome of a proposal.
+        Whether this machine leads, has applied all that was committed before, and continues to lead. Until then its
+        copy may lack the users, and rights that were revoked may still be in it. A leader that is handing over, or is
+        being taken out of the group, might not learn the outcome of a proposal.
         """
         leadership = self.leadership
         return (
             leadership is not None
             and leadership.stays
             and leadership.handover is None
-            and self.log.commit_index >= leadership.starts
+            and self.log.applying_index >= leadership.starts
         )
 
     def holds_lease(self, now: float) -> bool:
