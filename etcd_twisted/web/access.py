@@ -24,6 +24,7 @@ from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import ActionResult
 from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
 from etcd_twisted.web.auth.passwords import Passwords, thread_pool
+from etcd_twisted.web.redirects import until_serving
 
 
 class Access:
@@ -46,6 +47,7 @@ class Access:
         """
         self.passwords = passwords or Passwords(thread_pool(clock))
         self._replica = replica
+        self._clock = clock
         self._authenticator = Authenticator(clock, self.passwords)
         self._certificates = certificates
 
@@ -95,10 +97,12 @@ class Access:
 
     async def user_of(self, request: IRequest) -> str:
         """
-        Returns the user of a request for a page: a guest while authentication is disabled.
+        Returns the user of a request for a page: a guest while authentication is disabled. Waits until this machine
+        knows the users.
 
-        @raise EtcdError: 110, the credentials are wrong; or 300, too many wait.
+        @raise EtcdError: 110, the credentials are wrong; or 300, too many wait, or the users are not known in time.
         """
+        await until_serving(self._replica, self._clock)
         state = self._replica.auth
         if not state.enabled:
             return GUEST

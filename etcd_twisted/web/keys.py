@@ -35,14 +35,11 @@ from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
 from etcd_twisted.web.discovery import registry_target
 from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, without_zero_index
-from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, READ_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.relay import ClientRequest, Relay
 from etcd_twisted.web.watches import OpenWatches, Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
-
-READ_WAIT_SECONDS = 5.0
-"""How long a read waits until this machine's copy can be read."""
 
 _COMMON_KEY = re.compile(rb"(?:/[!-$&-\-0-~][!-$&-.0-~]*)+")
 """A path that means itself: of ASCII, clean, and without escapes."""
@@ -171,7 +168,7 @@ class KeyEndpoint:
         return self._at_leader(request, deadline)
 
     def _not_serving(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
-        """Let a read wait until this machine has a copy that can be read."""
+        """Let a request wait until this machine has a copy that can be read."""
         replica = self._replica
         redirects = not (replica.is_leader or self._forwards)
         if replica.standby or (redirects and _is_for_leader(parse(request.query))):
@@ -196,8 +193,11 @@ class KeyEndpoint:
     def _write(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
         leads = replica.is_leader
-        if not leads and (not self._forwards or replica.standby):
-            return self._at_leader(request, deadline)
+        if not leads:
+            if not self._forwards or replica.standby:
+                return self._at_leader(request, deadline)
+            if not replica.serving and (request.authorization is not None or request.common_name is not None):
+                return self._not_serving(request, deadline)  # it may not know the user yet
         form = parse(request.query, request.body, request.content_type)
         silent = False
         if not _BOOLEANS.isdisjoint(form):

@@ -24,6 +24,9 @@ from etcd_twisted.interfaces.cluster import Machine
 MIN_LEADER_WAIT_SECONDS = 1.0
 """How long a request waits for a leader, however short the election timeout is."""
 
+READ_WAIT_SECONDS = 5.0
+"""How long a request waits until this machine's copy can be read."""
+
 _LEADER_WAIT_ELECTIONS = 5
 """How many election timeouts it waits otherwise."""
 
@@ -67,6 +70,19 @@ def url_at(url: str, target: bytes) -> bytes:
         can't be in a URL are percent-encoded.
     """
     return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], url.encode() + target)
+
+
+async def until_serving(replica: IReplica, clock: IReactorTime) -> None:
+    """
+    Wait until this machine has a copy, by which users and rights are known. A standby has none.
+
+    @raise EtcdError: it has none in time.
+    """
+    if not (replica.serving or replica.standby):
+        try:
+            await replica.when_serving().addTimeout(READ_WAIT_SECONDS, clock)
+        except defer.TimeoutError:
+            raise no_leader() from None
 
 
 class LeaderWait:

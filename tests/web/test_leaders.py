@@ -12,8 +12,8 @@ from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.testing.replica import MACHINE, OTHER
-from etcd_twisted.web.keys import READ_WAIT_SECONDS, KeyEndpoint
-from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, RETRY_PAUSE_SECONDS
+from etcd_twisted.web.keys import KeyEndpoint
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, READ_WAIT_SECONDS, RETRY_PAUSE_SECONDS
 from etcd_twisted.web.watches import Watch
 from tests.web.test_keys import EndpointTest
 

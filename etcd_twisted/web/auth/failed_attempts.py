@@ -3,7 +3,7 @@ How attempts to log in under one name are slowed down when they fail again and a
 
 Each attempt waits for its turn: the pause before it doubles with each failure. An attempt that is being checked counts
 as a failure, so that making many at once is no way around it. A name that no user has is treated like any other. This
-module must never remember more names than a bound.
+module must never remember more names than a bound, nor take more memory for a long one.
 """
 
 import attrs
@@ -45,7 +45,8 @@ class FailedAttempts:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._names: dict[str, _Name] = {}
+        self._names: dict[int, _Name] = {}
+        """The attempts by the hash of the name, which may be long. Names of the same hash wait for each other."""
 
     def begin(self, name: str) -> float | None:
         """
@@ -72,19 +73,20 @@ class FailedAttempts:
 
     def succeeded(self, name: str) -> None:
         """Note that an attempt has succeeded, and forget those that have failed."""
-        self._names.pop(name, None)
+        self._names.pop(hash(name), None)
 
     def given_up(self, name: str) -> None:
         """Note that an attempt ended without a result."""
         self._entry(name, self._clock.seconds()).under_way -= 1
 
     def _entry(self, name: str, now: float) -> _Name:
-        entry = self._names.pop(name, None)
+        key = hash(name)
+        entry = self._names.pop(key, None)
         if entry is None or (now > entry.last + FORGET_SECONDS and now > entry.free):
             entry = _Name(now)
         entry.last = now
         entry.under_way = max(0, entry.under_way)  # it may have been forgotten while an attempt was under way
-        self._names[name] = entry
+        self._names[key] = entry
         if len(self._names) > MOST_NAMES:
             del self._names[next(iter(self._names))]  # the one whose last attempt is the longest ago
         return entry

@@ -11,7 +11,6 @@ from functools import partial
 
 import attrs
 import msgspec
-from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from werkzeug.exceptions import NotFound
@@ -29,10 +28,7 @@ from etcd_twisted.web.auth import bodies
 from etcd_twisted.web.auth.bodies import RoleBody, UserBody
 from etcd_twisted.web.auth.document import AuthDocument
 from etcd_twisted.web.auth.passwords import LONGEST_PASSWORD_BYTES, Passwords
-from etcd_twisted.web.redirects import no_leader, redirect
-
-READ_WAIT_SECONDS = 5.0
-"""How long a request waits until this machine's copy can be read."""
+from etcd_twisted.web.redirects import no_leader, redirect, until_serving
 
 _DONE = Response(200, JSON, b"")
 
@@ -92,7 +88,9 @@ class AuthPages:
         if action is None:
             return json_message(405, "Method Not Allowed", b"Allow: %s\r\n" % b", ".join(actions))
         try:
-            await self._wait_until_serving()
+            await until_serving(self._replica, self._clock)
+            if self._replica.standby:
+                raise CannotForwardError("this machine has no copy")
             return await action(request)
         except AuthError as error:
             return _message(error.status, str(error))
@@ -125,17 +123,6 @@ class AuthPages:
             case ["users" | "roles", *_]:
                 return None
         raise NotFound
-
-    async def _wait_until_serving(self) -> None:
-        """Wait until this machine has a copy, by which users and rights are known."""
-        replica = self._replica
-        if not replica.serving:
-            try:
-                await replica.when_serving().addTimeout(READ_WAIT_SECONDS, self._clock)
-            except defer.TimeoutError:
-                raise no_leader() from None
-            if replica.standby:
-                raise CannotForwardError("this machine has no copy")
 
     # The switch
 

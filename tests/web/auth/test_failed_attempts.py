@@ -2,6 +2,8 @@
 How attempts are slowed down when they fail, on a clock of the test's.
 """
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -93,6 +95,15 @@ class FailedAttemptsTests(SynchronousTestCase):
         self.assertNotEqual(self.attempts.begin("alice"), 0)
         self.fail_one("one more")
         self.assertEqual(self.attempts.begin("first"), 0)
+
+    def test_long_names_take_no_more_memory(self) -> None:
+        """Anybody may log in under thousands of them."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(100):
+            self.fail_one(f"{number}{'x' * 10_000}")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+        self.assertLess(kept_bytes, 100_000)
 
     @given(st.lists(st.tuples(st.sampled_from(["begin", "failed", "succeeded", "given_up"]), st.integers(0, 20))))
     def test_in_no_order_do_attempts_pass_faster_than_allowed(self, steps: list[tuple[str, int]]) -> None:

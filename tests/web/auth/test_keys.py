@@ -324,6 +324,21 @@ class WaitingTests(AccessTest):
         self.replica.serve()
         self.assertEqual(self.successResultOf(begun).status, 200)
 
+    def test_change_at_a_machine_that_does_not_serve_is_its_users(self) -> None:
+        """It may not know the users yet, and must take nobody who logs in for a guest."""
+        self.endpoint = KeyEndpoint(self.replica, self.clock, forwards=True, access=access(self.replica, self.clock))
+        self.replica.follow()
+        for user, name, expected in (("root", None, "root"), (None, "root", "root"), (basic("root", "x"), None, None)):
+            self.replica.forwarded_for.clear()
+            self.replica.set_auth(users(enabled=False))
+            self.replica.serving = False
+            begun = self.start(user, "PUT", "/a", common_name=name)
+            self.assertNoResult(begun)
+            self.replica.set_auth(users(guest="/*"))
+            self.replica.serve()
+            self.assertEqual(self.is_refused(self.successResultOf(begun)), expected is None)
+            self.assertEqual(self.replica.forwarded_for, [expected] if expected else [])
+
     def test_leader_learns_who_wants_a_change(self) -> None:
         self.endpoint = KeyEndpoint(self.replica, self.clock, forwards=True, access=access(self.replica, self.clock))
         self.replica.follow()

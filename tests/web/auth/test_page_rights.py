@@ -128,6 +128,15 @@ class ClientPortTests(PagesTest):
         self.assert_refused(users(alice=("/a", "/a")), "alice", "PUT", token + "/machine", "value=x")
         self.assert_open(users(alice=("/*", "/*")), "alice", "PUT", token + "/machine", "value=x")
 
+    def test_machine_that_does_not_serve_asks_nobody(self) -> None:
+        """It may not know the users yet: a request waits, here in vain."""
+        self.replica.put("/d/x", "x")
+        self.replica.serving = False
+        for method, target in (("GET", "/mod/dashboard/count"), *WRITE_LOCK, ("DELETE", "/v2/members/0123")):
+            before = self.replica.keyspace.root
+            self.assertIn(b"no leader is known", self.ask("nobody", method, target).body, (method, target))
+            self.assertIs(self.replica.keyspace.root, before)
+
     def test_counts_need_the_right_to_read_all(self) -> None:
         self.replica.put("/d/x", "x")
         target = "/mod/dashboard/count?key=/d"

@@ -17,9 +17,8 @@ from etcd_twisted.keyspace.commands import CompareAndSwap, Create
 from etcd_twisted.testing.replica import OTHER
 from etcd_twisted.web.auth import document
 from etcd_twisted.web.auth.failed_attempts import LONGEST_PAUSE_SECONDS
-from etcd_twisted.web.auth.pages import READ_WAIT_SECONDS
 from etcd_twisted.web.auth.passwords import Passwords
-from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, READ_WAIT_SECONDS
 from tests.logs.lines import Log
 from tests.web.auth.test_authenticator import hashed
 from tests.web.auth.threads import COST, Threads
