@@ -114,6 +114,9 @@ def _urls(text: str) -> list[tuple[bool, str]]:
                 f"should be URLs with commas between them, as in http://127.0.0.1:2379; {error}"
             ) from None
         found.append((tls, str(address)))
+    for tls, where in found:
+        if (not tls, where) in found:
+            raise ValueError(f"should have {where} once: with https or with http")
     return found
 
 

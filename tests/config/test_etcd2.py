@@ -100,6 +100,14 @@ REFUSALS: list[tuple[dict[str, str], str]] = [
     ({"heartbeat-interval": "0"}, "--heartbeat-interval '0': should be a whole number from 1 to 60000 (a minute)"),
     ({"listen-client-urls": ""}, "--listen-client-urls '': should be URLs with commas between them, as in http://"),
     ({"listen-client-urls": "127.0.0.1:1"}, "--listen-client-urls '127.0.0.1:1': should be URLs with commas"),
+    (
+        {"listen-client-urls": "http://h:1,https://h:1", **TLS},
+        "--listen-client-urls 'http://h:1,https://h:1': should have h:1 once: with https or with http",
+    ),
+    (
+        {"listen-metrics-urls": "https://h:1,http://h:1", **TLS},
+        "--listen-metrics-urls 'https://h:1,http://h:1': should have h:1 once: with https or with http",
+    ),
     ({"listen-client-urls": "http://h"}, "--listen-client-urls 'http://h': should be URLs with commas"),
     ({"listen-client-urls": "http://0.0.0.0:1"}, "--listen-client-urls 'http://0.0.0.0:1' needs --advertise-client-u"),
     ({"listen-peer-urls": "http://[::]:1"}, "--listen-peer-urls 'http://[::]:1' needs --initial-advertise-peer-urls"),
