@@ -52,16 +52,18 @@ async def change_as_administrator(replica: IReplica, change: AdminChange) -> Res
     @raise RequestDroppedError: this machine does not lead any more, and nothing was changed.
     """
     if isinstance(change, RemoveMachine):
-        return await _remove(replica, change.name, change.by)
+        await replica.remove(change.name, change.by)
+        return machine_removed(change)
     if isinstance(change, AllowMachine):
         await replica.allow(change.name)
         return _done(f"{change.name} may join the cluster again")
     return await replica.configuring.run(lambda: ensureDeferred(_configure(replica, change.text)))
 
 
-async def _remove(replica: IReplica, name: str, by: str | None) -> Response:
-    await replica.remove(name, by)
-    if by is None:
+def machine_removed(change: RemoveMachine) -> Response:
+    """Returns the response for a machine that was removed."""
+    name = change.name
+    if change.by is None:
         return _done(removal_note(name))
     allow = f"PUT /v2/admin/machines/{name}?forbid=false"
     return _done(f"{name} is out of the cluster, and kept out until it is allowed again: {allow}")

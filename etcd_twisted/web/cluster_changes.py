@@ -9,6 +9,7 @@ nothing was done if the leader may have done it.
 from collections.abc import Callable
 from typing import cast
 
+import attrs
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,7 +20,14 @@ from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, Reques
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
-from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine, change_as_administrator
+from etcd_twisted.web.admin_changes import (
+    AdminChange,
+    AllowMachine,
+    Configure,
+    RemoveMachine,
+    change_as_administrator,
+    machine_removed,
+)
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import error_response
 from etcd_twisted.web.member_changes import (
@@ -28,8 +36,11 @@ from etcd_twisted.web.member_changes import (
     MoveMember,
     RemoveMember,
     change_members,
+    is_forbidden,
     member_error,
+    member_removed,
 )
+from etcd_twisted.web.members import find_member
 from etcd_twisted.web.redirects import LeaderWait
 
 ClusterChange = MemberChange | AdminChange
@@ -41,6 +52,20 @@ class _Answer(msgspec.Struct, array_like=True, frozen=True):
     status: int
     fields: bytes
     body: bytes
+
+
+@attrs.frozen
+class _Removal:
+    """
+    The removal of a member.
+
+    @ivar forbids: whether the member is to be kept out.
+    @ivar response: the response once that is done.
+    """
+
+    name: str
+    forbids: bool
+    response: Response
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -103,15 +128,53 @@ class ClusterChanges:
 
     async def _ask(self, change: ClusterChange, user: str) -> Response:
         """Have the leader make a change."""
+        removal = self._removal(change)
         try:
             answer = _decode_answer(await self._replica.ask_leader(_encode(change), user))
         except ConnectionError as error:
+            if removal is not None and await self._is_done(removal):
+                return removal.response
             cause = "the leader was asked and has not answered; whether it was done is unknown"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._replica.index) from error
         except msgspec.MsgspecError as error:
             cause = f"the leader's answer can't be read, and whether it was done is unknown: {error}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._replica.index) from error
         return Response(answer.status, answer.fields, answer.body)
+
+    def _removal(self, change: ClusterChange) -> _Removal | None:
+        """Returns what a change does if it removes a member."""
+        if isinstance(change, RemoveMember):
+            found = find_member(self._replica, self._options, change.member_id)
+            if found is not None and found[1].name:
+                name, forbids = found[1].name, is_forbidden(self._options, change)
+                return _Removal(name, forbids, member_removed(self._options, change, name))
+        elif isinstance(change, RemoveMachine) and self._has(change.name):
+            return _Removal(change.name, change.by is not None, machine_removed(change))
+        return None
+
+    def _has(self, name: str) -> bool:
+        return any(machine.name == name for machine in self._replica.shown_members().values())
+
+    async def _is_done(self, removal: _Removal) -> bool:
+        """
+        Returns whether a member is certainly removed, by what the next leader confirms. A leader that was removed
+        itself can't answer the machine that asked it, which no longer keeps a connection to it.
+        """
+
+        async def here() -> Response:
+            await self._replica.confirm_reads()
+            return removal.response
+
+        async def elsewhere(_: Machine) -> Response:
+            await self._replica.confirm_at_leader(recent=False)
+            return removal.response
+
+        try:
+            await self._wait.at_leader(here, elsewhere)
+        except (EtcdError, ConnectionError, RequestDroppedError):
+            return False
+        is_out = not self._has(removal.name)
+        return is_out and (not removal.forbids or removal.name in {each.name for each in self._replica.forbidden()})
 
     def answer(self, question: bytes, user: str) -> "Deferred[bytes] | None":
         """

@@ -117,18 +117,28 @@ async def _move(replica: IReplica, options: ApiOptions, change: MoveMember) -> R
 
 
 async def _remove(replica: IReplica, options: ApiOptions, change: RemoveMember) -> Response:
-    """
-    The response has no body that could say that the machine may come back, so a header says it.
-    """
-    forbid = options.hex_member_ids if change.forbid is None else change.forbid
+    forbid = is_forbidden(options, change)
     shown_id, machine = _find(replica, options, change.member_id)
     if not machine.name:
         await replica.dismiss(shown_id, forbid)
         return _DONE
     await replica.remove(machine.name, change.by if forbid else None)
-    if forbid:
+    return member_removed(options, change, machine.name)
+
+
+def is_forbidden(options: ApiOptions, change: RemoveMember) -> bool:
+    """Returns whether a member that is removed is kept out."""
+    return options.hex_member_ids if change.forbid is None else change.forbid
+
+
+def member_removed(options: ApiOptions, change: RemoveMember, name: str) -> Response:
+    """
+    Returns the response for a machine that was removed. It has no body that could say that the machine may come back,
+    so a header says it.
+    """
+    if is_forbidden(options, change):
         return _DONE
-    return Response(204, f'Warning: 299 etcd_twisted "{removal_note(machine.name)}"\r\n'.encode(), b"")
+    return Response(204, f'Warning: 299 etcd_twisted "{removal_note(name)}"\r\n'.encode(), b"")
 
 
 def _find(replica: IReplica, options: ApiOptions, member_id: str) -> tuple[str, Machine]:

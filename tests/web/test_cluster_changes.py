@@ -137,6 +137,33 @@ class UnansweredTests(ForwardedChangesTest):
             self.assertIn(UNKNOWN, self.causes(answer))
         self.assertEqual(len(asked), len(self.changes))
 
+    def leader_leaves(self, question: bytes, user: str) -> "Deferred[bytes]":
+        """Has the leader remove itself, and the follower elect another, before the answer is there."""
+        self.at_leader(question, user)
+        for forbidden in self.leader.forbidden():
+            self.replica.put(forbidden.key, forbidden.value)
+        self.replica.delete(OTHER.key)
+        self.replica.follow(MACHINE)
+        return fail(ConnectionError("it is gone"))
+
+    def test_leader_that_was_removed_does_not_answer(self) -> None:
+        """The next leader's answer to a read shows that it was done."""
+        self.replica.answers = self.leader_leaves
+        for path, status in ((f"{MEMBERS}/{OTHER.name}", 204), (f"/v2/admin/machines/{OTHER.name}", 200)):
+            for query in ("", "?forbid=true"):
+                answer = self.ask("DELETE", path + query)
+                self.assertEqual(answer.status, status, path + query)
+                self.leader.register(OTHER)
+                self.replica.register(OTHER)
+                self.replica.follow()
+
+    def test_member_that_is_not_kept_out_was_removed_by_somebody_else(self) -> None:
+        self.patch(self.leader, "forbidden", list)
+        self.replica.answers = self.leader_leaves
+        answer = self.ask("DELETE", f"{MEMBERS}/{OTHER.name}?forbid=true")
+        self.assertEqual(answer.status, 500)
+        self.assertIn(UNKNOWN, self.causes(answer))
+
     def test_answer_that_cannot_be_read_is_an_unknown_outcome(self) -> None:
         self.replica.answers = lambda _question, _user: Deferred.fromCoroutine(_nonsense())
         for change in self.changes:
