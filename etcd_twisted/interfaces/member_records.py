@@ -26,7 +26,8 @@ class MemberRecord(msgspec.Struct, frozen=True, rename="camel"):
     @ivar peer_url: where it is awaited.
     @ivar fingerprint: that of the machine that has come; see L{etcd_twisted.interfaces.cluster.fingerprint}. Empty
         while the machine is awaited.
-    @ivar removed: whether it was removed, so that there is no such member any more.
+    @ivar removed: whether it was removed, so that there is no such member any more. Until the group has changed too,
+        it is still shown by its id: if that change fails, the request to remove it is repeated.
     """
 
     id: str
@@ -58,14 +59,14 @@ def shown_members(members: Mapping[str, Machine], records: Iterable[MemberRecord
 
     @param members: the members by fingerprint.
     """
-    ids, awaited = dict[str, str](), dict[str, str]()
+    ids, leaving, awaited = dict[str, str](), dict[str, str](), dict[str, str]()
     for record in records:
         if record.awaited:
             awaited[record.peer_url] = record.id
-        elif not record.removed:
-            ids[record.fingerprint] = record.id
+        else:
+            (leaving if record.removed else ids)[record.fingerprint] = record.id
     shown = {}
     for fingerprint, machine in members.items():
         arrived = awaited.pop(machine.peer_url, None)
-        shown[ids.get(fingerprint) or arrived or fingerprint] = machine
+        shown[ids.get(fingerprint) or arrived or leaving.get(fingerprint) or fingerprint] = machine
     return shown | {member_id: Machine("", "", peer_url) for peer_url, member_id in awaited.items()}

@@ -45,6 +45,16 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual({each: machine.peer_url for each, machine in shown.items() if not machine.name}, awaited)
         self.assertTrue(shown.keys().isdisjoint(each.id for each in records if each.removed))
 
+    def test_member_is_shown_by_its_id_until_the_group_is_without_it(self) -> None:
+        """If it was added again, it has the id that it got then."""
+        members = self.members(["http://peers:0"])
+        left = MemberRecord("a" * 16, "", "f0", removed=True)
+        self.assertEqual(list(shown_members(members, [left])), ["a" * 16])
+        for again in (MemberRecord("b" * 16, "http://peers:0"), MemberRecord("b" * 16, "http://peers:0", "f0")):
+            for records in ([left, again], [again, left]):
+                self.assertEqual(list(shown_members(members, records)), ["b" * 16])
+        self.assertEqual(shown_members({}, [left]), {})
+
     @given(st.lists(_URLS, unique=True, max_size=4), _records())
     def test_member_has_the_id_of_its_record(self, urls: list[str], records: list[MemberRecord]) -> None:
         shown = shown_members(self.members(urls), records)

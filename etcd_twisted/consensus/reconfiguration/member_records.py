@@ -84,8 +84,12 @@ class MemberRecords:
         @param machine_id: its own id.
         """
         known = fingerprint(self._cluster_id, machine_id)
-        for member_id in [record.id for record in self._of(known)] or [known]:
-            await self._store(MemberRecord(member_id, removed=True))
+        records = [record for record in member_records(self._keyspace.root) if record.fingerprint == known]
+        if not records:
+            records = [MemberRecord(known)]
+        for record in records:
+            if not record.removed:
+                await self._store(MemberRecord(record.id, fingerprint=known, removed=True))
 
     def _of(self, known: str) -> list[MemberRecord]:
         """Returns the record of a member, if it has one, by its fingerprint."""

@@ -2,7 +2,10 @@
 Tests of machines that are added by a request, and awaited until they join.
 """
 
-from etcd_twisted.errors import ErrorCode, EtcdError
+from twisted.internet.defer import fail
+
+from etcd_twisted.consensus.raft.errors import NotLeaderError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.member_records import DIRECTORY
@@ -173,6 +176,25 @@ class RemovedTests(AwaitedTest):
         self.group.result_of(new.launch())
         self.group.settle()
         self.assertEqual(self.shown()[member_id], self.gone.name)
+
+
+class InterruptedTests(AwaitedTest):
+    def test_removal_that_was_interrupted_is_repeated_with_the_same_id(self) -> None:
+        """The leader was lost after it had noted that the machine is removed, and before the group was without it."""
+        machine = self.add(self.first)
+        member_id = self.await_at(machine.url)
+        self.group.result_of(machine.launch())
+        self.group.settle()
+        leader = self.group.leader
+        take_out = self.patch(leader.member.changes, "take_out", lambda _: fail(NotLeaderError()))
+        with self.assertRaises(RequestDroppedError):
+            self.group.result_of(leader.replica.remove(machine.name, ADMIN))
+        take_out.restore()
+        self.assertEqual(self.shown()[member_id], machine.name)
+        self.group.result_of(leader.replica.remove(machine.name, ADMIN))
+        self.assertNotIn(machine.name, self.shown().values())
+        self.assertTrue(leader.replica.was_removed(member_id))
+        self.assertFalse(leader.replica.was_removed(self.own(machine)))
 
 
 class DamagedTests(AwaitedTest):
