@@ -37,7 +37,7 @@ help:
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
 
 run: .venv/installed-run
-	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
+	$(bin)/etcd-twisted --name machine0 --data-dir machine0
 
 # The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, programs that other people
 # wrote for it, machines behind proxies, and the type checker.

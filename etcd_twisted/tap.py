@@ -1,5 +1,5 @@
 """
-C{twistd etcd}: one machine as a process.
+C{twistd etcd}: one machine as a process. L{etcd_twisted.__main__} runs the same service without C{twistd}.
 
 This is about the process alone: one line on standard error and exit status 1 if the machine can't start or go on,
 timers that do not follow the system's clock, a garbage collector that does not hold the service up for long, how the
@@ -10,8 +10,7 @@ service: it ends the process.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -21,7 +20,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted.config import Config, command_line
+from etcd_twisted.config import command_line
 from etcd_twisted.config.loading import unknown_variables
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
@@ -69,7 +68,14 @@ class Options(command_line.MachineOptions):
             self.parent["nodaemon"] = True
             directory = self.parent["rundir"]
             if self.parent["chroot"] is None and not (os.path.isdir(directory) and os.access(directory, os.X_OK)):
-                sys.exit(f"twistd etcd: --rundir {directory}: is no directory that this user may enter; name another")
+                sys.exit(
+                    f"{self.program}: --rundir {directory}: is no directory that this user may enter; name another"
+                )
+
+    def observer(self) -> ILogObserver:
+        """Returns what writes the log where the options of C{twistd} say."""
+        config = self.config()
+        return observers.observer(config.verbosity, config.log_format, self.twistd)
 
 
 class ProcessService(Service):
@@ -81,31 +87,23 @@ class ProcessService(Service):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        config: Config,
-        twistd: Mapping[str, Any],
-        readiness: Readiness,
-        observer: Callable[[], ILogObserver],
-    ) -> None:
+    def __init__(self, options: Options, readiness: Readiness) -> None:
         """
-        @param twistd: the options of C{twistd} as they were given.
         @param readiness: notifies the service manager that started this process, if one did.
-        @param observer: makes what writes the log.
         """
         self.etcd: EtcdService | None = None
-        self._config = config
-        self._twistd = twistd
+        self._options = options
+        self._config = options.config()
+        self._twistd = twistd = options.twistd
         self._background = None if twistd["nodaemon"] else Background()
         self._pid_file = PidFile(Path(twistd["pidfile"]).absolute() if twistd["pidfile"] else None)
         self._readiness = readiness
-        self._observer = observer
         self._collector: Collector | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, and make its log as configured, unless the application has an observer already."""
         if isinstance(parent, Componentized) and parent.getComponent(ILogObserver, None) is None:
-            parent.setComponent(ILogObserver, self._observer())
+            parent.setComponent(ILogObserver, self._options.observer())
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def privilegedStartService(self) -> None:
@@ -189,7 +187,7 @@ class ProcessService(Service):
         """End the process at once: what was acknowledged is on disk, and nothing else may get there."""
         self._readiness.status(reason)
         self._pid_file.remove()
-        line = f"twistd etcd: {reason}\n"
+        line = f"{self._options.program}: {reason}\n"
         if self._background is not None:
             self._background.refused(line)
         elif sys.__stderr__ is not None:
@@ -200,8 +198,5 @@ class ProcessService(Service):
 
 def makeService(options: Options) -> IService:
     """Returns the service that C{twistd} runs."""
-    config = options.config()
-    readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
-    observer = partial(observers.observer, config.verbosity, config.log_format, options.twistd)
-    service: IService = ProcessService(config, options.twistd, readiness, observer)
+    service: IService = ProcessService(options, Readiness(os.environ.get("NOTIFY_SOCKET")))
     return service

@@ -198,6 +198,12 @@ class InstallationTests(SynchronousTestCase):
         self.assertHelp(run(self.twistd, "etcd", "--help"))
         self.assertTrue(self.cache.exists())
 
+    def test_console_script_and_module_are_installed(self) -> None:
+        """The server's command runs as a script, which the wheel brings, and as a module."""
+        for command in ((self.python.with_name("etcd-twisted"),), (self.python, "-m", "etcd_twisted")):
+            self.assertTrue(succeed(*command, "--help").startswith("Usage: etcd-twisted [options]\n"))
+            self.assertTrue(succeed(*command, "--version").startswith(f"etcd_twisted {__version__} (Twisted "))
+
     def test_installed_machine_serves(self) -> None:
         """A machine starts, the first program of the page about the client library runs, and the machine stops."""
         client, peer = free_ports(2)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from etcd_twisted.config.config import OPTIONS
 from tests.docs.pages import blocks
 from tests.processes.child import SOURCE, spawn
-from tests.processes.machine import STOPPED, TWISTD, Machine
+from tests.processes.machine import Machine
 from tests.processes.manager import Manager
 from tests.units import PROGRAM, UNITS, Unit
 
@@ -93,7 +93,7 @@ class ServiceTests(TestCase):
         """Starts its command with its environment."""
         environment = {"NOTIFY_SOCKET": self.manager.address, **self.unit.environment(self.state, self.file)}
         directory = Path(self.unit.expanded(self.unit.value("Service", "WorkingDirectory"), self.state))
-        self.machine.child = spawn(self, self.unit.command(TWISTD), directory, environment)
+        self.machine.child = spawn(self, self.unit.command(), directory, environment)
 
     async def test_life_of_the_service(self) -> None:
         """Only the service may write where its data are. It is ready when it serves, and SIGTERM ends it cleanly."""
@@ -103,7 +103,7 @@ class ServiceTests(TestCase):
         self.assertEqual(await ready, f"machine0 serves {self.machine.url}")
         state = self.unit.expanded(self.unit.value("Service", "StateDirectory"), self.state)
         self.assertTrue((self.state / state / "identity.json").exists())
-        self.assertEqual(await self.machine.terminate(), STOPPED)  # systemd counts this as clean, see its exit-status
+        self.assertEqual(await self.machine.terminate(), 0)
         self.assertEqual(self.manager.states(), ["READY", "STOPPING"])
 
     async def test_settings_of_etcd(self) -> None:
@@ -126,10 +126,10 @@ class ServiceTests(TestCase):
         self.launch()
         self.assertEqual(await ready, f"machine0 serves {urls}")
         warnings = [
-            line.partition("#warn] ")[2] for line in self.machine.child.output.splitlines() if "#warn]" in line
+            line.partition("#warn] ")[2] for line in self.machine.child.errors.splitlines() if "#warn]" in line
         ]
         self.assertEqual(warnings, ["Settings of etcd that have no effect here: ETCD_MAX_WALS"])
-        self.assertEqual(await self.machine.terminate(), STOPPED)
+        self.assertEqual(await self.machine.terminate(), 0)
 
     async def test_a_refusal_is_not_repeated_for_ever(self) -> None:
         """A refusal is a failure, after which systemd starts the service again a limited number of times."""

@@ -4,6 +4,7 @@ Units of systemd, as far as a test reads them and does what they say without sys
 
 import re
 import shlex
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from tests.processes.child import SOURCE
 UNITS = SOURCE / "systemd"
 """The directory of the units."""
 
-PROGRAM = "/opt/etcd-twisted/bin/twistd"
+PROGRAM = "/opt/etcd-twisted/bin/etcd-twisted"
 """The program that they start, which is installed where no test may write."""
+
+INSTALLED = str(Path(sysconfig.get_path("scripts")) / "etcd-twisted")
+"""The same program as it is installed for the tests."""
 
 
 class Unit:
@@ -49,12 +53,12 @@ class Unit:
         meanings = {"%N": self._stem, "%i": self._stem.partition("@")[2], "%S": str(state)}
         return re.sub("%.", lambda found: meanings[found[0]], text)
 
-    def command(self, twistd: tuple[str, ...]) -> list[str]:
-        """Returns the command that the unit starts, with another C{twistd} than the one that is not installed."""
+    def command(self) -> list[str]:
+        """Returns the command that the unit starts, with the program as it is installed for the tests."""
         program, *arguments = shlex.split(self.value("Service", "ExecStart"))
         if program != PROGRAM:
             raise AssertionError(f"{self.name} starts {program}")
-        return [*twistd, *arguments]
+        return [INSTALLED, *arguments]
 
     def environment(self, state: Path, file: str = "") -> Mapping[str, str]:
         """

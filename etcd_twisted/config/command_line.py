@@ -1,5 +1,5 @@
 """
-The command line of C{twistd etcd}, made from L{etcd_twisted.config.config.OPTIONS}.
+The command line of a machine, made from L{etcd_twisted.config.config.OPTIONS}.
 
 This module must never know one option from another: only the table knows what can be set and what a valid value is.
 """
@@ -47,9 +47,11 @@ class MachineOptions(usage.Options):
     Each option of the table is a flag here; a switch is a pair, C{--snapshot} and C{--no-snapshot}. If a flag is given
     twice the last one counts, unless the option collects its values. All of them are checked.
 
+    @cvar program: the command whose options these are. Each error begins with it.
     @ivar given: the values of the flags that were given, as L{load_config} takes them.
     """
 
+    program = "twistd etcd"
     synopsis = "[options]"
     longdesc = (
         "Each option can also be set by the environment variable, and in a TOML file by its name without the dashes. "
@@ -87,9 +89,9 @@ class MachineOptions(usage.Options):
             super().parseOptions(arguments)  # type: ignore[no-untyped-call]  # Twisted has no types there
             self.config()
         except usage.UsageError as e:
-            sys.exit(f"twistd etcd: {e}{self._remedy(e.__context__, arguments)}")
+            sys.exit(f"{self.program}: {e}{self._remedy(e.__context__, arguments)}")
         except ConfigError as e:
-            sys.exit(f"twistd etcd: {e}")
+            sys.exit(f"{self.program}: {e}")
 
     def _remedy(self, reason: BaseException | None, arguments: Sequence[str]) -> str:
         """Returns the end of the error for a command line that C{getopt} refuses: what to do about it."""

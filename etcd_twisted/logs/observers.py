@@ -1,8 +1,8 @@
 """
 How the log is written: as lines for people, or as one JSON object on each line for programs.
 
-The log goes where the C{--logfile} and C{--syslog} options of C{twistd} say. This module must never write a password
-that is part of a URL, nor an event that was not asked for.
+The log goes where the C{--logfile} and C{--syslog} options of C{twistd} say, or to a stream that is open already. This
+module must never write a password that is part of a URL, nor an event that was not asked for.
 """
 
 import json
@@ -133,12 +133,18 @@ def observer(verbosity: int, kind: str, twistd: Mapping[str, Any]) -> ILogObserv
     @param twistd: the options of C{twistd} itself.
     @raise SystemExit: the log can't be written where the options say.
     """
-    written = as_json if kind == "json" else as_text
     if twistd.get("syslog"):
         # The system's log adds the time and the level to a line itself.
-        sink: ILogObserver = _Syslog(twistd.get("prefix") or "twisted", written if kind == "json" else _message)
-    else:
-        sink = FileLogObserver(_file(twistd), written)
+        sink = _Syslog(twistd.get("prefix") or "twisted", as_json if kind == "json" else _message)
+        return FilteringLogObserver(sink, [_levels(verbosity)])
+    return stream_observer(verbosity, kind, _file(twistd))
+
+
+def stream_observer(verbosity: int, kind: str, stream: Any) -> ILogObserver:
+    """
+    Returns the observer that writes the log to a stream or an open file. See L{observer} for the other parameters.
+    """
+    sink = FileLogObserver(stream, as_json if kind == "json" else as_text)
     return FilteringLogObserver(sink, [_levels(verbosity)])
 
 

@@ -60,8 +60,8 @@ class ChildProcess(ProcessProtocol):
 
     def when_printed(self, *texts: str) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when its standard output contains one of C{texts}. It fails with
-        L{ChildEndedError} when the process ends before.
+        Returns a Deferred that fires when its standard output or its standard error contains one of C{texts}. It fails
+        with L{ChildEndedError} when the process ends before.
         """
         said: Deferred[None] = Deferred()
         self._expected.append((tuple(text.encode() for text in texts), said))
@@ -90,6 +90,7 @@ class ChildProcess(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         """See L{ProcessProtocol}."""
         self._errors += data
+        self._look()
 
     def processEnded(self, reason: Failure) -> None:
         """See L{ProcessProtocol}."""
@@ -106,7 +107,7 @@ class ChildProcess(ProcessProtocol):
     def _look(self) -> None:
         waiting, self._expected = self._expected, []
         for texts, said in waiting:
-            if any(text in self._output for text in texts):
+            if any(text in self._output or text in self._errors for text in texts):
                 said.callback(None)
             else:
                 self._expected.append((texts, said))

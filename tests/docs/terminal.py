@@ -39,6 +39,7 @@ _TOOL = re.compile(r"(?<![\w/.-])\.venv/bin/")
 _ELECTION_TIMEOUT = "2000"
 """A timeout that lets the leader of a page keep its leadership on a busy computer."""
 
+_STARTS_A_MACHINE = re.compile(r"twistd|/etcd-twisted\b|-m etcd_twisted\b")
 _PID_FILE = re.compile(r"\$\(cat ([\w./-]+)\)")
 
 
@@ -96,7 +97,7 @@ class Terminal:
             benchmarks.parser().parse_args(words[3:])
         elif not (words[0] in TYPED or words[0].startswith(".venv/bin/")) or _OUTSIDE.search(step.command):
             self._test.fail(f"nobody knows here whether this is harmless: {step.command}")
-        elif "twistd" in step.command and step.answer in {None, ""}:
+        elif _STARTS_A_MACHINE.search(step.command) and step.answer in {None, ""}:
             await self._start(step.command)
         elif step.command.endswith("&"):
             self._background.append(self._shell(step.command.removesuffix("&")))
@@ -174,7 +175,7 @@ class Terminal:
         Runs a command to its end. A read is repeated until it shows what it should, since a cluster announces nothing
         that it does by itself.
         """
-        if step.answer is not None and "twistd" in step.command:
+        if step.answer is not None and _STARTS_A_MACHINE.search(step.command):
             child = self._shell(step.command)
             self._test.assertEqual(await child.when_ended(), 1, f"{step.command}\n{child.output}\n{child.errors}")
             self._compare(step, self._shown(child.errors))

@@ -28,7 +28,7 @@ class ReadmeTests(TestCase):
 
     async def test_make_run_starts_a_machine(self) -> None:
         """The command does what the README says."""
-        (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/twistd " in line]
+        (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/etcd-twisted " in line]
         self.assertEqual((await planned(self, "make run")).splitlines()[-1], command)
 
     async def test_client_example_runs(self) -> None:

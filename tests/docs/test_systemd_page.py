@@ -16,7 +16,6 @@ from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import blocks
 from tests.processes.child import SOURCE, spawn
 from tests.processes.client import Client
-from tests.processes.machine import TWISTD
 from tests.processes.manager import Manager
 from tests.units import Unit
 
@@ -65,7 +64,7 @@ class PageTests(TestCase):
             settings = re.sub("|".join(f"(?<=:){port}" for port in PORTS), lambda found: taken[found[0]], text)
             environment = {"NOTIFY_SOCKET": manager.address, **unit.environment(self.root, settings)}
             ready = manager.when_told("READY")
-            spawn(self, unit.command(TWISTD), self.root / name, environment)
+            spawn(self, unit.command(), self.root / name, environment)
             states.append(await ready)
         self.assertEqual([state.split()[0] for state in states], ["machine0", "machine1", "machine2"])
         client = Client(f"http://127.0.0.1:{taken['4003']}")

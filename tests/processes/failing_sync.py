@@ -1,9 +1,9 @@
 """
-Runs C{twistd} unchanged, but on a disk that fails: one sync hangs for a while and then raises, and nothing written
-since the sync before is kept. A write that is acknowledged meanwhile is acknowledged too early.
+Runs a machine's command unchanged, but on a disk that fails: one sync hangs for a while and then raises, and nothing
+written since the sync before is kept. A write that is acknowledged meanwhile is acknowledged too early.
 
-It is run as C{python -m tests.processes.failing_sync SYNCS} with the arguments of C{twistd}; that many calls of
-C{fdatasync} succeed.
+It is run as C{python -m tests.processes.failing_sync SYNCS} with the arguments of C{twistd}, or with C{etcd-twisted}
+and its arguments; that many calls of C{fdatasync} succeed.
 """
 
 import errno
@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 
 from twisted.scripts.twistd import run
+
+from etcd_twisted.__main__ import main
 
 STALL = 0.2
 """How many seconds the failing sync hangs."""
@@ -63,4 +65,8 @@ class FailingDisk:
 
 if __name__ == "__main__":
     FailingDisk(int(sys.argv.pop(1))).install()
-    run()
+    if sys.argv[1:2] == ["etcd-twisted"]:
+        sys.argv.pop(1)
+        main()
+    else:
+        run()
