@@ -171,12 +171,12 @@ class LocalMachine:
         self._participation.start(self.machine, storage, disk_thread, recovered, self._transport)
 
     async def stand_by(self, view: ClusterView) -> None:
-        """Take part no longer, and send everyone to the leader."""
+        """Take part no longer: members of the cluster answer the clients of this machine."""
         self._replica.name = self.name
         await self._participation.stand_by(view)
         if self.storage is not None:
             self.storage.log.close()
-        self._log.info("{name} is a standby: it sends everyone to the leader", name=self.name)
+        self._log.info("{name} is a standby: members of the cluster answer its clients", name=self.name)
 
     async def follow(self, view: ClusterView) -> None:
         """Go by a newer view of the cluster, as a standby."""

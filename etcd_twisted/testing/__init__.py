@@ -11,8 +11,9 @@ from etcd_twisted.testing.memory_machine import MemoryMachine
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
-from etcd_twisted.testing.simulation.machine import MachineFailedError, Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import MachineFailedError, SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
+from etcd_twisted.testing.simulation.settings import Settings
 from etcd_twisted.testing.stub_agent import (
     REFUSED,
     Hang,

@@ -6,7 +6,6 @@ test can have it wait or fail, and can have the machine lead, follow, stand by o
 never apply a command in another way than a real machine does.
 """
 
-import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -16,33 +15,21 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from etcd_twisted.auth.state import AUTH_KEY, AuthState, CurrentAuth, encode
-from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, member_records, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
-from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import AnswerQuestion, ConfirmationCallback, IReplica, OutcomeCallback
-from etcd_twisted.interfaces.cluster import (
-    DIRECTORY,
-    Forbidden,
-    Health,
-    Machine,
-    MachineStatus,
-    fingerprinted,
-    forbidden_key,
-)
-from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
-from etcd_twisted.interfaces.ids import new_id
-from etcd_twisted.interfaces.member_records import MemberRecord, shown_members
+from etcd_twisted.interfaces.cluster import Health, Machine, MachineStatus
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND, Event
-from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.testing.fake_membership import CLUSTER_ID, FakeMembership, registered_machines
 from etcd_twisted.waiters import Observers, Waiters
 
-CLUSTER_ID = "c" * 16
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 """The machine that a L{FakeReplica} is the replica of."""
 
@@ -50,28 +37,8 @@ OTHER = Machine("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002")
 """The machine that a L{FakeReplica} follows when it does not lead."""
 
 
-def registered_machines(root: Directory) -> list[Machine]:
-    """
-    Returns the machines that are registered in a key space, by name, as a client reads them. It passes over what is no
-    registration.
-    """
-    directory = root
-    for name in DIRECTORY[1:].split("/"):
-        child = directory.children.get(name)
-        if not isinstance(child, Directory):
-            return []
-        directory = child
-    machines = []
-    for name, node in sorted(directory.children.items()):
-        if isinstance(node, File):
-            urls = dict(urllib.parse.parse_qsl(node.value))
-            if "etcd" in urls and "raft" in urls:
-                machines.append(Machine(name, urls["etcd"], urls["raft"]))
-    return machines
-
-
 @implementer(IReplica)
-class FakeReplica:
+class FakeReplica(FakeMembership):
     """
     A replica that is its own quorum and has no disk.
 
@@ -89,8 +56,6 @@ class FakeReplica:
     @ivar unforwarded: the error that requests to the leader fail with; C{None} while the leader can be asked.
     @ivar answers: how the leader answers L{ask_leader}.
     @ivar answer_question: see L{answer_questions}.
-    @ivar removed: the names of the machines that were to be removed, in order.
-    @ivar moved: the id and the new peer URL of each machine that was to be moved, in order.
     @ivar measured: what L{measurements} returns.
     @ivar known_statuses: what L{statuses} returns.
     @ivar known_leader: what L{leader} returns.
@@ -101,6 +66,7 @@ class FakeReplica:
         @param clock: the clock to go by; a new L{Clock} unless it is given.
         @param history_capacity: how many events to keep for watchers that begin in the past.
         """
+        super().__init__()
         self.clock: Any = Clock() if clock is None else clock
         self.name = MACHINE.name
         self.serving = True
@@ -126,8 +92,6 @@ class FakeReplica:
         self.unforwarded: Exception | None = None
         self.answers: AnswerQuestion = lambda question, _: succeed(question)
         self.answer_question: AnswerQuestion | None = None
-        self.removed: list[str] = []
-        self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._history_capacity = history_capacity
         self._auth = CurrentAuth()
@@ -305,16 +269,6 @@ class FakeReplica:
     def machines(self) -> list[Machine]:
         return self._known_machines if self.standby else registered_machines(self.keyspace.root)
 
-    def members(self) -> dict[str, Machine]:
-        return {f"{number:016x}": machine for number, machine in enumerate(self.machines(), 1)}
-
-    def shown_members(self) -> dict[str, Machine]:
-        return shown_members(fingerprinted(CLUSTER_ID, self.members()), member_records(self.keyspace.root))
-
-    def was_removed(self, member_id: str) -> bool:
-        records = member_records(self.keyspace.root)
-        return any(record.removed and record.id == member_id for record in records)
-
     def measurements(self) -> Measurements:
         return self.measured
 
@@ -422,59 +376,6 @@ class FakeReplica:
 
         self._held.append((carry_out, done))
         return done
-
-    def cluster_config(self) -> ClusterConfig:
-        return stored_config(self.keyspace.root) or ClusterConfig()
-
-    def configure(self, config: ClusterConfig) -> "Deferred[None]":
-        changed = self.propose(Set(CONFIG_KEY, self.now(), config_json(config)))
-        return changed.addCallback(lambda _: None)
-
-    def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
-        if forbidden_by is not None:
-            self._store(Forbidden(name, forbidden_by, self.now()))
-            for member_id, machine in self.shown_members().items():
-                if machine.name == name:
-                    self._store(MemberRecord(member_id, removed=True))
-        return self._when_leading(lambda: self._take_out(name))
-
-    def forbidden(self) -> list[Forbidden]:
-        return forbidden_machines(self.keyspace.root)
-
-    def allow(self, name: str) -> "Deferred[None]":
-        return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
-
-    def _store(self, record: Forbidden | MemberRecord) -> None:
-        self.keyspace.apply(Set(record.key, self.now(), record.value))
-
-    def await_machine(self, peer_url: str) -> "Deferred[str]":
-        record = MemberRecord(new_id(), peer_url)
-        added = self._when_leading(lambda: self._apply(Set(record.key, self.now(), record.value)))
-        return added.addCallback(lambda _: record.id)
-
-    def dismiss(self, member_id: str, for_good: bool) -> "Deferred[None]":
-        record = MemberRecord(member_id, removed=True)
-        after = Set(record.key, self.now(), record.value) if for_good else Delete(record.key, self.now())
-        return self._when_leading(lambda: self._apply(after)).addCallback(lambda _: None)
-
-    def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
-        return self._when_leading(lambda: self._move(machine_id, peer_url))
-
-    def _move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
-        self.moved.append((machine_id, peer_url))
-        before = self.members().get(machine_id)
-        if before is None:
-            awaited = MemberRecord(machine_id, peer_url)
-            return self._apply(Set(awaited.key, self.now(), awaited.value)).addCallback(lambda _: None)
-        after = Machine(before.name, before.client_url, peer_url)
-        return self._apply(Set(after.key, self.now(), after.value)).addCallback(lambda _: None)
-
-    def _take_out(self, name: str) -> "Deferred[None]":
-        self.removed.append(name)
-        for machine in self.machines():
-            if machine.name == name:
-                return self._apply(Delete(machine.key, self.now())).addCallback(lambda _: None)
-        return fail(EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster", self.index))
 
     def statistics(self) -> StoreStatistics:
         return self.keyspace.statistics()

@@ -34,9 +34,10 @@ from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.testing.simulation.cluster import SimulatedMachines
 from etcd_twisted.testing.simulation.disk_threads import PromptDiskThread
 from etcd_twisted.testing.simulation.disks import Disks
-from etcd_twisted.testing.simulation.machine import MachineRun, Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import MachineRun, SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
 from etcd_twisted.testing.simulation.schedule import MachineClock, Process, Schedule
+from etcd_twisted.testing.simulation.settings import Settings
 from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
 
 CLUSTER_ID = "c" * 16

@@ -11,7 +11,7 @@ from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import DIRECTORY, Machine
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.testing.replica import registered_machines
+from etcd_twisted.testing.fake_membership import registered_machines
 from tests.keyspace.running import key_space
 
 ONE = Machine("one", "http://127.0.0.1:4001", "http://127.0.0.1:7001")

@@ -70,6 +70,6 @@ class NumberTests(SynchronousTestCase):
         """The program has the lines that the page quotes."""
         modules = (SOURCE / "etcd_twisted" / "cluster").glob("*.py")
         source = "".join(module.read_text() for module in modules)
-        for line in ("is a standby: it sends everyone to the leader", "is a member now"):
+        for line in ("is a standby: members of the cluster answer its clients", "is a member now"):
             self.assertTrue(re.search(re.escape(line), source), line)
             self.assert_says("standby.md", line)

@@ -26,8 +26,9 @@ from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
 from etcd_twisted.testing.simulation.disk import DISK_FAILURE, CrashError
-from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.schedule import Process
+from etcd_twisted.testing.simulation.settings import Settings
 from tests.simulation.clients import TIME_STEP, Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome

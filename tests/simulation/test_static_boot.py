@@ -16,9 +16,10 @@ from etcd_twisted.cluster.bootstrap import Bootstrap
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.testing.simulation.cluster import SimulatedMachines
 from etcd_twisted.testing.simulation.disks import Disks
-from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.settings import Settings
 from tests import examples
 from tests.simulation.cluster import Cluster, listed_config
 from tests.simulation.invariants import Invariants, Violation, member_of

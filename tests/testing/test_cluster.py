@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.client import ClientClosed
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError, StartError
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
-from etcd_twisted.testing.simulation.machine import MachineFailedError, Settings
+from etcd_twisted.testing.simulation.machine import MachineFailedError
+from etcd_twisted.testing.simulation.settings import Settings
 
 
 class SimulatedClusterTests(SynchronousTestCase):

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
-from etcd_twisted.testing.replica import CLUSTER_ID, FakeReplica
+from etcd_twisted.testing.fake_membership import CLUSTER_ID
+from etcd_twisted.testing.replica import FakeReplica
 from tests.wires import STREAM, WATCH, Wire, ask, put, read_answers
 
 FIELD = "X-Etcd-Cluster-Id"

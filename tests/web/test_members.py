@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.ids import is_id
-from etcd_twisted.testing.replica import CLUSTER_ID, MACHINE, OTHER
+from etcd_twisted.testing.fake_membership import CLUSTER_ID
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, Transport, Wire, ask, read_answers

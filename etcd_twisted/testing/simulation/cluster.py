@@ -17,9 +17,10 @@ from etcd_twisted.client import Client, Timeouts
 from etcd_twisted.keyspace import Event
 from etcd_twisted.testing.simulation.base import CLIENTS, Simulation
 from etcd_twisted.testing.simulation.disks import Disks
-from etcd_twisted.testing.simulation.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.network import Weather
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.settings import Settings
 
 FORMING_SECONDS = 20.0
 """How long a cluster may take to form, by the simulated clock."""

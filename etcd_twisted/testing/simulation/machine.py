@@ -5,11 +5,10 @@ Each process is the whole program but for its sockets: it begins, joins, serves 
 This module must never let anything of a process live on in the next one but what is on the disk.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
@@ -18,20 +17,17 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.initial_cluster import InitialCluster
 from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
-from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.consensus.storage.write_ahead_log import SEGMENT_BYTES
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
-from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
 from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND
-from etcd_twisted.testing.simulation.disk import CrashError, Disk
-from etcd_twisted.testing.simulation.disk_threads import ManualDiskThread, SimulatedDiskThread
+from etcd_twisted.testing.simulation.disk import CrashError
 from etcd_twisted.testing.simulation.disks import Disks
 from etcd_twisted.testing.simulation.http_ports import HttpPorts
 from etcd_twisted.testing.simulation.network import Network
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.settings import Settings
 from etcd_twisted.testing.simulation.streams import Streams
 from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
 from etcd_twisted.waiters import Waiters
@@ -45,33 +41,6 @@ _RESTART_SECONDS = 0.5
 
 class MachineFailedError(AssertionError):
     """A machine ended by itself though nothing was meant to fail."""
-
-
-@attrs.frozen
-class Settings:
-    """
-    What is the same for all machines of a cluster.
-
-    @ivar timing: how often the leader is heard, and after how long a silence another one is elected.
-    @ivar defaults: the configuration of the cluster until it is changed.
-    @ivar history: how many events are kept for watchers.
-    @ivar snapshot_count: how many entries are applied between two snapshots; C{None} for no snapshots.
-    @ivar limits: other fields of L{ReplicaSettings} that are not to have their defaults.
-    @ivar segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
-    @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
-    @ivar profile: the version of etcd whose defaults the machines have, but for C{timing}.
-    @ivar disk_thread: makes what stands for the disk thread of a process.
-    """
-
-    timing: Timing = attrs.field(factory=Timing)
-    defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval_seconds=1.0))
-    history: int = 1_000
-    snapshot_count: int | None = 10_000
-    limits: Mapping[str, Any] = attrs.field(factory=dict)
-    segment_bytes: int = SEGMENT_BYTES
-    supervised: bool = False
-    profile: str = "etcd04"
-    disk_thread: Callable[[Process, Disk], ManualDiskThread] = SimulatedDiskThread
 
 
 class World(Protocol):
