@@ -31,9 +31,9 @@ from etcd_twisted.cluster.http_client import network_http_client
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.settings import ReplicaSettings
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.frontends import chosen_frontends

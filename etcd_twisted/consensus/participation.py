@@ -19,10 +19,11 @@ from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.cluster_state import ClusterState
-from etcd_twisted.consensus.local_member import Environment, LocalMember, ReplicaSettings
+from etcd_twisted.consensus.local_member import Environment, LocalMember
 from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.settings import ReplicaSettings
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage, DiskThread
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.storage.storage import Storage

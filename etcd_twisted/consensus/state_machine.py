@@ -17,7 +17,8 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.state import KeySpaceState
 
 ENTRIES_PER_TURN = 256
 """How many entries are applied in one turn of the reactor at most."""

@@ -17,7 +17,7 @@ from etcd_twisted.keyspace.events import ActionResult, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.nodes import Directory, File, Node, sorted_name_batches
 from etcd_twisted.keyspace.sizes import weigh
-from etcd_twisted.keyspace.space import KeySpaceState
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
 _CHUNK_BYTES = 1 << 19

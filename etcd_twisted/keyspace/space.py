@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable
 from typing import Any, ClassVar, overload
 
-import attrs
 import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -19,6 +18,7 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule, RemovedDirectories
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
 from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
@@ -31,23 +31,6 @@ _STEPS_PER_TTL = 4
 _MakeEvent = Callable[[str, NodeView, NodeView | None], Event]
 _PutCommand = commands.Set | commands.Create | commands.CreateInOrder
 _UpdateCommand = commands.Update | commands.Refresh | commands.CompareAndSwap
-
-
-@attrs.frozen
-class KeySpaceState:
-    """
-    Everything in a key space at one moment. It does not change when the key space does.
-
-    @ivar cleared_index: see L{History}.
-    @ivar pads_in_order_keys: see L{KeySpace}.
-    """
-
-    root: Directory
-    index: int
-    counts: CommandCounts
-    history: tuple[Event, ...]
-    cleared_index: int
-    pads_in_order_keys: bool = False
 
 
 class KeySpace:

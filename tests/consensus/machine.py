@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import come_back, found_cluster, recover
+from etcd_twisted.consensus.settings import ReplicaSettings
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ISnapshotFile, ITransport

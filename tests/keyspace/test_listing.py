@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.listing import Listing, sort_key
 from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory
-from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.state import KeySpaceState
 from tests import examples
 from tests.keyspace.model import SECOND, Model
 from tests.keyspace.running import directory, expected, key_space, outcome

@@ -20,7 +20,8 @@ from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
-from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 from tests import examples
 from tests.keyspace.model import SECOND

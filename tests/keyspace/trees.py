@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etcd_twisted.keyspace.nodes import Directory, File, Node
-from etcd_twisted.keyspace.space import KeySpaceState
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
 

@@ -15,7 +15,8 @@ from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory
-from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.state import KeySpaceState
 
 _EVERYTHING = 1 << 30
 

@@ -28,7 +28,7 @@ from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.statistics import Traffic
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
-from etcd_twisted.keyspace.space import KeySpaceState
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.waiters import Waiters, next_turn
 
 _T = TypeVar("_T")

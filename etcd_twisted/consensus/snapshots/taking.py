@@ -19,7 +19,7 @@ from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.keyspace.space import KeySpaceState
+from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.waiters import next_turn
 
 SNAPSHOT_BYTES = 64 << 20

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.initial_cluster import InitialCluster
-from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.settings import ReplicaSettings
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.keyspace import Event, File, Set
