@@ -84,7 +84,7 @@ class ConfiguredSeeds:
             return listed
         if self._discovery is None and not self._named and self._config.initial_cluster_state == "existing":
             state = self._config.given_as("initial-cluster-state")
-            raise StartError(f"{state} existing: no other machine is named; give --initial-cluster too")
+            raise StartError(f"{state} existing: no other machine is named; list the cluster in --initial-cluster")
         if self._discovery is None:
             return self._named or await self._at_own_address()
         try:

@@ -168,7 +168,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
             seeds = self.seeds(initial_cluster_state="existing", **settings)
             self.assertEqual(
                 self.refusal(seeds),
-                "--initial-cluster-state existing: no other machine is named; give --initial-cluster too",
+                "--initial-cluster-state existing: no other machine is named; list the cluster in --initial-cluster",
             )
         self.assertEqual(self.find(self.seeds(initial_cluster_state="existing", peers=(PEER,))), [PEER.url()])
 
