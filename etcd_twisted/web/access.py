@@ -93,7 +93,16 @@ class Access:
             user = self._authenticator.user(state, authorization, common_name)
         except UnauthenticatedError:
             raise insufficient_credentials() from None
-        return user if isinstance(user, str) else user.addErrback(_refuse)
+        if isinstance(user, str):
+            return user
+        return user.addErrback(_refuse).addCallback(self._still, state, authorization, common_name)
+
+    def _still(
+        self, user: str, state: AuthState, authorization: bytes | None, common_name: str | None
+    ) -> "str | Deferred[str]":
+        """Check again if users were changed meanwhile: the password may be another one now."""
+        current = self._replica.auth
+        return user if current is state or not current.enabled else self._user(current, authorization, common_name)
 
     async def user_of(self, request: IRequest) -> str:
         """

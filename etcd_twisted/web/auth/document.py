@@ -65,8 +65,8 @@ class AuthDocument:
             check(state)
             changed = change(state)
             text, now = encode(changed), self._replica.now()
-            if len(text) > MOST_BYTES:
-                raise AuthError(400, f"Users and roles may take {MOST_BYTES} bytes together, and not {len(text)}")
+            if (size := len(text.encode())) > MOST_BYTES:
+                raise AuthError(400, f"Users and roles may take {MOST_BYTES} bytes together, and not {size}")
             swap = CompareAndSwap(AUTH_KEY, now, text, previous_index=state.index)
             try:
                 # This machine wants it: the client's rights are those of the very state that is replaced.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -258,6 +259,27 @@ class CredentialTests(AccessTest):
         request = ParsedRequest(b"GET", b"/a", b"", None, b"", basic("root", "root"))
         self.assertIsInstance(self.endpoint.handle(request), Response)
         self.assertEqual(threads.calls, 1)
+
+    def test_password_is_changed_while_it_is_checked(self) -> None:
+        """The old one is void as soon as the change was acknowledged, and so is that of a user who was deleted."""
+        threads = Threads()
+        guard = Access(self.replica, self.clock, Passwords(threads.defer, COST))
+        self.endpoint = KeyEndpoint(self.replica, self.clock, access=guard)
+        old = users(alice=("/*", "/*"))
+        other = attrs.evolve(old.users["alice"], password_hash=old.users["root"].password_hash)
+        for new, status in (
+            (attrs.evolve(old, users={**old.users, "alice": other}), 401), (users(), 401), (users(guest="/*"), 401),
+            (users(enabled=False), 200), (users(alice=("/*", "/*"), bob=("", "")), 200),
+        ):  # fmt: skip
+            self.replica.set_auth(old)
+            begun = self.start("alice", "PUT", "/a", value="x")
+            self.assertNoResult(begun)
+            self.clock.advance(0)
+            self.replica.set_auth(new)
+            threads.run()
+            self.assertEqual(self.successResultOf(begun).status, status)
+            guard = Access(self.replica, self.clock, Passwords(threads.defer, COST))  # it remembers nothing
+            self.endpoint = KeyEndpoint(self.replica, self.clock, access=guard)
 
     def test_client_that_goes_withdraws_its_password(self) -> None:
         threads = Threads()

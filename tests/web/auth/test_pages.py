@@ -186,9 +186,10 @@ class ChangeTests(AuthPagesTest):
 
     def test_the_document_has_a_bound(self) -> None:
         self.patch(document, "MOST_BYTES", 500)
-        answer = self.put_role("r", permissions={"kv": {"read": ["/" + 500 * "x"]}})
-        self.assertEqual(answer.status, 400)
-        self.assertIn("500 bytes", json.loads(answer.body)["message"])
+        for pattern in ("/" + 500 * "x", "/" + 250 * "é"):
+            answer = self.put_role("r", permissions={"kv": {"read": [pattern]}})
+            self.assertEqual(answer.status, 400)
+            self.assertIn("500 bytes", json.loads(answer.body)["message"])
         self.assertEqual(self.replica.proposed, [])
 
     def test_a_client_that_goes_away_while_its_password_is_hashed(self) -> None:
