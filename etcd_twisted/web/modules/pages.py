@@ -174,7 +174,10 @@ class ModulePages:
             wanted = read()
             if index is not None:
                 wanted = attrs.evolve(wanted, index=index)
-            return self._text(str(await locks.acquire(wanted)))
+            found = await locks.acquire(wanted)
+            # The client may have waited for long, and lost the right since. The lock that it got lasts for its TTL.
+            await self._access.check(request, lambda rights: may_use(rights, directory, writes=True))
+            return self._text(str(found))
 
         return send(request, await self._at_leader(request, directory, acquire))
 

@@ -25,7 +25,7 @@ from etcd_twisted.web.modules.lock_queue import PREFIX
 from etcd_twisted.web.modules.locks import LockRequest
 from tests.web.auth.threads import COST
 from tests.web.auth.users import basic, users
-from tests.wires import Answer, Wire, connect, read_answers
+from tests.wires import Answer, Transport, Wire, connect, read_answers
 
 LOCK, ELECTION = "/mod/v2/lock/l", "/mod/v2/leader/l"
 READ_LOCK = (("GET", LOCK), ("GET", LOCK + "?field=index"), ("GET", ELECTION))
@@ -52,14 +52,20 @@ class PagesTest(SynchronousTestCase):
 
     def ask(self, user: str | None, method: str, target: str, body: str = "") -> Answer:
         """Sends a request as a user, whose password is its name."""
+        transport = self.begin(user, method, target, body)
+        self.replica.clock.advance(10.0)
+        (answer,) = read_answers(transport.value(), method)
+        return answer
+
+    def begin(self, user: str | None, method: str, target: str, body: str = "") -> Transport:
+        """Sends a request that may have to wait."""
         header = "" if user is None else f"Authorization: {basic(user, user).decode()}\r\n"
         channel, transport = connect(self.site)
         kind = "application/json" if "members" in target else "application/x-www-form-urlencoded"
         fields = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{header}"
         channel.dataReceived(f"{method} {target} HTTP/1.1\r\n{fields}\r\n{body}".encode())
-        self.replica.clock.pump([0.0] * 3 + [10.0])
-        (answer,) = read_answers(transport.value(), method)
-        return answer
+        self.replica.clock.pump([0.0] * 3)
+        return transport
 
     def assert_open(self, state: AuthState, user: str | None, method: str, target: str, body: str = "") -> Answer:
         self.replica.set_auth(state)
@@ -115,6 +121,19 @@ class ClientPortTests(PagesTest):
                 self.assert_refused(users(), None, method, target)
                 self.assert_refused(users(guest="/*"), "nobody", method, target)
                 self.assert_open(users(guest="/*"), None, method, target)
+
+    def test_nobody_gets_a_lock_without_the_right_to_it(self) -> None:
+        """Although the right was there when the client began to wait."""
+        for kept, status in ((True, 200), (False, 401)):
+            self.replica.set_auth(users(alice=("", "/*")))
+            self.assertEqual(self.ask("root", "POST", LOCK + "?ttl=60&value=first").status, 200)
+            waiting = self.begin("alice", "POST", LOCK + "?ttl=60&value=second")
+            self.assertEqual(waiting.value(), b"")
+            self.replica.set_auth(users(alice=("", "/*" if kept else "/a*")))
+            self.assertEqual(self.ask("root", "DELETE", LOCK + "?value=first").status, 200)
+            (answer,) = read_answers(waiting.value(), "POST")
+            self.assertEqual(answer.status, status)
+            self.replica.delete(f"{PREFIX}/l")
 
     def test_tokens_need_the_right_to_the_registry(self) -> None:
         for pattern, status in (("/_etcd/registry/*", 200), ("/*", 200), ("/a*", 401), ("/_etcd/registry", 401)):
