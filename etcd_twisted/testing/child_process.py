@@ -126,8 +126,9 @@ class ChildProcess(ProcessProtocol):
 
 
 def clean_environment() -> dict[str, str]:
-    """Returns this process's environment without the variables that would configure an etcd or an etcdctl."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ETCD_", "ETCDCTL_"))}
+    """Returns this process's environment without the variables that would configure a machine or a tool."""
+    prefixes = ("ETCD_", "ETCDCTL_", "TXETCDCTL_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return inherited | {"PYTHONPATH": str(_PACKAGES)}
 
 

@@ -238,6 +238,7 @@ class Place:
     @ivar url: the client URL of that machine.
     @ivar known: what tells the machines apart.
     @ivar first: the index of the first key, or more than any other before that is written.
+    @ivar tool: the program that asks it.
     """
 
     test: TestCase
@@ -246,6 +247,7 @@ class Place:
     client: Client
     known: dict[str, str]
     first: int = 1_000_000
+    tool: str = str(ETCDCTL)
 
     def start(self, arguments: str) -> ChildProcess:
         """
@@ -257,7 +259,7 @@ class Place:
             arguments = arguments.replace("{" + label + "}", value)
         arguments, _, typed = arguments.partition(" <<< ")
         filled = re.sub(r"\{\+(\d+)\}", lambda found: str(self.first + int(found[1])), arguments)
-        command = [str(ETCDCTL), "--no-sync", "--endpoints", self.url, *LONG, *shlex.split(filled)]
+        command = [self.tool, "--no-sync", "--endpoints", self.url, *LONG, *shlex.split(filled)]
         child = spawn(self.test, command, self.directory, {"ETCDCTL_API": "2"})
         child.transport.write(f"{typed}\n".encode())
         child.transport.closeStdin()

@@ -1,0 +1,54 @@
+"""
+The commands that read keys: C{get}, C{ls} and C{tree}.
+"""
+
+import click
+
+from etcd_twisted.ctl.command import Command, Tool, key_argument, quorum_option, sort_option, text
+from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
+from etcd_twisted.ctl.output import print_names, print_reading, print_tree
+
+_directory_argument = click.argument("directory", default="/", callback=lambda _ctx, _param, value: text(value))
+
+
+@click.command(cls=Command)
+@sort_option
+@quorum_option
+@key_argument
+@click.pass_obj
+def get(tool: Tool, key: str, sort: bool, quorum: bool) -> None:
+    """Print the value of a key."""
+    reading = tool.run(lambda client: client.list(key, sort=sort, quorum=quorum))
+    if reading.node.directory:
+        raise CommandFailedError(f"{reading.node.key}: is a directory; ls lists it", BAD_ARGUMENTS)
+    print_reading(reading, tool.output)
+
+
+@click.command(cls=Command)
+@sort_option
+@click.option("--recursive", "-r", is_flag=True, help="List the directories in it too, and so on.")
+@click.option("-p", "with_slashes", is_flag=True, help="Print a slash behind directories.")
+@quorum_option
+@_directory_argument
+@click.pass_obj
+def ls(tool: Tool, directory: str, sort: bool, recursive: bool, with_slashes: bool, quorum: bool) -> None:
+    """Print the keys in a directory, each on a line."""
+    reading = tool.run(lambda client: client.list(directory, recursive=recursive, sort=sort, quorum=quorum))
+    if tool.output == "text":
+        print_names(reading.node, with_slashes)
+    else:
+        print_reading(reading, tool.output)
+
+
+@click.command(cls=Command)
+@click.option("--with-value", is_flag=True, help="Print the values of keys too.")
+@quorum_option
+@_directory_argument
+@click.pass_obj
+def tree(tool: Tool, directory: str, with_value: bool, quorum: bool) -> None:
+    """Draw everything in a directory, sorted, as a tree."""
+    reading = tool.run(lambda client: client.list(directory, recursive=True, sort=True, quorum=quorum))
+    if tool.output == "text":
+        print_tree(reading.node, with_value)
+    else:
+        print_reading(reading, tool.output)

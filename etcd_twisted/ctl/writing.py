@@ -1,0 +1,181 @@
+"""
+The commands that change keys: C{set}, C{mk}, C{mkdir}, C{rm}, C{rmdir}, C{update}, C{updatedir} and C{setdir}.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from etcd_twisted.ctl.command import Command, Tool, index, key_argument, text, ttl_option
+from etcd_twisted.ctl.output import print_event
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from etcd_twisted.client import Client, Event
+
+
+def _value(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> str:
+    """Returns the value: an argument, which a C{--} may announce, or all of the standard input."""
+    given = words[1:] if words[:1] == ("--",) and len(words) > 1 else words
+    if len(given) > 1:
+        raise click.UsageError(f"a key has one value, but here are {len(given)}: {' '.join(map(repr, given))}")
+    if given:
+        return text(given[0])
+    try:
+        value = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the standard input is not UTF-8, as values are: {error}") from error
+    if not value:
+        raise click.UsageError("value required: write it behind the key, or send it to the standard input")
+    return value
+
+
+_value_argument = click.argument("value", nargs=-1, type=click.UNPROCESSED, metavar="[VALUE]", callback=_value)
+
+
+def _print_unless_directory(tool: Tool, event: "Event") -> None:
+    if not event.node.directory or tool.output != "text":
+        print_event(event, tool.output)
+
+
+@click.command(cls=Command, name="set")
+@ttl_option
+@click.option("--swap-with-value", metavar="VALUE", default="", help="Only if this is the value now.")
+@click.option(
+    *("--swap-with-index", "previous_index"),
+    metavar="INDEX",
+    type=click.IntRange(min=0),
+    default=0,
+    callback=index,
+    help="Only if this is the index of the last change.",
+)
+@key_argument
+@_value_argument
+@click.pass_obj
+def set_(tool: Tool, key: str, value: str, ttl: int | None, swap_with_value: str, previous_index: int | None) -> None:
+    """
+    Set the value of a key, whether it exists or not.
+
+    Without VALUE, the standard input is the value.
+    """
+    previous_value = text(swap_with_value) or None
+
+    def write(client: "Client") -> "Deferred[Event]":
+        if previous_value is None and previous_index is None:
+            return client.set(key, value, ttl_seconds=ttl)
+        return client.compare_and_swap(
+            key, value, previous_value=previous_value, previous_index=previous_index, ttl_seconds=ttl
+        )
+
+    print_event(tool.run(write), tool.output)
+
+
+@click.command(cls=Command)
+@click.option("--in-order", is_flag=True, help="Make a key with a name of its own in the directory KEY.")
+@ttl_option
+@key_argument
+@_value_argument
+@click.pass_obj
+def mk(tool: Tool, key: str, value: str, in_order: bool, ttl: int | None) -> None:
+    """
+    Make a key that does not exist.
+
+    Without VALUE, the standard input is the value.
+    """
+
+    def write(client: "Client") -> "Deferred[Event]":
+        return (client.create_in_order if in_order else client.create)(key, value, ttl_seconds=ttl)
+
+    print_event(tool.run(write), tool.output)
+
+
+@click.command(cls=Command)
+@ttl_option
+@key_argument
+@_value_argument
+@click.pass_obj
+def update(tool: Tool, key: str, value: str, ttl: int | None) -> None:
+    """
+    Set the value of a key that exists.
+
+    Without --ttl, it never expires from now on. Without VALUE, the standard input is the value.
+    """
+    print_event(tool.run(lambda client: client.update(key, value, ttl_seconds=ttl)), tool.output)
+
+
+@click.command(cls=Command)
+@ttl_option
+@key_argument
+@click.pass_obj
+def mkdir(tool: Tool, key: str, ttl: int | None) -> None:
+    """Make a directory that does not exist."""
+    _print_unless_directory(tool, tool.run(lambda client: client.make_directory(key, ttl_seconds=ttl)))
+
+
+@click.command(cls=Command)
+@ttl_option
+@key_argument
+@click.pass_obj
+def setdir(tool: Tool, key: str, ttl: int | None) -> None:
+    """Make a directory, or set the TTL of one that exists."""
+    from etcd_twisted.client import KeyExists
+
+    async def write(client: "Client") -> "Event":
+        try:
+            return await client.make_directory(key, ttl_seconds=ttl)
+        except KeyExists:
+            return await client.update_directory(key, ttl_seconds=ttl)
+
+    _print_unless_directory(tool, tool.run(write))
+
+
+@click.command(cls=Command)
+@ttl_option
+@key_argument
+@click.pass_obj
+def updatedir(tool: Tool, key: str, ttl: int | None) -> None:
+    """Set the TTL of a directory that exists."""
+    _print_unless_directory(tool, tool.run(lambda client: client.update_directory(key, ttl_seconds=ttl)))
+
+
+@click.command(cls=Command)
+@click.option("--dir", "directory", is_flag=True, help="Remove an empty directory too.")
+@click.option("--recursive", "-r", is_flag=True, help="Remove a directory with everything in it.")
+@click.option("--with-value", metavar="VALUE", default="", help="Only if this is the value now.")
+@click.option(
+    *("--with-index", "previous_index"),
+    metavar="INDEX",
+    type=click.IntRange(min=0),
+    default=0,
+    callback=index,
+    help="Only if this is the index of the last change.",
+)
+@key_argument
+@click.pass_obj
+def rm(tool: Tool, key: str, directory: bool, recursive: bool, with_value: str, previous_index: int | None) -> None:
+    """Remove a key."""
+    previous_value = text(with_value) or None
+    conditional = previous_value is not None or previous_index is not None
+    if conditional and (directory or recursive):
+        raise click.UsageError(
+            "--with-value and --with-index are for keys with a value: leave out --dir and --recursive"
+        )
+
+    def write(client: "Client") -> "Deferred[Event]":
+        if conditional:
+            return client.compare_and_delete(key, previous_value=previous_value, previous_index=previous_index)
+        if directory or recursive:
+            return client.remove_directory(key, recursive=recursive)
+        return client.delete(key)
+
+    _print_unless_directory(tool, tool.run(write))
+
+
+@click.command(cls=Command)
+@key_argument
+@click.pass_obj
+def rmdir(tool: Tool, key: str) -> None:
+    """Remove a directory that is empty, or a key."""
+    _print_unless_directory(tool, tool.run(lambda client: client.remove_directory(key)))

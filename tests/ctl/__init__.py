@@ -1,0 +1,1 @@
+"""Tests of L{etcd_twisted.ctl}."""

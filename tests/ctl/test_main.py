@@ -1,0 +1,124 @@
+"""
+The global options and their variables, and errors.
+"""
+
+import subprocess
+import sys
+
+from etcd_twisted import __version__
+from etcd_twisted.ctl.settings import DEFAULT_ENDPOINTS, Settings
+from tests.ctl.commands import CommandTest
+
+
+class OptionTests(CommandTest):
+    """Global options make settings."""
+
+    def set_by(self, *options: str, stdin: bytes = b"", **environment: str) -> Settings:
+        """Returns the settings of a command with these global options."""
+        self.machine.result_of(self.machine.client().set("/key", "x"))
+        outcome = self.type(*options, "get", "/key", stdin=stdin, environment=environment)
+        self.assertEqual((outcome.status, outcome.output), (0, "x\n"), outcome.errors)
+        assert self.settings is not None
+        return self.settings
+
+    def test_defaults(self) -> None:
+        self.assertEqual(self.set_by(), Settings())
+        self.assertEqual(DEFAULT_ENDPOINTS, ("http://127.0.0.1:2379", "http://127.0.0.1:4001"))
+
+    def test_endpoints(self) -> None:
+        """They have etcdctl's names."""
+        for option in ("--endpoints", "--endpoint", "--peers", "-C"):
+            self.assertEqual(self.set_by(option, "a:1, b:2").endpoints, ("a:1", "b:2"))
+        self.assertFails(1, "it names no machine", "--endpoints", ",", "get", "/key")
+
+    def test_files_and_domain(self) -> None:
+        options = ("--ca-file", "a", "--cert-file", "b", "--key-file", "c", "--discovery-srv", "d", "--no-sync")
+        wanted = Settings(ca_file="a", cert_file="b", key_file="c", discovery_srv="d", sync=False)
+        self.assertEqual(self.set_by(*options), wanted)
+        self.assertEqual(self.set_by("-D", "d").discovery_srv, "d")
+
+    def test_variables(self) -> None:
+        """An option goes before C{TXETCDCTL_}, and that goes before C{ETCDCTL_}."""
+        theirs = {
+            "ETCDCTL_ENDPOINTS": "a:1",
+            "ETCDCTL_CA_FILE": "a",
+            "ETCDCTL_CERT_FILE": "b",
+            "ETCDCTL_KEY_FILE": "c",
+        }
+        wanted = Settings(("a:1",), ca_file="a", cert_file="b", key_file="c")
+        self.assertEqual(self.set_by(**theirs), wanted)
+        self.assertEqual(self.set_by(**theirs, TXETCDCTL_ENDPOINTS="b:1").endpoints, ("b:1",))
+        self.assertEqual(self.set_by("-C", "c:1", **theirs, TXETCDCTL_ENDPOINTS="b:1").endpoints, ("c:1",))
+        self.assertEqual(self.set_by(ETCDCTL_PEERS="d:1").endpoints, ("d:1",))
+        self.assertEqual(self.set_by(ETCDCTL_DISCOVERY_SRV="e").discovery_srv, "e")
+        self.assertEqual(self.set_by(TXETCDCTL_USERNAME="me:secret").credentials, ("me", "secret"))
+        times = self.set_by(TXETCDCTL_TIMEOUT="3", TXETCDCTL_TOTAL_TIMEOUT="4")
+        self.assertEqual((times.attempt_seconds, times.total_seconds), (3.0, 4.0))
+        shown = self.type("get", "/key", environment={"TXETCDCTL_OUTPUT": "json"}).output
+        self.assertEqual(shown[:15], '{"action":"get"')
+
+    def test_users(self) -> None:
+        """A password may have colons; one that is missing is read from a standard input that is no terminal."""
+        self.assertEqual(self.set_by("--username", "me:a:b").credentials, ("me", "a:b"))
+        self.assertEqual(self.set_by("-u", "me", stdin=b"secret\n").credentials, ("me", "secret"))
+        self.assertFails(1, "':x' has no name", "-u", ":x", "get", "/key")
+
+    def test_durations(self) -> None:
+        """They are etcdctl's, or seconds."""
+        for text, seconds in (("500ms", 0.5), ("5s", 5.0), ("1m30s", 90.0), ("1h", 3600.0), ("2.5", 2.5)):
+            self.assertEqual(self.set_by("--total-timeout", text).total_seconds, seconds)
+            self.assertEqual(self.set_by("--timeout", text).attempt_seconds, seconds)
+        for text in ("soon", "5 s", "s", "0", "-1s", ""):
+            self.assertFails(1, "is no duration; write for example 5s", "--timeout", text, "get", "/key")
+
+    def test_version(self) -> None:
+        self.assertEqual(self.printed("--version"), f"txetcdctl {__version__}\n")
+
+    def test_help(self) -> None:
+        """Each command has some, and without arguments the tool prints it too."""
+        commands = self.printed("--help").partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+        self.assertEqual(len(commands), 13)
+        for name in (line.split()[0] for line in commands):
+            self.assertIn(f"Usage: txetcdctl {name} [OPTIONS]", self.printed(name, "-h"))
+        self.assertEqual(self.type().status, 1)
+
+
+class ErrorTests(CommandTest):
+    """What goes wrong is told in lines, with a status."""
+
+    def test_wrong_command_lines(self) -> None:
+        for message, arguments in (
+            ("No such command 'bogus'", ["bogus"]),
+            ("No such option", ["get", "--bogus", "/a"]),
+            ("Missing argument 'KEY'", ["get"]),
+            ("Missing argument '-- COMMAND [ARGUMENT]...'", ["exec-watch", "/a"]),
+            ("key and command to exec required", ["exec-watch", "/a", "--"]),
+            ("there is no such program on the PATH", ["exec-watch", "/a", "--", "no-such-program"]),
+            ("'yaml' is not one of", ["-o", "yaml", "get", "/a"]),
+        ):
+            self.assertFails(1, message, *arguments)
+
+    def test_no_machine(self) -> None:
+        """The status says that nothing was changed, and the line names the machine."""
+        self.machine.cut()
+        self.assertFails(2, f"Error:  no machine has answered: {self.machine.url}: ", "set", "/a", "x")
+        self.assertIn("Remedy: check that a machine serves", self.type("get", "/a").errors)
+
+    def test_unexpected_exceptions_are_not_hidden(self) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(self, "run_action", fail)
+        self.assertRaises(ZeroDivisionError, self.type, "get", "/a")
+
+
+class ImportTests(CommandTest):
+    """The tool starts quickly."""
+
+    def test_help_imports_neither_twisted_nor_rich(self) -> None:
+        program = (
+            "import sys; from etcd_twisted.ctl.main import status_of; status_of(['--help']);"
+            "print([each for each in ('twisted', 'treq', 'rich', 'msgspec') if each in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.splitlines()[-1], "[]")

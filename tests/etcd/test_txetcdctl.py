@@ -1,0 +1,138 @@
+"""
+C{txetcdctl} and Debian's C{etcdctl}, with the version 2 API: each command does the same with the same server.
+"""
+
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+from twisted.trial.unittest import TestCase
+
+from tests.etcd.test_etcdctl import ETCDCTL, KEYS, Outcome, Place
+from tests.processes.machine import Machine
+
+TXETCDCTL = str(Path(sys.executable).with_name("txetcdctl"))
+
+# etcdctl promises that setdir sets the TTL of a directory that exists, but the API refuses what it sends then.
+_SAME_KEYS = KEYS.replace("setdir /dir/sub\nsetdir /dir/sub\n", "setdir /dir/sub\n")
+
+COMMANDS = f"""
+{_SAME_KEYS}
+-o json set --ttl 5000 /json x
+-o json set /json y
+-o json rm /json
+-o json mkdir /json
+-o json ls --recursive --sort
+-o json rm --recursive /json
+-o extended set /extended x
+-o extended set --ttl 5000 /extended y
+-o extended ls /
+-o extended rm /extended
+-o extended mkdir /extended
+-o extended rmdir /extended
+-o extended watch --after-index 1 /extended
+watch --after-index {{+1}} --recursive /extended
+--output simple set /dash -5
+set -- /dash -6
+set /piped <<< x
+mk /piped/x <<< x
+rm --dir --recursive /dash
+ls /piped
+ls -r -q -p /
+get -q /none
+rmdir /file
+rm -r /file
+"""
+
+_INDEX = re.compile(r"(?<=Index\":)\+\d+")
+"""An index as its distance from the first, which is no JSON."""
+
+
+def fields(line: str) -> Any:
+    """Returns a line that is JSON as such, and without the times at which keys expire; any other as it is."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, list):
+            return list(map(timeless, value))
+        if isinstance(value, dict):
+            return {name: timeless(each) for name, each in value.items() if name != "expiration"}
+        return value
+
+    return timeless(msgspec.json.decode(_INDEX.sub(r'"\g<0>"', line))) if line.startswith("{") else line
+
+
+@attrs.frozen
+class Shown:
+    """
+    What is compared of the outcome of a command.
+
+    @ivar error: the line in which an error of the cluster is told. Wrong command lines are told in other words.
+    """
+
+    status: int
+    output: list[Any]
+    error: str
+
+
+def shown(outcome: Outcome) -> Shown:
+    """Returns what is compared."""
+    lines = outcome.errors.splitlines()
+    error = lines[0] if outcome.status == 4 else ""
+    is_usage = outcome.status == 1 and outcome.output.startswith("Incorrect Usage")
+    return Shown(outcome.status, [] if is_usage else list(map(fields, outcome.output.splitlines())), error)
+
+
+class ToolTests(TestCase):
+    """Each tool has a machine of its own, so that both find the same indexes."""
+
+    timeout = 300
+    if ETCDCTL is None:
+        skip = "etcdctl is not installed (apt-get install etcd-client)"
+
+    async def setUp(self) -> None:
+        """Starts the machines."""
+        self.places = []
+        for tool in (str(ETCDCTL), TXETCDCTL):
+            machine = Machine(self)
+            await machine.embed()
+            place = Place(self, machine.directory, machine.url, machine.client, {}, tool=tool)
+            await place.begin()
+            self.places.append(place)
+
+    async def test_commands(self) -> None:
+        """C{set get mk mkdir rm rmdir ls update updatedir setdir watch}, in every format, and wrong command lines."""
+        refused = 0
+        for line in COMMANDS.split("\n"):
+            if not line:
+                continue
+            theirs, ours = [shown(await place.run(line)) for place in self.places]
+            refused += theirs.status == 4
+            self.assertEqual(ours, theirs, line)
+        self.assertGreater(refused, 20)
+
+    async def test_watches(self) -> None:
+        """C{watch} ends with the first change or goes on, and C{exec-watch} tells a command of each."""
+        outcomes = []
+        command = "env | grep ^ETCD_WATCH | sort; echo $ETCD_WATCH_ACTION is shown"
+        for place in self.places:
+            once = place.start("watch --recursive /dir")
+            await place.when_watched()
+            await place.run("set /dir/key 'Hello world'")
+            await once.when_ended()
+            for_ever = place.start("watch --forever --after-index {+0} /dir/key")
+            await for_ever.when_printed("Hello world\n")
+            await place.run("set /dir/key 'Hello etcd'")
+            await for_ever.when_printed("Hello etcd\n")
+            for_ever.signal(signal.SIGKILL)
+            await for_ever.when_ended()
+            executing = place.start(f"exec-watch --after-index={{+1}} --recursive /dir -- sh -c '{command}'")
+            await executing.when_printed("set is shown\n")
+            await place.run("rm /dir/key")
+            await executing.when_printed("delete is shown\n")
+            seen = [once.status, once.output, once.errors, for_ever.output, for_ever.errors]
+            outcomes.append([*seen, place.plain(executing.output), executing.errors])
+        self.assertEqual(outcomes[1], outcomes[0], outcomes)
