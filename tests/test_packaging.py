@@ -194,6 +194,9 @@ class InstallationTests(SynchronousTestCase):
         printed = succeed(self.python, "-c", f"{imports}print(etcd_twisted.__file__)")
         self.assertEqual(printed, f"{installation()}/etcd_twisted/__init__.py\n")
 
+    def test_command_line_tool_is_installed(self) -> None:
+        self.assertEqual(succeed(self.python.with_name("txetcdctl"), "--version"), f"txetcdctl {__version__}\n")
+
     def test_help_is_printed(self) -> None:
         self.assertHelp(run(self.twistd, "etcd", "--help"))
         self.assertTrue(self.cache.exists())

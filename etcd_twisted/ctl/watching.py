@@ -107,7 +107,14 @@ def exec_watch(tool: Tool, key: str, command: tuple[str, ...], after_index: int 
 
 
 def _environment(event: "Event") -> dict[str, str]:
-    """Returns the variables that tell a command of a change, with all others."""
+    """
+    Returns the variables that tell a command of a change, with all others.
+
+    @raise CommandFailedError: no variable can hold the value.
+    """
+    if "\0" in f"{event.node.key}{event.node.value}":
+        text = f"{event.node.key!r} or its value has a null character, which no variable of a command can hold"
+        raise CommandFailedError(text, BAD_ARGUMENTS)
     return {
         **os.environ,
         "ETCD_WATCH_ACTION": event.action,

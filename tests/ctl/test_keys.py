@@ -170,6 +170,13 @@ class WatchTests(CommandTest):
         self.assertEqual((outcome.status, outcome.output), (0, "[set] /dir/a\none\n"))
         self.assertEqual(outcome.errors, "Ignored dir /dir change\n")
 
+    def test_values_that_no_command_can_be_told(self) -> None:
+        """C{exec-watch} ends, and says so."""
+        self.machine.replica.put("/key", "a\0b")
+        self.assertFails(
+            1, "'/key' or its value has a null character", "exec-watch", "--after-index", "1", "/key", "sh"
+        )
+
     def test_lost_changes(self) -> None:
         """It ends with an error that names the index to go on from."""
         for number in range(1_100):
