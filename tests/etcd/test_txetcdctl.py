@@ -52,13 +52,13 @@ rm -r /file
 _INDEX = re.compile(r"(?<=Index\":)\+\d+")
 """An index as its distance from the first, which is no JSON."""
 
-_TTL = re.compile(r"(?<=ttl\":|TL: )4[89]\d\d\b")
+_TTL = re.compile(r"(ttl\":|TTL: )4[89]\d\d\b")
 """What is left of a TTL of 5000 seconds after a while."""
 
 
 def fields(line: str) -> Any:
     """Returns a line that is JSON as such, and any other as it is. Neither shows when keys expire exactly."""
-    line = _TTL.sub("5000", line)
+    line = _TTL.sub(r"\g<1>5000", line)
 
     def timeless(value: Any) -> Any:
         if isinstance(value, list):
