@@ -13,7 +13,7 @@ PAGE = "/mod/dashboard/"
 
 
 class ClusterTests(TestCase):
-    """These tests have one cluster and one window."""
+    """Each test has one cluster and one window."""
 
     timeout = 480
     skip = SKIP
@@ -28,6 +28,15 @@ class ClusterTests(TestCase):
             await step()
         for step in (self._majority_killed, self._standby):
             await step()
+
+    async def test_members_with_ids(self) -> None:
+        """The page shows names also where the statistics have the ids of etcd 2, with its states."""
+        self.cluster = Cluster(self, 3, "--member-ids", "hex")
+        await self.cluster.start()
+        self.browser = Browser(self)
+        await self.browser.start()
+        await self._leader()
+        await self._follower()
 
     async def _open(self, machine: Member, view: str = "#cluster") -> None:
         await self.browser.open("about:blank")  # otherwise only the view would change

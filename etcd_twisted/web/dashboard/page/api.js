@@ -168,6 +168,8 @@ export function dashboard(machine, hash = "") {
 // All machines; without a leader, those that this machine knew last.
 export async function machines() {
     const { members } = await json("v2/members");
-    const listed = members.map(({ name, clientURLs: [client = ""], peerURLs: [peer] }) => ({ name, client, peer }));
+    const listed = members.map(({ id, name, clientURLs, peerURLs }) => {
+        return { id, name, client: clientURLs[0] ?? "", peer: peerURLs[0] };
+    });
     return listed.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
 }

@@ -45,7 +45,7 @@ class Card {
 
     update(machine, observer) {
         const { self } = observer;
-        const leads = machine.name === self.leaderInfo.leader;
+        const leads = machine.id === self.leaderInfo.leader;
         const other = observer.others.get(machine.name);
         const silent = other?.state?.reachable === false;
         const role = leads ? "leader" : other?.state?.role || "follower";
@@ -229,9 +229,8 @@ export class ClusterView {
     summarize() {
         const { self, machines, leader, leads } = this.observer;
         const size = machines.length === 1 ? "One machine" : `${machines.length} machines`;
-        const led = self.leaderInfo.leader;
-        const since = led && `for ${duration(goSeconds(self.leaderInfo.uptime))}`;
-        write(this.summary, led ? `${size}; ${led} has led ${since}.` : `${size}; no leader at the moment.`);
+        const led = leader && `${leader.name} has led for ${duration(goSeconds(self.leaderInfo.uptime))}`;
+        write(this.summary, `${size}; ${led ?? "no leader at the moment"}.`);
         this.elsewhere.hidden = leads || !leader;
         if (!this.elsewhere.hidden && this.told !== leader.client) {
             this.told = leader.client;

@@ -56,13 +56,13 @@ export class Observer {
     }
 
     get leads() {
-        return this.self?.state === "leader";
+        return this.self !== null && this.status.role === "leader";
     }
 
     // The machine that leads, as it is registered; undefined if none is known.
     get leader() {
-        const name = this.self?.leaderInfo.leader;
-        return this.machines.find((machine) => machine.name === name);
+        const led = this.self?.leaderInfo.leader;
+        return this.machines.find(({ id }) => id === led);
     }
 
     // Whether keys can't be changed here: this machine does not lead, and has no leader make the changes.
@@ -99,7 +99,7 @@ export class Observer {
             api.json("v2/stats/store"),
             this.askMetrics(),
         ]);
-        const followers = self.state === "leader" ? await this.askFollowers() : {};
+        const followers = this.status.role === "leader" ? await this.askFollowers() : {};
         const led = self.leaderInfo.leader;
         if (this.round % SELDOM === 0 || led !== this.self?.leaderInfo.leader || !this.leader) {
             this.machines = await api.machines();
@@ -146,6 +146,6 @@ export class Observer {
         const states = new Map(status.machines.map((state) => [state.name, state]));
         const before = this.others;
         this.others = new Map(machines.map(({ name }) => [name, before.get(name) ?? new Other()]));
-        this.others.forEach((other, name) => other.add(now, states.get(name), followers[name]));
+        machines.forEach(({ id, name }) => this.others.get(name).add(now, states.get(name), followers[id]));
     }
 }
