@@ -6,6 +6,7 @@ import re
 
 from twisted.trial.unittest import TestCase
 
+from etcd_twisted.client import Client
 from tests.browser.chromium import SKIP, Browser
 from tests.processes.cluster import Cluster, Member, SteadyWriter, together, until
 
@@ -37,6 +38,7 @@ class ClusterTests(TestCase):
         await self.browser.start()
         await self._leader()
         await self._follower()
+        await self._awaited()
 
     async def _open(self, machine: Member, view: str = "#cluster") -> None:
         await self.browser.open("about:blank")  # otherwise only the view would change
@@ -123,6 +125,17 @@ class ClusterTests(TestCase):
         await self.browser.shows("Saved", ".said")
         read = await leader.user.get("/a%20key", "?quorum=true")
         self.assertEqual(read.json()["node"]["value"], "new")
+
+    async def _awaited(self) -> None:
+        """A machine that was added and has not come yet is named, and neither counted nor shown as a follower."""
+        leader = await self.cluster.leader()
+        client = Client(leader.url)
+        await client.admin.add_member("http://127.0.0.1:1")
+        await client.close()
+        await self._open(leader)
+        await self.browser.shows("Awaited: http://127.0.0.1:1.", ".lead")
+        await self.browser.shows("3 machines;", ".lead")
+        self.assertEqual(await self.browser.run("return document.querySelectorAll('.machine').length"), 3)
 
     async def _leader_killed(self) -> None:
         """

@@ -227,10 +227,11 @@ export class ClusterView {
     }
 
     summarize() {
-        const { self, machines, leader, leads } = this.observer;
+        const { self, machines, awaited, leader, leads } = this.observer;
         const size = machines.length === 1 ? "One machine" : `${machines.length} machines`;
         const led = leader && `${leader.name} has led for ${duration(goSeconds(self.leaderInfo.uptime))}`;
-        write(this.summary, `${size}; ${led ?? "no leader at the moment"}.`);
+        const missing = awaited.length ? ` Awaited: ${awaited.join(", ")}.` : "";
+        write(this.summary, `${size}; ${led ?? "no leader at the moment"}.${missing}`);
         this.elsewhere.hidden = leads || !leader;
         if (!this.elsewhere.hidden && this.told !== leader.client) {
             this.told = leader.client;

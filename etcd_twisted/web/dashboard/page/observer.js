@@ -42,6 +42,7 @@ export class Observer {
         this.status = null;
         this.store = null;
         this.machines = [];
+        this.awaited = []; // the peer URLs of the machines that were added and have not come yet
         this.others = new Map();
         this.metrics = new Map();
         this.reads = new Rate();
@@ -102,7 +103,9 @@ export class Observer {
         const followers = this.status.role === "leader" ? await this.askFollowers() : {};
         const led = self.leaderInfo.leader;
         if (this.round % SELDOM === 0 || led !== this.self?.leaderInfo.leader || !this.leader) {
-            this.machines = await api.machines();
+            const listed = await api.machines();
+            this.machines = listed.filter(({ name }) => name);
+            this.awaited = listed.filter(({ name }) => !name).map(({ peer }) => peer);
         }
         this.round += 1;
         Object.assign(this, { self, store, metrics });
