@@ -39,9 +39,9 @@ help:
 run: .venv/installed-run
 	$(bin)/etcd-twisted --name machine0 --data-dir machine0
 
-# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself, programs that other people
-# wrote for it, machines behind proxies, and the type checker.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.etcd tests.foreign tests.proxies tests.types
+# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself and its clients, programs that
+# other people wrote for it, the commands of all pages, machines behind proxies, and the type checker.
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.clients tests.etcd tests.foreign tests.pages tests.proxies tests.types
 
 # All other tests, but for the campaigns, which have targets of their own below.
 TESTS ?= $(filter-out $(LARGE_TESTS) tests.campaigns,$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \

@@ -79,13 +79,6 @@ class KeysTests(EtcdctlTest):
         self.assertIn("Modified-Index: 2\n", extended)
         self.assertIn("Index: 2\n", extended)
 
-    async def test_users_are_not_served(self) -> None:
-        """The tool shows the server's explanation (spec, "Other client endpoints")."""
-        for command in (("user", "list"), ("user", "get", "root"), ("auth", "enable")):
-            child = self.start(*command)
-            self.assertNotEqual(await child.when_ended(), 0)
-            self.assertIn("Not Found", child.errors, command)
-
     async def test_in_order_keys(self) -> None:
         """The command is C{mk --in-order}."""
         for value in ("a", "b"):

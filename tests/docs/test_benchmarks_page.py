@@ -1,5 +1,5 @@
 """
-The page about the benchmarks. L{tests.docs.test_pages} shows that its commands are understood. Nothing runs them,
+The page about the benchmarks. L{tests.pages.test_pages} shows that its commands are understood. Nothing runs them,
 since they would take minutes.
 """
 

@@ -1,7 +1,7 @@
 """
 The reference of the page about the client library is whole, and its example without a file of its own runs.
 
-L{tests.docs.test_pages} runs all other examples, and L{tests.types.test_pages} checks their types.
+L{tests.pages.test_pages} runs all other examples, and L{tests.types.test_pages} checks their types.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from etcd_twisted.client.sender import Timeouts
 from etcd_twisted.testing import Reply, StubAgent
 from tests.client.test_srv import Names
 from tests.docs.pages import blocks
-from tests.docs.test_pages import anchors
+from tests.docs.test_links import anchors
 from tests.processes.child import SOURCE
 
 PAGE = SOURCE / "docs" / "client.md"

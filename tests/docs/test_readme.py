@@ -1,5 +1,5 @@
 """
-What the README says beside its commands, which L{tests.docs.test_pages} types.
+What the README says, and its commands.
 """
 
 import shutil
@@ -8,10 +8,13 @@ import sys
 from twisted.trial.unittest import TestCase
 
 from tests.docs.pages import blocks, planned
-from tests.processes.child import SOURCE, spawn
+from tests.docs.typed_pages import README, TypedPageTestCase, typing
+from tests.processes.child import spawn
 from tests.processes.machine import Machine
 
-README = SOURCE / "README.md"
+
+class CommandTests(TypedPageTestCase):
+    test_commands = typing(README)
 
 
 class ReadmeTests(TestCase):

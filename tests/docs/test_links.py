@@ -1,28 +1,17 @@
 """
-The commands of every page of the documentation, typed in their order, have the answers that the page shows.
+The references of pages lead to something that is there.
 """
 
 import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from twisted.python.reflect import namedAny
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from tests.docs.terminal import Terminal
-from tests.docs.transcript import steps_of
+from tests.docs.typed_pages import ELSEWHERE, PAGES
 from tests.processes.child import SOURCE
 
 INDEX = SOURCE / "docs" / "README.md"
-PAGES = [*sorted(SOURCE.glob("*.md")), *sorted((SOURCE / "docs").glob("**/*.md"))]
-ELSEWHERE = {
-    "docs/systemd.md": "tests.docs.test_systemd_page",
-    "docs/examples/README.md": "tests.docs.test_examples",
-    "docs/examples/dns/README.md": "tests.docs.test_dns_example",
-}
-"""Pages with commands that would change the system, each with the tests that type them elsewhere."""
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SOURCE_PATH = re.compile(r"`((?:etcd_twisted|docs|tests|benchmarks|deploy|systemd|twisted)/[\w./-]*)`")
@@ -35,35 +24,6 @@ def anchors(page: Path) -> set[str]:
     """Returns the targets that links can have within a page."""
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-class PageTests(TestCase):
-    """L{_test} makes a test for each page."""
-
-    timeout = 360
-
-    if missing := [tool for tool in ("curl", "make", "openssl") if shutil.which(tool) is None]:
-        skip = f"not installed: {' '.join(missing)} (apt-get install {' '.join(missing)})"
-
-
-def _test(page: Path) -> Callable[..., Any]:
-    async def test(self: PageTests) -> None:
-        steps = steps_of(page)
-        terminal = Terminal(self, steps)
-        for step in steps:
-            await terminal.take(step)
-
-    test.__doc__ = f"Every command of {page.name} has the output that the page shows."
-    return test
-
-
-def _name(page: Path) -> str:
-    """Returns the path of a page as a part of a test's name."""
-    return "_".join(page.relative_to(SOURCE).with_suffix("").parts).lower().replace("-", "_")
-
-
-for each in (page for page in PAGES if str(page.relative_to(SOURCE)) not in ELSEWHERE):
-    setattr(PageTests, f"test_{_name(each)}", _test(each))
 
 
 class LinkTests(SynchronousTestCase):

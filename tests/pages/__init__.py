@@ -1,0 +1,1 @@
+"""The commands of all pages, typed by L{tests.docs.terminal}: see C{make test-large}."""
