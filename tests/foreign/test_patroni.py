@@ -153,7 +153,8 @@ class PatroniTest(TestCase):
         async def recorded() -> bool:
             for node in (self.primary, self.replica):
                 history = await node.ask("GET", "/history")
-                told = [(timeline, *leader) for timeline, _lsn, _reason, _time, *leader in history]
+                # At first, a promotion has neither its time nor its leader there.
+                told = [(timeline, *time_and_leader[1:]) for timeline, _lsn, _reason, *time_and_leader in history]
                 self.assertEqual(told, list(enumerate(primaries, 1)))
             stored = (await self.client.get(f"{KEYS}/history", quorum=True)).value
             self.assertEqual(msgspec.json.decode(stored or ""), history)
@@ -189,6 +190,7 @@ class AdministrationTests(PatroniTest):
         self.assertLessEqual(set(story.leaders()), {"node1"})
         await self.pause(False)
         await self.settle()
+        await self.assert_history(self.primary.name)  # only the primary itself can say who it was
         await self.keep("before the switchover")
         candidate = self.replica.name
         await self.primary.ask("POST", "/switchover", {"leader": self.primary.name, "candidate": candidate})
