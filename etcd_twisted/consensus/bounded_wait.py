@@ -8,7 +8,6 @@ does not keep to its usual time. The node waits at most once in a turn of the re
 the same turn, or one that sends requests ahead, would hold it up once for each request.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 MOST_SECONDS = 0.0003
@@ -24,7 +23,7 @@ RECORDS_AFTER_TIMEOUT = 256
 """How many records are written without a wait after one that took too long."""
 
 _MEASURED = 32
-"""Of how many syncs the durations are known."""
+"""How many syncs are measured before the wait is set anew."""
 
 _PERCENTILE = 0.9
 _TIMES_USUAL = 2.0
@@ -49,7 +48,7 @@ class BoundedWait:
         self._records_in_a_row = records_in_a_row
         self._in_a_row = 0
         self._without = 0
-        self._durations: deque[float] = deque(maxlen=_MEASURED)
+        self._durations: list[float] = []
         self._limit_seconds = MOST_SECONDS
 
     def seconds(self, entries: int) -> float:
@@ -75,9 +74,7 @@ class BoundedWait:
         return self._limit_seconds
 
     def took(self, seconds: float) -> None:
-        """
-        Note how long it took until a record was durable, and this machine knew it.
-        """
+        """Note how long it took until a record was durable, and this machine knew it."""
         durations = self._durations
         durations.append(seconds)
         if len(durations) == _MEASURED:

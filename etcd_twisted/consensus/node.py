@@ -141,7 +141,7 @@ class Node:
 
     def proposed(self) -> None:
         """
-        Have what was proposed written: with all that comes in this turn of the reactor; or at once, for a lone writer.
+        Write what was proposed: with all that comes in this turn of the reactor, or at once for a lone writer.
         """
         if self._turn is None and not self._stopped:
             bounded_wait, waited = self._bounded_wait, self._waited is not None
@@ -171,8 +171,7 @@ class Node:
         self._last_read += 1
         self._raft.read(self._last_read)
         self._reads.add(self._last_read, tell)
-        if self._turn is None and not self._stopped:
-            self._turn = self._clock.callLater(0, self._run)
+        self._wake()
 
     def confirm_read(self) -> "Deferred[None]":
         """

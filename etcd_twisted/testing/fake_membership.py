@@ -69,7 +69,7 @@ class FakeMembership(ABC):
 
     @abstractmethod
     def propose(self, command: Change) -> "Deferred[Event]":
-        """Have a change made."""
+        """Propose a change; see L{IReplica.propose}."""
 
     @abstractmethod
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":

@@ -1,5 +1,5 @@
 """
-Who makes the requests of a port, and what they may do at the moment.
+The access control of a port: it finds out which user makes a request, and what that user may do now.
 
 The rights are asked for when a request is carried out, however long it has waited before: those of a user who was
 identified, and of a guest as long as authentication is disabled. This module must never let a request with wrong

@@ -1,5 +1,5 @@
 """
-What is the same for all simulated machines of a cluster. This module must never know what a machine does with it.
+The settings that all machines of a simulated cluster share. This module must never know what a machine does with them.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from etcd_twisted.testing.simulation.schedule import Process
 @attrs.frozen
 class Settings:
     """
-    What is the same for all machines of a cluster.
+    The settings that all machines of a simulated cluster share.
 
     @ivar timing: how often the leader is heard, and after how long a silence another one is elected.
     @ivar defaults: the configuration of the cluster until it is changed.

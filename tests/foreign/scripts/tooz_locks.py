@@ -32,7 +32,7 @@ def hand_over(ports):
     waiting = threading.Thread(target=lambda: told.update(waited=theirs.acquire()))
     waiting.start()
     while requests.get(f"http://127.0.0.1:{ports[1]}/v2/stats/store", timeout=10).json()["watchers"] == 0:
-        time.sleep(0.01)
+        time.sleep(0.01)  # neither tooz nor the server tells when somebody begins to wait
     told["waits"] = "waited" not in told
     told["released"] = mine.release()
     waiting.join()
