@@ -1,6 +1,6 @@
 """
-Who makes a request: the user whose name and password its C{Authorization} header has, the user whom the client's
-certificate names, or a guest.
+Finds out who makes a request: the user whose name and password its C{Authorization} header has, the user whom the
+client's certificate names, or a guest.
 
 A header that was found right is remembered, so that checking it again costs far less than a request. What is
 remembered is a hash of the header, with a key that only this process has, and which hash of a password it was right
