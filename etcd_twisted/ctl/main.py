@@ -6,28 +6,19 @@ This module must never know what a command does.
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import click
 
-from etcd_twisted.ctl.command import NAME, Command, Tool
+from etcd_twisted.ctl import commands
+from etcd_twisted.ctl.command import NAME, Tool
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, report_of
+from etcd_twisted.ctl.lazy import LazyGroup
 from etcd_twisted.ctl.output import FORMATS, color
 from etcd_twisted.ctl.session import SignalledError, run
 from etcd_twisted.ctl.settings import DEFAULT_ENDPOINTS, Settings, credentials_of, duration, endpoints_of
 
-_COMMAND_MODULES = ("reading", "writing", "watching")
 _INTERRUPTED = 130
-
-
-class _Group(click.Group):
-    """Lists the commands in the order in which they are defined."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """See L{click.Group}."""
-        del ctx
-        return list(self.commands)
 
 
 def _variables(*names: str) -> list[str]:
@@ -43,7 +34,9 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
 
 
 @click.group(
-    cls=_Group,
+    cls=LazyGroup,
+    sections=commands.SECTIONS,
+    package=commands.__name__,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 wrong command line, 2 no machine has answered, 4 an error of the cluster.",
 )
@@ -133,12 +126,6 @@ def cli(
     )
     ctx.obj = Tool(settings, ctx.obj, "text" if output == "simple" else output)
     ctx.color = color()
-
-
-for _module in _COMMAND_MODULES:
-    for _command in vars(import_module(f"etcd_twisted.ctl.{_module}")).values():
-        if isinstance(_command, Command):
-            cli.add_command(_command)
 
 
 def status_of(arguments: Sequence[str], runner: Any = run) -> int:

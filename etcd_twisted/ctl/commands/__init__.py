@@ -1,0 +1,36 @@
+"""
+The commands, and where each is: a name, its module in this package, and the object there.
+
+A module is imported when its command runs, and for the list of all commands: it must never import Twisted, treq, rich,
+the client library or anything else that takes time except within functions.
+"""
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "Keys": {
+        "get": "reading:get",
+        "ls": "reading:ls",
+        "tree": "reading:tree",
+        "set": "writing:set_",
+        "mk": "writing:mk",
+        "update": "writing:update",
+        "mkdir": "writing:mkdir",
+        "setdir": "writing:setdir",
+        "updatedir": "writing:updatedir",
+        "rm": "writing:rm",
+        "rmdir": "writing:rmdir",
+    },
+    "Watches": {
+        "watch": "watching:watch",
+        "exec-watch": "watching:exec_watch",
+    },
+    "Locks and elections": {},
+    "Cluster": {},
+    "Users": {},
+    "Copies": {},
+    "Backups": {},
+    "Shell": {},
+}
+"""
+The commands by what they are about, in the order in which the help shows them. A new command is a line here, and an
+object of L{etcd_twisted.ctl.command.Command} or a group of these.
+"""
