@@ -158,7 +158,8 @@ class ClusterChanges:
     async def _is_done(self, removal: _Removal) -> bool:
         """
         Returns whether a member is certainly removed, by what the next leader confirms. A leader that was removed
-        itself can't answer the machine that asked it, which no longer keeps a connection to it.
+        itself can't answer the machine that asked it, which no longer keeps a connection to it. Nor may it answer a
+        follower that was removed, which stands by as soon as the leader says that it is not a member.
         """
 
         async def here() -> Response:
@@ -166,13 +167,16 @@ class ClusterChanges:
             return removal.response
 
         async def elsewhere(_: Machine) -> Response:
-            await self._replica.confirm_at_leader(recent=False)
+            if not self._replica.standby:
+                await self._replica.confirm_at_leader(recent=False)
             return removal.response
 
         try:
             await self._wait.at_leader(here, elsewhere)
         except (EtcdError, ConnectionError, RequestDroppedError):
             return False
+        if self._replica.standby:
+            return removal.name == self._replica.name and not removal.forbids
         is_out = not self._has(removal.name)
         return is_out and (not removal.forbids or removal.name in {each.name for each in self._replica.forbidden()})
 

@@ -204,7 +204,7 @@ class MembersTests(EtcdctlTest):
         self.assertEqual(updated, f"Updated member with ID {ids[self.other.name]} in cluster\n")
         child = self.start("member", "remove", ids[self.other.name])
         removed = f"Removed member {ids[self.other.name]} from cluster\n"
-        self.assertEqual((await child.when_ended(), child.output), (0, removed))
+        self.assertEqual((await child.when_ended(), child.output), (0, removed), child.errors)
         self.assertTrue(child.errors.startswith(self.note) if self.note else not child.errors, child.errors)
         del ids[self.other.name]
 

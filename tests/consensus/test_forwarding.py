@@ -17,6 +17,7 @@ from etcd_twisted.auth.state import AUTH_KEY, DISABLED, GUEST, AuthState, Role, 
 from etcd_twisted.auth.state import encode as encode_auth
 from etcd_twisted.consensus.forwarding.forwarded import MOST_LATE_MICROSECONDS
 from etcd_twisted.consensus.forwarding.requests import (
+    Answered,
     Ask,
     NotLeading,
     Placed,
@@ -272,6 +273,16 @@ class ForwardingTests(ClusterTestCase):
         self.assertEqual(self.value("/asked"), "abc")
         self.leader.replica.answer_questions(None)
         self.failure_of(self.follower.replica.ask_leader(b"abc", "u"), RequestDroppedError)
+
+    def test_answer_counts_although_the_follower_does_not_apply_what_the_leader_had(self) -> None:
+        """The leader has done it, so whoever asked must not take it for dropped and ask the next leader again."""
+        self.leader.replica.answer_questions(lambda question, _: succeed(question))
+        answered = encode(Answered(self.leader.replica.raft_index + 1, b"done"))
+        with mock.patch.object(self.follower.transport, "forward", return_value=succeed(answered)):
+            asked = self.follower.replica.ask_leader(b"", "u")
+        self.assertNoResult(asked)
+        self.group.network.isolate(self.leader.name)
+        self.assertEqual(self.group.result_of(asked), b"done")
 
     def test_question_is_withdrawn(self) -> None:
         """When the client does not wait any more, and when the connection is lost."""

@@ -157,6 +157,23 @@ class UnansweredTests(ForwardedChangesTest):
                 self.replica.register(OTHER)
                 self.replica.follow()
 
+    def test_follower_that_was_removed_itself_gets_no_answer(self) -> None:
+        """It learns from the leader that it is not a member any more."""
+
+        def removed(_question: bytes, _user: str) -> "Deferred[bytes]":
+            self.replica.unforwarded = CannotForwardError("this machine is not a member")
+            self.replica.standby = True
+            return fail(ConnectionError("it is gone"))
+
+        self.replica.answers = removed
+        for path, done in ((f"{MEMBERS}/{MACHINE.name}", 204), (f"/v2/admin/machines/{MACHINE.name}", 200)):
+            for query, status in (("", done), ("?forbid=true", 500)):
+                self.replica.unforwarded, self.replica.standby = None, False
+                answer = self.ask("DELETE", path + query)
+                self.assertEqual(answer.status, status, path + query)
+                if status == 500:
+                    self.assertIn(UNKNOWN, self.causes(answer))
+
     def test_member_that_is_not_kept_out_was_removed_by_somebody_else(self) -> None:
         self.patch(self.leader, "forbidden", list)
         self.replica.answers = self.leader_leaves

@@ -137,7 +137,8 @@ class Forwarder:
         def answered(answer: Answer) -> "Deferred[bytes]":
             if not isinstance(answer, Answered):
                 raise _not_leading(answer)
-            return self._when_applied(answer.index).addCallback(lambda _: answer.answer)
+            # It is done, even if this machine is removed or loses the leader before it has applied what that had.
+            return self._when_applied(answer.index).addBoth(lambda _: answer.answer)
 
         return asked.addCallback(answered)
 
