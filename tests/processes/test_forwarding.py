@@ -83,3 +83,17 @@ class ForwardedWritesTests(TestCase):
             return True if enough else None
 
         await until(reached, f"each writer has {more} more writes acknowledged")
+
+
+class RemovedThroughItselfTests(TestCase):
+    """Three machines."""
+
+    timeout = 240
+
+    async def test_follower_answers_its_own_removal(self) -> None:
+        """It neither sends the client on, who would be told that there is no such member, nor leaves it in doubt."""
+        cluster = Cluster(self, 3, "--cluster-sync-interval", "3600")
+        await cluster.start()
+        for follower in await cluster.followers():
+            answer = await follower.client.request("DELETE", f"/v2/members/{follower.name}")
+            self.assertEqual(answer.status, 204, answer)
