@@ -10,8 +10,8 @@ the same turn, or one that sends requests ahead, would hold it up once for each 
 
 from collections.abc import Callable
 
-MOST_SECONDS = 0.0003
-"""The longest wait: a small part of a heartbeat interval."""
+MOST_SECONDS = 0.001
+"""The longest wait: a fiftieth of a heartbeat interval."""
 
 RECORDS_IN_A_ROW = 8
 """How many records of one entry each, with hardly a read between them, show that one client writes and waits."""
@@ -19,8 +19,11 @@ RECORDS_IN_A_ROW = 8
 MOST_READS_BETWEEN = 2
 """How many reads may come between two writes of a lone writer: its own."""
 
-RECORDS_AFTER_TIMEOUT = 256
+RECORDS_AFTER_TIMEOUT = 8
 """How many records are written without a wait after one that took too long."""
+
+MOST_RECORDS_AFTER_TIMEOUT = 512
+"""How many at most: twice as many each time, while each record that is waited for takes too long."""
 
 _MEASURED = 32
 """How many syncs are measured before the wait is set anew."""
@@ -48,6 +51,8 @@ class BoundedWait:
         self._records_in_a_row = records_in_a_row
         self._in_a_row = 0
         self._without = 0
+        self._after_timeout = RECORDS_AFTER_TIMEOUT
+        """Each wait halves it, and one that is too short makes it four times as large."""
         self._durations: list[float] = []
         self._limit_seconds = MOST_SECONDS
 
@@ -71,6 +76,7 @@ class BoundedWait:
         if self._without:
             self._without -= 1
             return 0.0
+        self._after_timeout = max(RECORDS_AFTER_TIMEOUT, self._after_timeout // 2)
         return self._limit_seconds
 
     def took(self, seconds: float) -> None:
@@ -84,4 +90,5 @@ class BoundedWait:
 
     def timed_out(self) -> None:
         """Note that a wait has ended before the record was durable."""
-        self._without = RECORDS_AFTER_TIMEOUT
+        self._without = self._after_timeout
+        self._after_timeout = min(2 * MOST_RECORDS_AFTER_TIMEOUT, 4 * self._after_timeout)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.consensus.bounded_wait import (
     MOST_READS_BETWEEN,
+    MOST_RECORDS_AFTER_TIMEOUT,
     MOST_SECONDS,
     RECORDS_AFTER_TIMEOUT,
     RECORDS_IN_A_ROW,
@@ -81,6 +82,32 @@ class GateTests(SynchronousTestCase):
         waits = self.write(RECORDS_AFTER_TIMEOUT + 1)
         self.assertEqual(waits[:-1], [0.0] * RECORDS_AFTER_TIMEOUT)
         self.assertNotEqual(waits[-1], 0.0)
+
+    def until_next_wait(self) -> int:
+        """Returns how many records are written without a wait before the next one that may be waited for."""
+        without = 0
+        while not self.wait.seconds(1):
+            without += 1
+            self.assertLessEqual(without, MOST_RECORDS_AFTER_TIMEOUT)
+        return without
+
+    def test_a_disk_that_is_always_too_slow_is_hardly_waited_for(self) -> None:
+        self.write(100)
+        without = []
+        for _ in range(12):
+            self.wait.timed_out()
+            without.append(self.until_next_wait())
+        self.assertEqual(without, sorted(without))
+        self.assertEqual(without[-1], MOST_RECORDS_AFTER_TIMEOUT)
+
+    def test_a_disk_that_is_seldom_too_slow_is_waited_for_again_soon(self) -> None:
+        self.write(100)
+        for _ in range(12):
+            self.wait.timed_out()
+            self.until_next_wait()
+        self.write(20)
+        self.wait.timed_out()
+        self.assertEqual(self.until_next_wait(), RECORDS_AFTER_TIMEOUT)
 
 
 class WaitingNodeTests(NodeTestCase):
