@@ -25,7 +25,9 @@ class Availability:
     @ivar serving: whether clients may read this machine's copy.
     @ivar closed: why this machine no longer answers anybody; C{None} while it answers. It never becomes C{None} again.
     @ivar leader_changes: how often this machine saw a machine begin to lead.
+    @ivar led_since: since when there has been this leader, or no leader, by the clock.
     @ivar on_exclusion: called when this machine may have been taken out of the cluster, possibly more than once.
+    @ivar on_change: called when this machine may have begun or ceased to serve, or another one to lead.
     """
 
     _log = Logger()
@@ -35,10 +37,11 @@ class Availability:
         self.closed: EtcdError | None = None
         self.leader_changes = 0
         self.on_exclusion: Observers = []
+        self.on_change: Observers = []
         self._clock = clock
         self._leader: Machine | None = None
         self._leader_seen = ("", 0)
-        self._led_since = clock.seconds()
+        self.led_since = clock.seconds()
         self._was_member = False
         self._serving = Waiters()
         self._led = Waiters()
@@ -58,10 +61,16 @@ class Availability:
     def stand_by(self) -> None:
         """Stop serving, as others serve from here on."""
         self.serving = False
+        self._tell()
 
     def served_by_others(self) -> None:
         """Release those who wait until this machine serves: others serve in its place."""
         self._serving.fire()
+        self._tell()
+
+    def _tell(self) -> None:
+        for tell in self.on_change:
+            tell()
 
     def close(self, error: EtcdError) -> None:
         """Answer nobody any more: fail all who wait, with C{error}."""
@@ -70,6 +79,7 @@ class Availability:
         self._serving.fail(error)
         self._led.fail(error)
         self._deposed.fail(error)
+        self._tell()
 
     def update(self, group: GroupState) -> None:
         """Follow the group: the leader or the group may have changed, or this machine may have caught up."""
@@ -89,6 +99,7 @@ class Availability:
         elif self._was_member and not group.is_reconfiguring:
             self._was_member = False
             self.exclude()
+        self._tell()
 
     def update_without_group(self, leader: Machine | None, name: str) -> None:
         """
@@ -98,6 +109,7 @@ class Availability:
         """
         self._note_leader(leader, name, None)
         self._deposed.fire()
+        self._tell()
 
     def exclude(self) -> None:
         """Tell the observers that this machine may have been taken out of the cluster."""
@@ -109,7 +121,7 @@ class Availability:
             if leader is None and self._leader is not None and self._leader.name != name:
                 self._log.info("{leader} no longer leads, and no other machine leads yet", leader=self._leader.name)
             self._leader = leader
-            self._led_since = self._clock.seconds()
+            self.led_since = self._clock.seconds()
         if leader is not None:
             if term is not None:  # a machine that is no member knows no term
                 self._note_change(leader.name, term)
@@ -138,7 +150,7 @@ class Availability:
     @property
     def led_seconds(self) -> float:
         """How many seconds there has been this leader, or no leader."""
-        return self._clock.seconds() - self._led_since
+        return self._clock.seconds() - self.led_since
 
     def when_serving(self) -> "Deferred[None]":
         """Returns a Deferred that fires when this machine serves, or stands by for others that do."""

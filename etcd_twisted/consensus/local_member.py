@@ -8,7 +8,7 @@ itself what one of them can do.
 import functools
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.clearing import Clearing
@@ -46,7 +46,7 @@ from etcd_twisted.consensus.snapshots.taking import Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces import AnswerQuestion, ITransport
 from etcd_twisted.interfaces.cluster import Machine, fingerprint
 from etcd_twisted.interfaces.statistics import Contents, Measurements, Traffic
 from etcd_twisted.keyspace.space import KeySpace
@@ -280,6 +280,22 @@ class LocalMember:
         """Note that the last messages to a machine may be lost."""
         self._messenger.lost(machine_id)
         self.node.unreachable(machine_id)
+
+    # Requests of processes that have copies of this machine's key space
+
+    def carry_out(self, request: bytes, answer_question: AnswerQuestion | None) -> "Deferred[bytes]":
+        """
+        Do what L{Forwarded.answer} does if this machine leads, or have the leader do so; see L{ITransport.forward}.
+
+        @param answer_question: see L{Forwarded.answer}.
+        """
+        raft = self.raft
+        leader = raft.leader
+        if raft.leadership is not None:
+            return self.forwarded.answer(request, answer_question)
+        if leader is None:
+            return fail(RequestDroppedError("no leader is known"))
+        return self._transport.forward(leader, request)
 
     # Events
 

@@ -44,6 +44,8 @@ class Participation:
     @ivar replica: what the doors see. It serves nobody before this machine has a leader and all committed entries. Its
         key space is recovered by the caller before L{start}.
     @ivar on_failure: called with the reason, in one line, when this machine can't go on. The process must end then.
+    @ivar on_member: called when this machine has become a member, before it takes part in anything.
+    @ivar member: this machine as a member of its group; C{None} while it is not a member.
     """
 
     _log = Logger()
@@ -55,19 +57,39 @@ class Participation:
             which it approaches. It may be set.
         """
         self.on_failure: list[Callable[[str], None]] = []
+        self.on_member: Observers = []
         self._clock = clock
         self._clocks = clocks = Clocks.of(clock, wall_clock)
         self._settings = settings
         self._is_ending = False
         self._ended = Waiters()
         self._standing_by = DeferredLock()
-        self._member: LocalMember | None = None
-        """This machine as a member of its group; C{None} while it is not a member."""
+        self.member: LocalMember | None = None
         keyspace = self._new_keyspace()
         self._cluster = cluster = ClusterState(keyspace, settings.defaults)
         self._availability = availability = Availability(clock)
         self._peer = peer = RaftPeer(clocks, cluster, availability)
         self.replica = Replica(keyspace, settings.timing, clocks.cluster, cluster, availability, peer)
+
+    @property
+    def on_change(self) -> Observers:
+        """Called when this machine may have begun or ceased to serve, or another one to lead."""
+        return self._availability.on_change
+
+    @property
+    def led_since(self) -> float:
+        """Since when there has been this leader, or none, by the monotonic clock."""
+        return self._availability.led_since
+
+    @property
+    def ahead_seconds(self) -> float:
+        """How far the cluster time is ahead of the monotonic clock."""
+        return self._clocks.cluster.ahead_seconds
+
+    @property
+    def closed(self) -> EtcdError | None:
+        """Why this machine no longer answers anybody; C{None} while it answers."""
+        return self._availability.closed
 
     @property
     def on_exclusion(self) -> Observers:
@@ -99,7 +121,7 @@ class Participation:
         replica.name = machine.name
         disk = AsyncStorage(self._clock, storage, disk_thread)
         environment = Environment(self._clocks, disk, transport, replica.traffic)
-        self._member = member = LocalMember(
+        self.member = member = LocalMember(
             environment, replica.keyspace, self._settings, self._availability, recovered, machine
         )
         member.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
@@ -107,6 +129,8 @@ class Participation:
         self._cluster.enter_group(member.group)
         replica.begin(member)
         self._peer.begin(member)
+        for tell in self.on_member:
+            tell()
         member.start()
 
     def remember(self, cluster_id: str, members: Mapping[str, Machine], waits: bool = False) -> None:
@@ -123,7 +147,7 @@ class Participation:
         Have another machine lead, if this one does and another can. Return when one does, or none will, and those who
         wait for this one are answered.
         """
-        member = self._member
+        member = self.member
         if member is None:
             return
         raft = member.raft
@@ -149,7 +173,7 @@ class Participation:
 
     async def _end_membership(self) -> None:
         """End the membership, and return when it has ended. It ends even if the caller is cancelled."""
-        member, self._member = self._member, None
+        member, self.member = self.member, None
         self._availability.end()
         if member is not None:
             self.replica.end()

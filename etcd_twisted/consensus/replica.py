@@ -288,7 +288,12 @@ class Replica:
         """Whether this machine leads and still answers."""
         return self._raft is not None and self._availability.closed is None and self._raft.accepts_proposals
 
-    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
+    def submit(
+        self,
+        command: Change,
+        on_outcome: OutcomeCallback,
+        user: str | None = None,  # noqa: ARG002  # what the caller has checked is the leader's own copy
+    ) -> bool:
         """See L{IReplica}."""
         proposer = self._proposer
         if proposer is None or self._availability.closed is not None:

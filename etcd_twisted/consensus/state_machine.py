@@ -19,6 +19,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.state import KeySpaceState
+from etcd_twisted.waiters import Observers
 
 ENTRIES_PER_TURN = 256
 """How many entries are applied in one turn of the reactor at most."""
@@ -37,6 +38,7 @@ class StateMachine:
     @ivar applied_term: the term of that entry.
     @ivar configuration: the group as of that entry.
     @ivar bytes_since_snapshot: how many bytes of data the entries hold that were applied since the last snapshot.
+    @ivar on_restored: called when another machine's snapshot has replaced the key space.
     """
 
     _log = Logger()
@@ -49,6 +51,7 @@ class StateMachine:
         snapshot: SnapshotMetadata,
         last_index: int,
         entries_per_turn: int = ENTRIES_PER_TURN,
+        logs_changes: bool = True,
     ) -> None:
         """
         @param time: the cluster time, which observes the times in commands.
@@ -56,7 +59,9 @@ class StateMachine:
         @param snapshot: the snapshot that the key space holds.
         @param last_index: the last index of the log when this machine was started. Changes of the group up to there
             are not logged again.
+        @param logs_changes: whether changes of the group are logged at all.
         """
+        self.on_restored: Observers = []
         self.keyspace = keyspace
         self.applied_index = snapshot.index
         self.applied_term = snapshot.term
@@ -65,6 +70,7 @@ class StateMachine:
         self._proposals = proposals
         self._last_index = last_index
         self._entries_per_turn = entries_per_turn
+        self._logs_changes = logs_changes
         self.bytes_since_snapshot = 0
 
     @property
@@ -140,6 +146,8 @@ class StateMachine:
             proposal.tell(None)
 
     def _log_differences(self, configuration: Configuration) -> None:
+        if not self._logs_changes:
+            return
         for line in differences(self.configuration, configuration):
             self._log.info("{change}", change=line)
 
@@ -155,8 +163,12 @@ class StateMachine:
     # Snapshots
 
     def snapshot(self) -> tuple[SnapshotMetadata, KeySpaceState]:
-        """Returns the metadata and the content of a snapshot of this moment."""
+        """Returns the metadata and the content of a snapshot of this moment, and counts the bytes since then."""
         self.bytes_since_snapshot = 0
+        return self.view()
+
+    def view(self) -> tuple[SnapshotMetadata, KeySpaceState]:
+        """Returns what L{snapshot} does. This takes no longer for a large key space."""
         metadata = SnapshotMetadata(self.applied_index, self.applied_term, self.configuration, time=self._time.least)
         return metadata, self.keyspace.state()
 
@@ -169,4 +181,6 @@ class StateMachine:
         self.applied_index = snapshot.index
         self.applied_term = snapshot.term
         self.bytes_since_snapshot = 0
+        for tell in self.on_restored:
+            tell()
         self._proposals.skip(snapshot.index)

@@ -166,12 +166,14 @@ class IReplica(Interface):
         in UTF-8.
         """
 
-    def submit(command: Change, on_outcome: OutcomeCallback) -> bool:
+    def submit(command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:
         """
         Do what L{propose} does, for less than a Deferred costs, unless the command would have to wait first.
 
         @param on_outcome: called once with what L{propose} fires or errbacks with, even if nobody wants to know any
             more. It has to be quick: others wait in the same turn of the reactor.
+        @param user: the user who wants the change, see L{forward}, in case that the leader's copy has other rights
+            than this one.
         @return: whether the command is proposed. If it is not, nothing has happened.
         @raise EtcdError: the command is refused, or there is no room for it; see L{propose}.
         """

@@ -321,7 +321,7 @@ class FakeReplica(FakeMembership):
             met.callback(None)
         return self._when_leading(lambda: self._apply(command))
 
-    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
+    def submit(self, command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:  # noqa: ARG002
         if not self.is_leader or self.full:
             return False
         self.propose(command).addCallbacks(on_outcome, lambda failure: on_outcome(failure.value))

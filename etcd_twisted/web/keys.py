@@ -217,15 +217,12 @@ class KeyEndpoint:
                 if identified is not None:
                     return self._once_identified(identified, request, deadline)
             request.conceals = not check_change(auth, request.user or GUEST, command).may_read(key)
-        if not leads:
-            forwarded = replica.forward(command, request.user or GUEST)
-            return forwarded.addCallbacks(
-                self._written, self._lost, (request, silent), errbackArgs=(request, deadline)
-            )
-        later = Later()
-        if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):
-            return later
-        changed = replica.propose(command)
+        user = request.user or GUEST
+        if leads:
+            later = Later()
+            if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent), user):
+                return later
+        changed = replica.forward(command, user)
         return changed.addCallbacks(self._written, self._lost, (request, silent), errbackArgs=(request, deadline))
 
     def _on_outcome(
@@ -280,11 +277,9 @@ class KeyEndpoint:
             later, recent = Later(), not flag(form, "quorum")
             if replica.submit_read(recent, partial(self._on_confirmed, later, request, form, deadline)):
                 return later
-            confirmed = replica.confirm_recent() if recent else replica.confirm_reads()
-        elif self._forwards:
-            confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
-        else:
+        elif not self._forwards:
             return self._at_leader(request, deadline)
+        confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
         answer = confirmed.addCallback(lambda _: self._here(request, form, deadline))
         return answer.addErrback(self._lost, request, deadline)
 

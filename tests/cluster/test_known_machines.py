@@ -71,7 +71,7 @@ class RestartedTests(KnownMachinesTest):
         seen: list[int] = []
 
         def look(participation: Participation) -> "Deferred[None]":
-            seen.append(len(participation.replica.machines()) if participation._member is None else 0)
+            seen.append(len(participation.replica.machines()) if participation.member is None else 0)
             return turn(participation)
 
         turn = Participation.turn

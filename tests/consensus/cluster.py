@@ -147,7 +147,7 @@ class ClusterMachine(SimulatedMachine):
     @property
     def member(self) -> LocalMember:
         """Its part in the group."""
-        member = self.participation._member
+        member = self.participation.member
         assert member is not None
         return member
 

@@ -145,6 +145,12 @@ class ClusterTime:
         if best is not None:
             self._set(best[0])
 
+    def adopt(self, ahead_seconds: float) -> None:
+        """
+        Take over how far the cluster time is ahead, from another process on this machine.
+        """
+        self._set(ahead_seconds)
+
     # Keeping it
 
     def lead(self, term: int) -> None:

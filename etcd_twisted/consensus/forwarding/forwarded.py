@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
-from etcd_twisted.auth.checks import check_change
+from etcd_twisted.auth.checks import MARK, check_change
 from etcd_twisted.auth.state import CurrentAuth
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.forwarding.requests import (
@@ -106,7 +106,9 @@ class Forwarded:
         try:
             command = _decode_change(data)
             if user is not None:  # a right may have been revoked that the other machine still knows
-                check_change(self._auth.of(self._machine.keyspace.root), user, command)
+                auth = self._auth.of(self._machine.keyspace.root)
+                if auth.enabled or MARK in command.key:
+                    check_change(auth, user, command)
             return self._proposer.place(self._timed(command))
         except msgspec.MsgspecError as error:
             return Refusal(ErrorCode.INVALID_FIELD, f"not a command: {error}", self._machine.keyspace.index)

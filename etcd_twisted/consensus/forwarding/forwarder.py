@@ -13,6 +13,7 @@ the log, nor let a read proceed that the leader did not confirm.
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -38,10 +39,9 @@ from etcd_twisted.consensus.forwarding.requests import (
 )
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.proposals.proposer import MOST_WAITING_BYTES, encoded
-from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import EtcdError, RequestDroppedError
-from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces import ConfirmationCallback, OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.waiters import Waiters
@@ -55,8 +55,27 @@ MOST_COMMANDS = 256
 BATCH_BYTES = 1 << 20
 """How many bytes of commands are in one request, unless one command alone has more."""
 
-_Waiting = tuple[bytes, str | None, "Deferred[Event]"]
-"""An encoded command, who wants it, and the Deferred that fires with its outcome."""
+_Waiting = tuple[bytes, str | None, OutcomeCallback]
+"""An encoded command, who wants it, and what is called with its outcome."""
+
+
+class Leadership(Protocol):
+    """What a forwarder has to know of the leader."""
+
+    @property
+    def machine_id(self) -> str:
+        """The id of this machine if it may lead itself, so that there is nothing to forward then."""
+
+    @property
+    def leader(self) -> str | None:
+        """The id of the leader; C{None} while none is known."""
+
+
+class RequestCarrier(Protocol):
+    """What takes requests to the leader."""
+
+    def forward(self, machine_id: str, request: bytes) -> "Deferred[bytes]":
+        """See L{etcd_twisted.interfaces.ITransport.forward}."""
 
 
 class Forwarder:
@@ -64,7 +83,7 @@ class Forwarder:
     The forwarder of one member; see the module.
 
     @ivar applying: the confirmed reads, as a heap: the log index that each waits for, a number that keeps them in
-        order, and what fires then.
+        order, and what is called then.
     """
 
     _log = Logger()
@@ -72,8 +91,8 @@ class Forwarder:
     def __init__(
         self,
         clock: IReactorTime,
-        raft: RaftState,
-        transport: ITransport,
+        raft: Leadership,
+        transport: RequestCarrier,
         proposals: Proposals,
         machine: StateMachine,
         unknown: Callable[[], Exception],
@@ -85,7 +104,7 @@ class Forwarder:
         @param too_much: makes the error for a command that there is no room for.
         @param timeout_seconds: how long the answer of a leader may take once another machine leads, or none.
         """
-        self.applying: list[tuple[int, int, Deferred[None]]] = []
+        self.applying: list[tuple[int, int, ConfirmationCallback]] = []
         self._clock = clock
         self._raft = raft
         self._transport = transport
@@ -96,7 +115,7 @@ class Forwarder:
         self._timeout_seconds = timeout_seconds
         self._commands: list[_Waiting] = []
         self._waiting_bytes = 0
-        self._reads: dict[bool, list[Deferred[None]]] = {}
+        self._reads: dict[bool, list[ConfirmationCallback]] = {}
         """The reads of this turn: those that a lease suffices for (C{True}), and the others."""
         self._numbers = itertools.count()
         self._turn: IDelayedCall | None = None
@@ -110,25 +129,53 @@ class Forwarder:
 
     def forward(self, command: Change, user: str | None) -> "Deferred[Event]":
         """See L{etcd_twisted.interfaces.IReplica.forward}."""
+        made: Deferred[Event] = Deferred()
+        try:
+            self.submit(command, user, outcome_callback(made))
+        except EtcdError as error:
+            return fail(error)
+        return made
+
+    def submit(self, command: Change, user: str | None, on_outcome: OutcomeCallback) -> None:
+        """
+        Do what L{forward} does, for less than a Deferred costs.
+
+        @param on_outcome: called once, later, with what L{forward} fires or errbacks with.
+        @raise EtcdError: the command is refused, or there is no room for it.
+        """
         try:
             data = encoded(command)
         except EtcdError as error:
             error.index = self._machine.keyspace.index
-            return fail(error)
+            raise
         if self._waiting_bytes > MOST_WAITING_BYTES:
-            return fail(self._too_much())
-        made: Deferred[Event] = Deferred()
-        self._commands.append((data, user, made))
+            raise self._too_much()
+        self._commands.append((data, user, on_outcome))
         self._waiting_bytes += len(data)
-        self._soon()
-        return made
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._send)
 
     def confirm(self, recent: bool) -> "Deferred[None]":
         """See L{etcd_twisted.interfaces.IReplica.confirm_at_leader}."""
         confirmed: Deferred[None] = Deferred()
-        self._reads.setdefault(recent, []).append(confirmed)
-        self._soon()
+
+        def tell(error: Exception | None) -> None:
+            if error is None:
+                confirmed.callback(None)
+            else:
+                confirmed.errback(error)
+
+        self.submit_read(recent, tell)
         return confirmed
+
+    def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> None:
+        """
+        Do what L{confirm} does, for less than a Deferred costs.
+
+        @param on_confirmed: called once, later, with C{None} or with what L{confirm} errbacks with.
+        """
+        self._reads.setdefault(recent, []).append(on_confirmed)
+        self._soon()
 
     def ask(self, question: bytes, user: str) -> "Deferred[bytes]":
         """See L{etcd_twisted.interfaces.IReplica.ask_leader}."""
@@ -137,8 +184,10 @@ class Forwarder:
         def answered(answer: Answer) -> "Deferred[bytes]":
             if not isinstance(answer, Answered):
                 raise _not_leading(answer)
+            applied: Deferred[bytes] = Deferred()
             # It is done, even if this machine is removed or loses the leader before it has applied what that had.
-            return self._when_applied(answer.index).addBoth(lambda _: answer.answer)
+            self._once_applied(answer.index, lambda _error: applied.callback(answer.answer))
+            return applied
 
         return asked.addCallback(answered)
 
@@ -211,46 +260,53 @@ class Forwarder:
         elif not isinstance(answer, NotLeading):
             self._not_placed(Failure(ConnectionError("it gave no answer to the request")), batch)
             return
-        for (data, _, made), outcome in zip(batch, outcomes, strict=True):
+        for (data, _, on_outcome), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Refusal):
-                made.errback(outcome.error())
+                self._tell(on_outcome, outcome.error())
             elif outcome == DROPPED:
-                made.errback(RequestDroppedError("the machine that was asked does not lead"))
+                self._tell(on_outcome, RequestDroppedError("the machine that was asked does not lead"))
             else:
-                proposal = Proposal(None, term, len(data), outcome_callback(made))
+                proposal = Proposal(None, term, len(data), on_outcome)
                 self._proposals.place(outcome, proposal, self._machine.applied_index)
         self._proposals.expect_no_longer()
 
     def _not_placed(self, failure: Failure, batch: list[_Waiting]) -> None:
         self._proposals.expect_no_longer()
-        for _, _, made in batch:
-            made.errback(self._unknown() if failure.check(ConnectionError) else failure)
+        for _, _, on_outcome in batch:
+            self._tell(on_outcome, self._unknown() if failure.check(ConnectionError) else failure.value)
+
+    def _tell(self, callback: Callable[[Any], None], result: object) -> None:
+        """Call back. If the callback raises, that is logged, so that others still get their answers."""
+        try:
+            callback(result)
+        except Exception:
+            self._log.failure("Telling a client what the leader has answered failed")
 
     # Reads
 
-    def _confirmed(self, answer: Answer, waiting: "list[Deferred[None]]") -> None:
+    def _confirmed(self, answer: Answer, waiting: list[ConfirmationCallback]) -> None:
         if not isinstance(answer, Confirmed):
             self._not_confirmed(Failure(_not_leading(answer)), waiting)
             return
         for each in waiting:
-            self._when_applied(answer.index).chainDeferred(each)
+            self._once_applied(answer.index, each)
 
-    def _not_confirmed(self, failure: Failure, waiting: "list[Deferred[None]]") -> None:
+    def _not_confirmed(self, failure: Failure, waiting: list[ConfirmationCallback]) -> None:
         for each in waiting:
-            each.errback(RequestDroppedError(str(failure.value)) if failure.check(ConnectionError) else failure)
+            lost = failure.check(ConnectionError)
+            self._tell(each, RequestDroppedError(str(failure.value)) if lost else failure.value)
 
-    def _when_applied(self, index: int) -> "Deferred[None]":
+    def _once_applied(self, index: int, go_on: ConfirmationCallback) -> None:
         if self._machine.applied_index >= index:
-            return succeed(None)
-        applied: Deferred[None] = Deferred()
-        heapq.heappush(self.applying, (index, next(self._numbers), applied))
-        return applied
+            self._tell(go_on, None)
+        else:
+            heapq.heappush(self.applying, (index, next(self._numbers), go_on))
 
     def applied(self, index: int) -> None:
         """Let the reads proceed that wait for an index up to C{index}, which is applied."""
         applying = self.applying
         while applying and applying[0][0] <= index:
-            heapq.heappop(applying)[2].callback(None)
+            self._tell(heapq.heappop(applying)[2], None)
         self._tell_if_none()
 
     # Events
@@ -261,8 +317,8 @@ class Forwarder:
         apply what they wait for, and the answers of a machine that does not lead may never come.
         """
         waiting, self.applying = self.applying, []
-        for _, _, applied in waiting:
-            applied.errback(RequestDroppedError("another machine may lead"))
+        for _, _, go_on in waiting:
+            self._tell(go_on, RequestDroppedError("another machine may lead"))
         is_late = any(leader != self._raft.leader for leader in self._asked.values())
         if is_late and self._overdue is None:
             self._overdue = self._clock.callLater(self._timeout_seconds, self._give_up)
@@ -301,10 +357,10 @@ class Forwarder:
         reads, self._reads = self._reads, {}
         applying, self.applying = self.applying, []
         self._waiting_bytes = 0
-        for _, _, made in commands:
-            made.errback(error)
-        for read in (*itertools.chain.from_iterable(reads.values()), *(each for _, _, each in applying)):
-            read.errback(error)
+        for _, _, on_outcome in commands:
+            self._tell(on_outcome, error)
+        for go_on in (*itertools.chain.from_iterable(reads.values()), *(each for _, _, each in applying)):
+            self._tell(go_on, error)
         self._cancel(list(self._asked))
         self._none.fire()
 

@@ -30,7 +30,9 @@ from etcd_twisted.testing.simulation.schedule import Process, Schedule
 from etcd_twisted.testing.simulation.settings import Settings
 from etcd_twisted.testing.simulation.streams import Streams
 from etcd_twisted.testing.simulation.transport import SimulatedPeers, SimulatedTransport
+from etcd_twisted.testing.simulation.workers import SimulatedWorkers
 from etcd_twisted.waiters import Waiters
+from etcd_twisted.workers.feed import Feed
 
 EPOCH = 1_700_000_000.0
 """What the machines' wall clocks show when the simulation begins, in seconds since the epoch."""
@@ -79,6 +81,7 @@ class MachineRun:
     @ivar disk_thread: what stands for its disk thread.
     @ivar started: fires when it serves or stands by, and fails when it does not start.
     @ivar starting: what it does until then.
+    @ivar workers: its workers; C{None} if it has none.
     @ivar stopping: whether it was told to stop.
     """
 
@@ -108,6 +111,16 @@ class MachineRun:
         self.replica.peer.on_claim.append(self.lifecycle.claimed)
         self.disk_thread = settings.disk_thread(process, machine.disk)
         self.http_ports = HttpPorts(world.streams, process, config, self.replica)
+        self.workers: SimulatedWorkers | None = None
+        if settings.workers:
+            self.workers = SimulatedWorkers(
+                process,
+                lambda name: Process(world.schedule, name, machine.clock_start, machine.speed),
+                config,
+                Feed(process.clock, participation),
+                settings.workers,
+                world.ended,
+            )
         self.started = Waiters()
         self.starting: Deferred[None] | None = None
         self.stopping = False
@@ -275,6 +288,8 @@ class SimulatedMachine:
 
     def _begin(self, running: MachineRun) -> None:
         running.listen()
+        if running.workers is not None:
+            running.workers.start()
         running.starting = ensureDeferred(self._live(running))
         running.starting.addErrback(self._not_started, running)
 
@@ -373,6 +388,8 @@ class SimulatedMachine:
         running.lifecycle.stop()
         await running.participation.hand_over()
         await running.http_ports.close()
+        if running.workers is not None:
+            await running.workers.stop()
         await running.participation.stop()
         running.transport.connect({})
         await running.disk_thread.stop()
@@ -429,4 +446,7 @@ class SimulatedMachine:
         self.wanted = False
         self._end()
         self.world.disks.close_all(self.disk)
+        for running in self._graveyard:
+            if running.workers is not None:
+                running.workers.end()
         self._graveyard.clear()

@@ -28,6 +28,7 @@ class Settings:
     @ivar segment_bytes: the most bytes in a segment of the log, unless one record alone is larger.
     @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
     @ivar profile: the version of etcd whose defaults the machines have, but for C{timing}.
+    @ivar workers: how many workers each machine has.
     @ivar disk_thread: makes what stands for the disk thread of a process.
     """
 
@@ -39,4 +40,5 @@ class Settings:
     segment_bytes: int = SEGMENT_BYTES
     supervised: bool = False
     profile: str = "etcd04"
+    workers: int = 0
     disk_thread: Callable[[Process, Disk], ManualDiskThread] = SimulatedDiskThread

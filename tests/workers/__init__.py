@@ -1,0 +1,3 @@
+"""
+Workers: what the consensus process feeds them, what they serve, and the processes that they are.
+"""
