@@ -280,7 +280,7 @@ class Forwarder:
         try:
             callback(result)
         except Exception:
-            self._log.failure("Telling a client what the leader has answered failed")
+            self._log.failure("Going on with an answer of the leader failed")
 
     # Reads
 
