@@ -168,6 +168,10 @@ class Node:
 
         @raise NotLeaderError: this machine does not lead.
         """
+        joining = self._reads.joining
+        if joining is not None and self._raft.leadership is not None:
+            joining.append(tell)  # it is woken up already, as it has not sent anything since
+            return
         self._last_read += 1
         self._raft.read(self._last_read)
         self._reads.add(self._last_read, tell)
@@ -379,6 +383,7 @@ class Node:
             self._run_now()
 
     def _send(self) -> None:
+        self._reads.joining = None
         outgoing = self._raft.to_send(self._now())
         if not outgoing:
             return

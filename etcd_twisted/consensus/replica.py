@@ -261,9 +261,12 @@ class Replica:
 
     def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> bool:
         """See L{IReplica}."""
-        driver, availability = self._driver, self._availability
-        if driver is None or not self._answers_as_leader:
+        member, driver, raft, availability = self._member, self._driver, self._raft, self._availability
+        if member is None or driver is None or raft is None or availability.closed is not None:
             return False
+        if not raft.accepts_proposals:
+            member.forwarder.submit_read(recent, on_confirmed)
+            return True
 
         def tell(error: NotLeaderError | None) -> None:
             on_confirmed(error and (availability.closed or RequestDroppedError("this machine no longer leads")))

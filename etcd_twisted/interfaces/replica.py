@@ -128,12 +128,11 @@ class IReplica(Interface):
 
     def submit_read(recent: bool, on_confirmed: ConfirmationCallback) -> bool:
         """
-        Do what L{confirm_reads} or L{confirm_recent} does, for less than a Deferred costs, unless there has to be a
-        leader first.
+        Do what L{confirm_at_leader} does, for less than a Deferred costs, unless this machine can't ask anybody.
 
         @param recent: whether to do what L{confirm_recent} does.
-        @param on_confirmed: called once, maybe during this call, and even if nobody wants to know any more. It has to
-            be quick.
+        @param on_confirmed: called once with C{None} or what L{confirm_at_leader} errbacks with, maybe during this
+            call, and even if nobody wants to know any more. It has to be quick.
         @return: whether it will be called. If not, nothing has happened.
         """
 

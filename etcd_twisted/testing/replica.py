@@ -289,9 +289,7 @@ class FakeReplica(FakeMembership):
         return self._when_leading(lambda: succeed(None))
 
     def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> bool:
-        if not self.is_leader:
-            return False
-        confirmed = self.confirm_recent() if recent else self.confirm_reads()
+        confirmed = self.confirm_at_leader(recent)
         confirmed.addCallbacks(lambda _: on_confirmed(None), lambda failure: on_confirmed(failure.value))
         return True
 

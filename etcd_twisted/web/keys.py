@@ -49,6 +49,9 @@ _BOOLEANS = frozenset((
     "consistent", "dir", "noValueOnSuccess", "prevExist", "quorum",
     "recursive", "refresh", "sorted", "stream", "wait",
 ))  # fmt: skip
+_LEADER_READS = {b"quorum=true": False, b"consistent=true": True}
+"""The common queries of reads that are the leader's, which say nothing else, each with whether a lease suffices."""
+
 _PIECES_AT_ONCE = 3
 """A listing of fewer pieces is sent as a whole. A small sorted one has two: a pause, and everything else."""
 
@@ -269,17 +272,19 @@ class KeyEndpoint:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)
-        form = parse(request.query)
-        _check_booleans(form)
-        if not _is_for_leader(form):
-            return self._here(request, form, deadline)
-        if replica.is_leader:
-            later, recent = Later(), not flag(form, "quorum")
-            if replica.submit_read(recent, partial(self._on_confirmed, later, request, form, deadline)):
-                return later
-        elif not self._forwards:
+        form, recent = NO_PARAMETERS, _LEADER_READS.get(request.query)
+        if recent is None:
+            form = parse(request.query)
+            _check_booleans(form)
+            if not _is_for_leader(form):
+                return self._here(request, form, deadline)
+            recent = not flag(form, "quorum")
+        if not self._forwards and not replica.is_leader:
             return self._at_leader(request, deadline)
-        confirmed = replica.confirm_at_leader(recent=not flag(form, "quorum"))
+        later = Later()
+        if replica.submit_read(recent, partial(self._on_confirmed, later, request, form, deadline)):
+            return later.response or later
+        confirmed = replica.confirm_at_leader(recent)
         answer = confirmed.addCallback(lambda _: self._here(request, form, deadline))
         return answer.addErrback(self._lost, request, deadline)
 
@@ -289,15 +294,17 @@ class KeyEndpoint:
         """Read this machine's copy once that is confirmed."""
         if error is not None:
             later.follow(lambda: self._lost(Failure(error), request, deadline))
-        elif later.is_wanted:
+        elif not form or later.is_wanted:  # without parameters there is no watch to begin
             try:
                 response = self._here(request, form, deadline)
             except Exception:
                 response = self._failed(Failure())
-            if isinstance(response, Response):
+            if not isinstance(response, Response):
+                later.follow(lambda: response)
+            elif later.listener is None:
                 later.answer(response)
             else:
-                later.follow(lambda: response)
+                later.listener(response)
 
     def _here(
         self, request: ParsedRequest, form: Parameters, deadline: float | None

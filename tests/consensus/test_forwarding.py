@@ -120,6 +120,28 @@ class ForwardingTests(ClusterTestCase):
             self.group.result_of(confirmed)
             self.assertEqual(self.value("/a"), f"{recent}")
 
+    def submit_read(self, machine: ClusterMachine, recent: bool) -> "Deferred[None]":
+        """Submits a read, and returns a Deferred that its callback fires, or fails."""
+        told: Deferred[None] = Deferred()
+        submitted = machine.replica.submit_read(
+            recent, lambda error: told.callback(None) if error is None else told.errback(error)
+        )
+        self.assertTrue(submitted)
+        return told
+
+    def test_submitted_reads_see_what_was_acknowledged_elsewhere(self) -> None:
+        """They do on a follower and on the leader."""
+        for machine in (self.follower, self.leader):
+            for recent in (False, True):
+                value = f"{machine.name} {recent}"
+                self.group.result_of(self.set("/a", value, self.leader))
+                self.group.result_of(self.submit_read(machine, recent))
+                self.assertEqual(self.value("/a", machine), value)
+
+    def test_submitted_read_fails_when_the_leader_is_lost(self) -> None:
+        self.group.network.isolate(self.leader.name)
+        self.failure_of(self.submit_read(self.follower, recent=False), RequestDroppedError)
+
     def test_reads_are_asked_for_again_when_the_leader_is_lost(self) -> None:
         self.group.network.isolate(self.leader.name)
         dropped = self.follower.replica.confirm_at_leader(recent=False)

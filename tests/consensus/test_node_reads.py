@@ -2,7 +2,7 @@
 Tests of L{etcd_twisted.consensus.node}: reads that it confirms, what it does in time, and how it ends.
 """
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.raft.errors import NotLeaderError
@@ -115,6 +115,47 @@ class ReadTests(NodeTestCase):
         self.acknowledge(node)
         self.settle()
         self.successResultOf(read)
+
+    def test_reads_of_one_turn_share_a_round(self) -> None:
+        """A read that comes when its messages are sent already waits for the next one."""
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        reads = [node.confirm_read() for _ in range(3)]
+        self.settle()
+        late = node.confirm_read()
+        self.acknowledge(node)
+        for read in reads:
+            self.successResultOf(read)
+        self.assertNoResult(late)
+        self.settle()
+        self.acknowledge(node)
+        self.settle()
+        self.successResultOf(late)
+
+    def test_read_that_asks_again_waits_for_another_round(self) -> None:
+        """It may not join the reads that are being answered."""
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        again: list[Deferred[None]] = []
+        first = node.confirm_read().addCallback(lambda _: again.append(node.confirm_read()))
+        self.settle()
+        self.acknowledge(node)
+        self.successResultOf(first)
+        self.assertNoResult(again[0])
+        self.settle()
+        self.acknowledge(node)
+        self.successResultOf(again[0])
+
+    def test_read_joins_none_that_have_failed(self) -> None:
+        """They have lost their leader."""
+        node = self.elected()
+        lost = [node.confirm_read(), node.confirm_read()]
+        node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
+        for read in lost:
+            self.failureResultOf(read, NotLeaderError)
+        self.assertRaises(NotLeaderError, node.confirm_read)
 
     def test_read_fails_when_the_leader_is_lost(self) -> None:
         node = self.elected()

@@ -39,6 +39,7 @@ from etcd_twisted.consensus.forwarding.requests import (
 )
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.proposals.proposer import MOST_WAITING_BYTES, encoded
+from etcd_twisted.consensus.reads import tell
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import ConfirmationCallback, OutcomeCallback
@@ -82,7 +83,7 @@ class Forwarder:
     """
     The forwarder of one member; see the module.
 
-    @ivar applying: the confirmed reads, as a heap: the log index that each waits for, a number that keeps them in
+    @ivar applying: the confirmed reads, as a heap: the log index that some wait for, a number that keeps them in
         order, and what is called then.
     """
 
@@ -104,7 +105,7 @@ class Forwarder:
         @param too_much: makes the error for a command that there is no room for.
         @param timeout_seconds: how long the answer of a leader may take once another machine leads, or none.
         """
-        self.applying: list[tuple[int, int, ConfirmationCallback]] = []
+        self.applying: list[tuple[int, int, list[ConfirmationCallback]]] = []
         self._clock = clock
         self._raft = raft
         self._transport = transport
@@ -158,14 +159,7 @@ class Forwarder:
     def confirm(self, recent: bool) -> "Deferred[None]":
         """See L{etcd_twisted.interfaces.IReplica.confirm_at_leader}."""
         confirmed: Deferred[None] = Deferred()
-
-        def tell(error: Exception | None) -> None:
-            if error is None:
-                confirmed.callback(None)
-            else:
-                confirmed.errback(error)
-
-        self.submit_read(recent, tell)
+        self.submit_read(recent, outcome_callback(confirmed))
         return confirmed
 
     def submit_read(self, recent: bool, on_confirmed: ConfirmationCallback) -> None:
@@ -174,8 +168,12 @@ class Forwarder:
 
         @param on_confirmed: called once, later, with C{None} or with what L{confirm} errbacks with.
         """
-        self._reads.setdefault(recent, []).append(on_confirmed)
-        self._soon()
+        reads = self._reads.get(recent)
+        if reads is None:
+            self._reads[recent] = [on_confirmed]
+            self._soon()
+        else:
+            reads.append(on_confirmed)
 
     def ask(self, question: bytes, user: str) -> "Deferred[bytes]":
         """See L{etcd_twisted.interfaces.IReplica.ask_leader}."""
@@ -186,7 +184,7 @@ class Forwarder:
                 raise _not_leading(answer)
             applied: Deferred[bytes] = Deferred()
             # It is done, even if this machine is removed or loses the leader before it has applied what that had.
-            self._once_applied(answer.index, lambda _error: applied.callback(answer.answer))
+            self._once_applied(answer.index, [lambda _error: applied.callback(answer.answer)])
             return applied
 
         return asked.addCallback(answered)
@@ -288,25 +286,23 @@ class Forwarder:
         if not isinstance(answer, Confirmed):
             self._not_confirmed(Failure(_not_leading(answer)), waiting)
             return
-        for each in waiting:
-            self._once_applied(answer.index, each)
+        self._once_applied(answer.index, waiting)
 
     def _not_confirmed(self, failure: Failure, waiting: list[ConfirmationCallback]) -> None:
-        for each in waiting:
-            lost = failure.check(ConnectionError)
-            self._tell(each, RequestDroppedError(str(failure.value)) if lost else failure.value)
+        lost = failure.check(ConnectionError)
+        tell(waiting, RequestDroppedError(str(failure.value)) if lost else failure.value)
 
-    def _once_applied(self, index: int, go_on: ConfirmationCallback) -> None:
+    def _once_applied(self, index: int, waiting: list[ConfirmationCallback]) -> None:
         if self._machine.applied_index >= index:
-            self._tell(go_on, None)
+            tell(waiting, None)
         else:
-            heapq.heappush(self.applying, (index, next(self._numbers), go_on))
+            heapq.heappush(self.applying, (index, next(self._numbers), waiting))
 
     def applied(self, index: int) -> None:
         """Let the reads proceed that wait for an index up to C{index}, which is applied."""
         applying = self.applying
         while applying and applying[0][0] <= index:
-            self._tell(heapq.heappop(applying)[2], None)
+            tell(heapq.heappop(applying)[2], None)
         self._tell_if_none()
 
     # Events
@@ -317,8 +313,8 @@ class Forwarder:
         apply what they wait for, and the answers of a machine that does not lead may never come.
         """
         waiting, self.applying = self.applying, []
-        for _, _, go_on in waiting:
-            self._tell(go_on, RequestDroppedError("another machine may lead"))
+        for _, _, reads in waiting:
+            tell(reads, RequestDroppedError("another machine may lead"))
         is_late = any(leader != self._raft.leader for leader in self._asked.values())
         if is_late and self._overdue is None:
             self._overdue = self._clock.callLater(self._timeout_seconds, self._give_up)
@@ -359,8 +355,8 @@ class Forwarder:
         self._waiting_bytes = 0
         for _, _, on_outcome in commands:
             self._tell(on_outcome, error)
-        for go_on in (*itertools.chain.from_iterable(reads.values()), *(each for _, _, each in applying)):
-            self._tell(go_on, error)
+        for waiting in (*reads.values(), *(each for _, _, each in applying)):
+            tell(waiting, error)
         self._cancel(list(self._asked))
         self._none.fire()
 
