@@ -24,6 +24,17 @@ class Command(click.Command):
     allow_interspersed_args = False
 
 
+class Group(click.Group):
+    """Commands that begin with the same word. The help has them in the order in which they are defined."""
+
+    command_class = click.Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See L{click.Group}."""
+        del ctx
+        return list(self.commands)
+
+
 @attrs.frozen
 class Tool:
     """
@@ -32,11 +43,13 @@ class Tool:
     @ivar settings: the global options.
     @ivar runner: runs an action with a client that the settings describe.
     @ivar output: how to print answers: C{text}, C{json} or C{extended}.
+    @ivar for_people: whether a person reads the text, in a terminal; else it is etcdctl's, which scripts read.
     """
 
     settings: Settings
     runner: Callable[[Settings, Action[Any]], Any]
     output: str
+    for_people: bool = False
 
     def run(self, action: Action[_T]) -> _T:
         """Returns what an action returns that is given a client."""

@@ -24,6 +24,9 @@ NO_CONNECTION = 2
 SERVER_ERROR = 4
 """The cluster has answered with an error, or it is not known whether a change was made."""
 
+NOT_HEALTHY = 5
+"""C{health}: some machine is not healthy."""
+
 _REMEDIES = {
     100: "see what there is with: txetcdctl ls; only set, mk, mkdir and setdir make a key",
     101: "the key has changed: read it with -o extended, and give the value or the index that it has now",
@@ -41,11 +44,13 @@ class CommandFailedError(Exception):
     The command can't do what it should, for a reason that it knows. The text says why.
 
     @ivar status: the exit status.
+    @ivar remedy: what can be done, or an empty text.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, remedy: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.remedy = remedy
 
 
 @attrs.frozen
@@ -72,7 +77,7 @@ class Report:
 def report_of(error: Exception) -> Report | None:
     """Returns what to tell of an exception, or C{None} for one that is a fault of this program."""
     if isinstance(error, CommandFailedError):
-        return Report(error.status, str(error))
+        return Report(error.status, str(error), error.remedy)
     # Only the client library raises what follows, so this imports nothing that is not there yet.
     from etcd_twisted.client import ClientError
 

@@ -36,6 +36,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
 @click.group(
     cls=LazyGroup,
     sections=commands.SECTIONS,
+    aliases=commands.ALIASES,
     package=commands.__name__,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 wrong command line, 2 no machine has answered, 4 an error of the cluster.",
@@ -59,7 +60,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
 @click.option("--cert-file", metavar="FILE", envvar=_variables("CERT_FILE"), help="The client's certificate.")
 @click.option("--key-file", metavar="FILE", envvar=_variables("KEY_FILE"), help="The key of that certificate.")
 @click.option(
-    *("--username", "-u"),
+    *("--username", "--user", "-u"),
     metavar="NAME[:PASSWORD]",
     envvar=_variables("USERNAME"),
     help="A user. Without a password, it is asked for.",
@@ -124,7 +125,8 @@ def cli(
         timeout,
         total_timeout,
     )
-    ctx.obj = Tool(settings, ctx.obj, "text" if output == "simple" else output)
+    for_people = output == "text" and sys.stdout.isatty()
+    ctx.obj = Tool(settings, ctx.obj, "text" if output == "simple" else output, for_people)
     ctx.color = color()
 
 

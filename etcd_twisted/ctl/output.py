@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 FORMATS = ("text", "simple", "json", "extended")
 """C{simple} is etcdctl's name for C{text}."""
 
-_ENDLESS = 2**30
+ENDLESS_WIDTH = 2**30
 """The width of a tree, in which no line is wrapped or cut: programs read it too."""
+
+
+def timestamp(moment: float) -> str:
+    """Returns a moment as it is in JSON: RFC 3339, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def node_as_json(node: "Node") -> dict[str, Any]:
@@ -33,8 +38,7 @@ def node_as_json(node: "Node") -> dict[str, Any]:
     fields["createdIndex"] = node.created_index
     fields["modifiedIndex"] = node.modified_index
     if node.expires_at is not None:
-        expires_at = datetime.fromtimestamp(node.expires_at, UTC)
-        fields["expiration"] = expires_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        fields["expiration"] = timestamp(node.expires_at)
     if node.ttl_seconds:
         fields["ttl"] = node.ttl_seconds
     return fields
@@ -115,7 +119,7 @@ def print_tree(node: "Node", with_values: bool) -> None:
         parent, branch = pending.pop()
         pending.extend((each, branch.add(_label(each, each.name, with_values))) for each in parent.nodes)
     system: Literal["auto"] | None = None if color() is False else "auto"
-    Console(file=sys.stdout, highlight=False, width=_ENDLESS, color_system=system).print(root)
+    Console(file=sys.stdout, highlight=False, width=ENDLESS_WIDTH, color_system=system).print(root)
 
 
 def _label(node: "Node", name: str, with_value: bool) -> Any:

@@ -79,9 +79,16 @@ def credentials_of(username: str) -> tuple[str, str]:
     name, colon, password = username.partition(":")
     if not name:
         raise click.BadParameter(f"{username!r} has no name; write NAME or NAME:PASSWORD")
-    if not colon:
-        if sys.stdin.isatty():
-            password = click.prompt("Password", hide_input=True, err=True)
-        else:
-            password = sys.stdin.readline().rstrip("\n")
-    return name, password
+    return name, password if colon else ask_password("Password")
+
+
+def ask_password(prompt: str, confirm: bool = False) -> str:
+    """
+    Returns a password that is typed in a terminal, which does not show it; else the first line of the standard input.
+
+    @param confirm: whether it is asked for twice, since nobody can see a mistake.
+    """
+    if sys.stdin.isatty():
+        password: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
+        return password
+    return sys.stdin.readline().rstrip("\n")

@@ -23,9 +23,23 @@ SECTIONS: dict[str, dict[str, str]] = {
         "watch": "watching:watch",
         "exec-watch": "watching:exec_watch",
     },
-    "Locks and elections": {},
-    "Cluster": {},
-    "Users": {},
+    "Locks and elections": {
+        "lock": "holding:lock",
+        "elect": "holding:elect",
+    },
+    "Cluster": {
+        "health": "members:health",
+        "top": "top:top",
+        "member": "members:member",
+        "machines": "machines:machines",
+        "config": "machines:config",
+        "stats": "statistics:stats",
+    },
+    "Users": {
+        "user": "users:user",
+        "role": "users:role",
+        "auth": "users:auth",
+    },
     "Copies": {},
     "Backups": {},
     "Shell": {},
@@ -34,3 +48,6 @@ SECTIONS: dict[str, dict[str, str]] = {
 The commands by what they are about, in the order in which the help shows them. A new command is a line here, and an
 object of L{etcd_twisted.ctl.command.Command} or a group of these.
 """
+
+ALIASES = {"cluster-health": "health"}
+"""Other names of commands, which etcdctl has. The help does not show them."""

@@ -3,14 +3,14 @@ The commands that wait for changes: C{watch} and C{exec-watch}.
 """
 
 import os
-import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from etcd_twisted.ctl.command import Command, Tool, index, key_argument
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, SERVER_ERROR, CommandFailedError
 from etcd_twisted.ctl.output import print_event
+from etcd_twisted.ctl.programs import Running, find
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Client, Event, Watch
@@ -91,15 +91,14 @@ def exec_watch(tool: Tool, key: str, command: tuple[str, ...], after_index: int 
         command = command[1:]
     if not command:
         raise click.UsageError("key and command to exec required")
-    program = shutil.which(command[0])
-    if program is None:
-        raise CommandFailedError(f"can't run {command[0]}: there is no such program on the PATH", BAD_ARGUMENTS)
+    program = find(command[0])
 
     async def follow(client: "Client") -> None:
         changes = _watch(client, key, recursive, after_index)
         while True:
             event = await _next(changes, goes_on=True)
-            status = await _execute(client.reactor, program, command, _environment(event))
+            running = Running(client.reactor, program, command, _environment(event), with_input=False)
+            status = await running.when_ended()
             if status:
                 click.echo(f"{command[0]} has ended with status {status}", err=True)
 
@@ -122,30 +121,3 @@ def _environment(event: "Event") -> dict[str, str]:
         "ETCD_WATCH_KEY": event.node.key,
         "ETCD_WATCH_VALUE": event.node.value or "",
     }
-
-
-async def _execute(reactor: Any, program: str, command: tuple[str, ...], environment: dict[str, str]) -> int:
-    """
-    Returns the exit status of a program that this runs, with an empty standard input and this process's outputs. It is
-    128 and more when a signal has ended it.
-    """
-    from twisted.internet.defer import Deferred
-    from twisted.internet.protocol import ProcessProtocol
-    from twisted.python.failure import Failure
-
-    ended: Deferred[int] = Deferred()
-
-    class Ending(ProcessProtocol):
-        """Waits for the end."""
-
-        def processExited(self, reason: Failure) -> None:
-            """See L{ProcessProtocol}."""
-            value: Any = reason.value
-            ended.callback(value.exitCode if value.signal is None else 128 + value.signal)
-
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    try:
-        reactor.spawnProcess(Ending(), program, command, environment, childFDs={0: nothing, 1: 1, 2: 2})
-    finally:
-        os.close(nothing)
-    return await ended
