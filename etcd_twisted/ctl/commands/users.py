@@ -153,7 +153,7 @@ def remove_role(tool: Tool, name: str) -> None:
 
 
 def _rights(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that say which keys may be read and written."""
+    """Give a command the options that say which keys may be read and written."""
     path = click.option(
         "--path",
         metavar="PATTERN",
