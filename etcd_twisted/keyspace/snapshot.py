@@ -6,7 +6,10 @@ so that the reactor can turn in between. C{docs/storage.md} describes the layout
 space of which a part is missing.
 """
 
-from collections.abc import Iterable, Iterator
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import attrs
 import immutables
@@ -114,17 +117,48 @@ class _DirectoryWalk:
     """
     A directory that is being walked.
 
-    @ivar names: the names that are left of the current batch.
+    @ivar names: the names of the current batch; C{position} is that of the next one of them.
     @ivar batches: the batches after that one, see L{sorted_name_batches}.
+    @ivar holds_files_only: whether no node in it is a directory.
     """
 
     children: immutables.Map[str, Node]
     batches: Iterator[list[str] | int]
-    names: Iterator[str]
+    holds_files_only: bool
+    names: Sequence[str] = ()
+    position: int = 0
+
+    def next_batch(self) -> int | None:
+        """Begin the next batch. Returns how many names that step has processed, or C{None} if there is none."""
+        batch = next(self.batches, None)
+        if batch is None or isinstance(batch, int):
+            return batch
+        self.names, self.position = batch, 0
+        return 0
+
+    def take_files(self, room: int) -> tuple[list[_Record], int]:
+        """
+        Returns the records of the next files, as many as there is room for, but at least one, and their size.
+
+        This is most of the work for a snapshot, and so has no loop of its own.
+        """
+        names = self.names[self.position : self.position + 1 + room // _ITEM_BYTES]
+        files = cast("list[File]", list(map(self.children.__getitem__, names)))
+        sizes = list(itertools.accumulate([len(file.value) for file in files]))
+        count = min(bisect.bisect_left(sizes, room) + 1, len(files))
+        if count < len(files):
+            names, files = names[:count], files[:count]
+        self.position += count
+        records = [
+            _Record(name, file.created, file.modified, file.expires, file.value)
+            for name, file in zip(names, files, strict=True)
+        ]
+        return records, count * _ITEM_BYTES + sizes[count - 1] + len("".join(names))
 
 
 def _walk(directory: Directory) -> _DirectoryWalk:
-    return _DirectoryWalk(directory.children, sorted_name_batches(directory), iter(()))
+    batches = sorted_name_batches(directory)
+    return _DirectoryWalk(directory.children, batches, directory.directories == 0)
 
 
 def _records(root: Directory) -> Iterator[list[_Record | None]]:
@@ -134,29 +168,27 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
     stack = [_walk(root)]
     while stack:
         here = stack[-1]
-        children = here.children
-        for name in here.names:
-            node = children[name]
-            value = node.value if isinstance(node, File) else None
-            chunk.append(_Record(name, node.created, node.modified, node.expires, value))
-            room -= _ITEM_BYTES + len(name)
-            if isinstance(node, Directory):
-                stack.append(_walk(node))
-                break
-            room -= len(node.value)
-            if room <= 0:
-                break
-        else:
-            batch = next(here.batches, None)
-            if isinstance(batch, int):
-                room -= _ITEM_BYTES * batch
-            elif batch is not None:
-                here.names = iter(batch)
-            else:
+        if here.position == len(here.names):
+            processed = here.next_batch()
+            if processed is None:
                 stack.pop()
                 if stack:
                     chunk.append(None)
-                room -= _ITEM_BYTES
+                processed = 1
+            room -= _ITEM_BYTES * processed
+        elif here.holds_files_only:
+            files, size = here.take_files(room)
+            chunk += files
+            room -= size
+        else:
+            name = here.names[here.position]
+            here.position += 1
+            node = here.children[name]
+            value = node.value if isinstance(node, File) else None
+            chunk.append(_Record(name, node.created, node.modified, node.expires, value))
+            room -= _ITEM_BYTES + len(name) + len(value or "")
+            if isinstance(node, Directory):
+                stack.append(_walk(node))
         if room <= 0:
             yield chunk
             chunk, room = [], _CHUNK_BYTES

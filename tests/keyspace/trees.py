@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.sizes import weigh
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
@@ -22,12 +23,14 @@ class Counting:
 
     def directory(self, children: dict[str, Node]) -> Directory:
         counted: Any = _Counted(self, children)
-        return Directory(counted, 1, 1)
+        sums = [
+            sum(each) for each in zip((0, 0, 0), *(weigh(name, node) for name, node in children.items()), strict=True)
+        ]
+        return Directory(counted, 1, 1, None, *sums)
 
     def content(self, children: dict[str, Node]) -> KeySpaceState:
         """Returns a key space with these nodes below its root and no history."""
-        root: Any = _Counted(self, children)
-        return KeySpaceState(Directory(root), 1, CommandCounts(), (), 0)
+        return KeySpaceState(self.directory(children), 1, CommandCounts(), (), 0)
 
 
 class _Counted:
