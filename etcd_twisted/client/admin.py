@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred
 
 from etcd_twisted.client.answers import decode_json
 from etcd_twisted.client.errors import ConnectionFailed, UnexpectedAnswer
-from etcd_twisted.client.exchange import Answer, Request
 from etcd_twisted.client.machines import Machines
 from etcd_twisted.client.members import MEMBERS, machine_of, members_of
+from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.client.results import AdminMachine, ClusterConfig, ForbiddenMachine, Machine
 from etcd_twisted.client.sender import Sender
 

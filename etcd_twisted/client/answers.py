@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from twisted.web.http_headers import Headers
 
 from etcd_twisted.client.errors import (
     ApiError,
@@ -21,7 +20,7 @@ from etcd_twisted.client.errors import (
     UnexpectedAnswer,
     api_error,
 )
-from etcd_twisted.client.exchange import Answer, header_of
+from etcd_twisted.client.messages import Answer, ResponseHeaders, header_of
 from etcd_twisted.client.results import Event, Index, Node, Reading
 from etcd_twisted.errors import ErrorCode
 
@@ -96,14 +95,14 @@ _decode_event = msgspec.json.Decoder(_WireEvent).decode
 _decode_error = msgspec.json.Decoder(_WireError).decode
 
 
-def index_of(headers: Headers) -> Index:
+def index_of(headers: ResponseHeaders) -> Index:
     """Returns where the machine stood when it answered. What an answer does not tell is 0 or C{None}."""
     return Index(
         _number(headers, "X-Etcd-Index") or 0, _number(headers, "X-Raft-Index"), _number(headers, "X-Raft-Term")
     )
 
 
-def _number(headers: Headers, name: str) -> int | None:
+def _number(headers: ResponseHeaders, name: str) -> int | None:
     text = header_of(headers, name)
     return int(text) if text is not None and text.isdecimal() else None
 

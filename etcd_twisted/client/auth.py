@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from etcd_twisted.client.answers import decode_json
 from etcd_twisted.client.errors import RequestRefused
-from etcd_twisted.client.exchange import Answer, Request
+from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.client.results import Role, User
 from etcd_twisted.client.sender import Sender
 

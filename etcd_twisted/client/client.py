@@ -20,8 +20,9 @@ from etcd_twisted.client.answers import event_of, reading_of
 from etcd_twisted.client.auth import Auth
 from etcd_twisted.client.body import BytesBody
 from etcd_twisted.client.connecting import Connections, Tls, default_reactor
-from etcd_twisted.client.exchange import Exchanges, Request
+from etcd_twisted.client.exchange import Exchanges
 from etcd_twisted.client.machines import Machines
+from etcd_twisted.client.messages import Request
 from etcd_twisted.client.results import Event, Machine, Reading, Version
 from etcd_twisted.client.sender import Sender, Timeouts
 from etcd_twisted.client.srv import (
@@ -301,7 +302,7 @@ class Client:
         @param ttl_seconds: after how many seconds the key expires; C{None} for never.
         @raise NotAFile: the key is a directory.
         """
-        return self._write(keys.put(key, value, {}, ttl_seconds), timeout_seconds)
+        return self._write(keys.set_(key, value, ttl_seconds), timeout_seconds)
 
     def create(
         self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -311,7 +312,7 @@ class Client:
 
         @raise KeyExists: the key exists.
         """
-        return self._write(keys.put(key, value, {"prevExist": "false"}, ttl_seconds), timeout_seconds)
+        return self._write(keys.create(key, value, ttl_seconds), timeout_seconds)
 
     def update(
         self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -322,7 +323,7 @@ class Client:
         @param ttl_seconds: after how many seconds the key expires; C{None} for never, even if it had a TTL.
         @raise KeyNotFound: the key does not exist.
         """
-        return self._write(keys.put(key, value, {"prevExist": "true"}, ttl_seconds), timeout_seconds)
+        return self._write(keys.update(key, value, ttl_seconds), timeout_seconds)
 
     def refresh(
         self,
@@ -374,8 +375,8 @@ class Client:
         @raise KeyNotFound: the key does not exist.
         @raise ValueError: neither condition is given.
         """
-        parameters = keys.Condition(previous_value, previous_index).form()
-        return self._write(keys.put(key, value, parameters, ttl_seconds), timeout_seconds)
+        condition = keys.Condition(previous_value, previous_index)
+        return self._write(keys.compare_and_swap(key, value, condition, ttl_seconds), timeout_seconds)
 
     def compare_and_delete(
         self,
@@ -392,7 +393,8 @@ class Client:
         @raise KeyNotFound: the key does not exist.
         @raise ValueError: neither condition is given.
         """
-        return self._write(keys.delete(key, keys.Condition(previous_value, previous_index).form()), timeout_seconds)
+        condition = keys.Condition(previous_value, previous_index)
+        return self._write(keys.compare_and_delete(key, condition), timeout_seconds)
 
     def create_in_order(
         self, directory: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -414,8 +416,7 @@ class Client:
         @param ttl_seconds: after how many seconds the directory expires, with all that is in it; C{None} for never.
         @raise KeyExists: the directory, or a file of that name, exists.
         """
-        parameters = {"dir": "true", "prevExist": "false"}
-        return self._write(keys.put_without_value(directory, parameters, ttl_seconds), timeout_seconds)
+        return self._write(keys.make_directory(directory, ttl_seconds), timeout_seconds)
 
     def update_directory(
         self, directory: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
@@ -426,8 +427,7 @@ class Client:
         @param ttl_seconds: how many; C{None} for never.
         @raise KeyNotFound: the directory does not exist.
         """
-        parameters = {"dir": "true", "prevExist": "true"}
-        return self._write(keys.put_without_value(directory, parameters, ttl_seconds), timeout_seconds)
+        return self._write(keys.update_directory(directory, ttl_seconds), timeout_seconds)
 
     def remove_directory(
         self, directory: str, *, recursive: bool = False, timeout_seconds: float | None = None
@@ -439,7 +439,7 @@ class Client:
         @raise DirectoryNotEmpty: something is in it, and the removal is not recursive.
         @raise KeyNotFound: the directory does not exist.
         """
-        return self._write(keys.delete(directory, {"recursive" if recursive else "dir": "true"}), timeout_seconds)
+        return self._write(keys.remove_directory(directory, recursive), timeout_seconds)
 
     def _read(self, request: Request, timeout_seconds: float | None) -> "Deferred[Reading]":
         self._sender.refresh_if_due()

@@ -8,10 +8,9 @@ must never send a request twice, nor follow a redirect.
 
 import base64
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import attrs
 from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
@@ -36,6 +35,8 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
+
+from etcd_twisted.client.messages import Answer, Request
 
 _T = TypeVar("_T")
 
@@ -73,56 +74,6 @@ class NotTrusted(NotSent):
 
 class NoAnswer(Exception):
     """The request may have reached the machine, but the answer did not come back. The text says why."""
-
-
-@attrs.frozen
-class Request:
-    """
-    A request, as any machine would take it.
-
-    @ivar method: the HTTP method.
-    @ivar target: the path and the query, percent-encoded.
-    @ivar form: what is sent as a form, or C{None} for no body.
-    @ivar json: what is sent as JSON, or C{None}.
-    @ivar changes: whether the request may change something, so that it must not be sent twice.
-    @ivar for_leader: whether followers redirect it to the leader.
-    @ivar accepted: the statuses that are answers to it, beside those of success.
-    """
-
-    method: str
-    target: str
-    form: Mapping[str, str] | None = None
-    json: bytes | None = None
-    changes: bool = False
-    for_leader: bool = False
-    accepted: frozenset[int] = frozenset()
-
-
-@attrs.frozen
-class Answer:
-    """
-    A whole answer.
-
-    @ivar machine: the URL of the machine that gave it.
-    @ivar status: its HTTP status.
-    @ivar headers: its headers.
-    @ivar body: its body.
-    """
-
-    machine: str
-    status: int
-    headers: Headers
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """Returns the last value of a header, or C{None} if the answer lacks it."""
-        return header_of(self.headers, name)
-
-
-def header_of(headers: Headers, name: str) -> str | None:
-    """Returns the last value of a header, or C{None} if it is missing."""
-    values = headers.getRawHeaders(name)
-    return values[-1] if values else None
 
 
 class _Url(EncodedURL):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from etcd_twisted.client.exchange import Request
+from etcd_twisted.client.messages import Request
 
 
 @attrs.frozen
@@ -83,6 +83,46 @@ def put(key: str, value: str, parameters: Mapping[str, str], ttl_seconds: int | 
 def put_without_value(key: str, parameters: Mapping[str, str], ttl_seconds: int | None) -> Request:
     """Returns a request that makes a directory, or changes a TTL; see L{put}."""
     return _write("PUT", key, parameters, ttl_seconds)
+
+
+def set_(key: str, value: str, ttl_seconds: int | None) -> Request:
+    """Returns the request that sets a key, whether it exists or not."""
+    return put(key, value, {}, ttl_seconds)
+
+
+def create(key: str, value: str, ttl_seconds: int | None) -> Request:
+    """Returns the request that sets a key that does not exist."""
+    return put(key, value, {"prevExist": "false"}, ttl_seconds)
+
+
+def update(key: str, value: str, ttl_seconds: int | None) -> Request:
+    """Returns the request that sets a key that exists."""
+    return put(key, value, {"prevExist": "true"}, ttl_seconds)
+
+
+def compare_and_swap(key: str, value: str, condition: Condition, ttl_seconds: int | None) -> Request:
+    """Returns the request that sets a key if it is as expected."""
+    return put(key, value, condition.form(), ttl_seconds)
+
+
+def compare_and_delete(key: str, condition: Condition) -> Request:
+    """Returns the request that removes a key if it is as expected."""
+    return delete(key, condition.form())
+
+
+def make_directory(directory: str, ttl_seconds: int | None) -> Request:
+    """Returns the request that makes a directory that does not exist."""
+    return put_without_value(directory, {"dir": "true", "prevExist": "false"}, ttl_seconds)
+
+
+def update_directory(directory: str, ttl_seconds: int | None) -> Request:
+    """Returns the request that gives a directory that exists another TTL."""
+    return put_without_value(directory, {"dir": "true", "prevExist": "true"}, ttl_seconds)
+
+
+def remove_directory(directory: str, recursive: bool) -> Request:
+    """Returns the request that removes a directory, with everything in it or only if it is empty."""
+    return delete(directory, {"recursive" if recursive else "dir": "true"})
 
 
 def post(directory: str, value: str, ttl_seconds: int | None) -> Request:

@@ -11,8 +11,8 @@ import msgspec
 
 from etcd_twisted.client.answers import decode_json
 from etcd_twisted.client.errors import UnexpectedAnswer
-from etcd_twisted.client.exchange import Answer, Request
 from etcd_twisted.client.machines import Machines
+from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.client.results import Machine, Version
 
 MACHINES = Request("GET", "/v2/machines")

@@ -31,17 +31,15 @@ from etcd_twisted.client.errors import (
     RequestTimedOut,
 )
 from etcd_twisted.client.exchange import (
-    Answer,
     Exchanges,
     NoAnswer,
     NotSent,
     NotTrusted,
-    Request,
     discard,
-    header_of,
     whole,
 )
 from etcd_twisted.client.machines import Machines, read_endpoint
+from etcd_twisted.client.messages import Answer, Request, header_of
 
 _T = TypeVar("_T")
 

@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IReactorTime, IResolver
 
 from etcd_twisted.client.answers import decode_json
 from etcd_twisted.client.errors import ClientError, ConnectionFailed, NoMachinesFound
-from etcd_twisted.client.exchange import Request
 from etcd_twisted.client.machines import Machines
+from etcd_twisted.client.messages import Request
 from etcd_twisted.client.sender import Sender
 
 CLIENT_SERVICES = (

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 
 from etcd_twisted.client.answers import decode_json
 from etcd_twisted.client.errors import ConnectionFailed, UnexpectedAnswer
-from etcd_twisted.client.exchange import Answer, Request
 from etcd_twisted.client.members import LEADER, machine_of, only, urls_of
+from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.client.results import (
     FollowerStatistics,
     LeaderStatistics,

@@ -33,7 +33,7 @@ from etcd_twisted.client.errors import (
     WatcherCleared,
 )
 from etcd_twisted.client.event_stream import EventStream
-from etcd_twisted.client.exchange import Request
+from etcd_twisted.client.messages import Request
 from etcd_twisted.client.results import Event, HistoryLost, Index, Node
 from etcd_twisted.client.sender import Sender
 from etcd_twisted.client.watch_position import WatchPosition

@@ -5,7 +5,7 @@ This module must never know a particular command.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
@@ -13,9 +13,16 @@ import click
 from etcd_twisted.ctl.session import Action
 from etcd_twisted.ctl.settings import Settings
 
+if TYPE_CHECKING:
+    from etcd_twisted.client import Event, Reading
+    from etcd_twisted.client.messages import Answer, Request
+
 NAME = "txetcdctl"
 
 _T = TypeVar("_T")
+
+_LEAST_SECONDS = 0.1
+"""How long a request may take at least that was tried in vain without a client."""
 
 
 class Command(click.Command):
@@ -35,19 +42,28 @@ class Group(click.Group):
         return list(self.commands)
 
 
+Runner = Callable[[Settings, Action[Any]], Any]
+"""Runs an action with a client that the settings describe."""
+
+Asker = Callable[[Settings, "Request"], "tuple[Answer | None, float]"]
+"""Makes a request without a client, or says that it needs one; and how many seconds that took."""
+
+
 @attrs.frozen
 class Tool:
     """
-    What a command works with.
+    What a command works with. A command may use C{read}, C{write} and C{run} once in all.
 
     @ivar settings: the global options.
-    @ivar runner: runs an action with a client that the settings describe.
+    @ivar runner: see L{Runner}.
+    @ivar asker: see L{Asker}.
     @ivar output: how to print answers: C{text}, C{json} or C{extended}.
     @ivar for_people: whether a person reads the text, in a terminal; else it is etcdctl's, which scripts read.
     """
 
     settings: Settings
-    runner: Callable[[Settings, Action[Any]], Any]
+    runner: Runner
+    asker: Asker
     output: str
     for_people: bool = False
 
@@ -55,6 +71,32 @@ class Tool:
         """Returns what an action returns that is given a client."""
         result: _T = self.runner(self.settings, action)
         return result
+
+    def read(self, request: "Request") -> "Reading":
+        """Returns what a read of a key has found."""
+        answer, settings = self._ask(request)
+        if answer is None:
+            found: Reading = self.runner(settings, lambda client: client._read(request, None))
+            return found
+        from etcd_twisted.client.answers import reading_of
+
+        return reading_of(answer)
+
+    def write(self, request: "Request") -> "Event":
+        """Returns what a change of a key has done."""
+        answer, settings = self._ask(request)
+        if answer is None:
+            event: Event = self.runner(settings, lambda client: client._write(request, None))
+            return event
+        from etcd_twisted.client.answers import event_of
+
+        return event_of(answer)
+
+    def _ask(self, request: "Request") -> "tuple[Answer | None, Settings]":
+        """Returns the answer, if it can be had without a client, and the settings with the time that is left."""
+        answer, seconds = self.asker(self.settings, request)
+        left_seconds = max(self.settings.total_seconds - seconds, _LEAST_SECONDS)
+        return answer, attrs.evolve(self.settings, total_seconds=left_seconds)
 
 
 def text(value: str) -> str:

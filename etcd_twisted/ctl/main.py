@@ -6,16 +6,15 @@ This module must never know what a command does.
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from etcd_twisted.ctl import commands
-from etcd_twisted.ctl.command import NAME, Tool
+from etcd_twisted.ctl.command import NAME, Asker, Runner, Tool
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, report_of
 from etcd_twisted.ctl.lazy import LazyGroup
 from etcd_twisted.ctl.output import FORMATS, color
-from etcd_twisted.ctl.session import SignalledError, run
+from etcd_twisted.ctl.session import SignalledError, ask, run
 from etcd_twisted.ctl.settings import DEFAULT_ENDPOINTS, Settings, credentials_of, duration, endpoints_of
 
 _INTERRUPTED = 130
@@ -126,19 +125,21 @@ def cli(
         total_timeout,
     )
     for_people = output == "text" and sys.stdout.isatty()
-    ctx.obj = Tool(settings, ctx.obj, "text" if output == "simple" else output, for_people)
+    runner, asker = ctx.obj
+    ctx.obj = Tool(settings, runner, asker, "text" if output == "simple" else output, for_people)
     ctx.color = color()
 
 
-def status_of(arguments: Sequence[str], runner: Any = run) -> int:
+def status_of(arguments: Sequence[str], runner: Runner = run, asker: Asker = ask) -> int:
     """
     Returns the exit status of a command, which this runs.
 
     @param arguments: the command line.
     @param runner: what L{run} is, or a stand-in.
+    @param asker: what L{ask} is, or a stand-in.
     """
     try:
-        status = cli.main(list(arguments), prog_name=NAME, standalone_mode=False, obj=runner)
+        status = cli.main(list(arguments), prog_name=NAME, standalone_mode=False, obj=(runner, asker))
     except click.ClickException as error:
         error.show()
         return BAD_ARGUMENTS

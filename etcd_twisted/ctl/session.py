@@ -8,6 +8,7 @@ print anything.
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from etcd_twisted.ctl.settings import Settings
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Client
+    from etcd_twisted.client.messages import Answer, Request
 
 _T = TypeVar("_T")
 
@@ -50,6 +52,19 @@ async def connect(settings: Settings, reactor: Any) -> "Client":
     if settings.discovery_srv is not None:
         return await Client.from_srv(settings.discovery_srv, **keywords)
     return Client(settings.endpoints, **keywords)
+
+
+def ask(settings: Settings, request: "Request") -> "tuple[Answer | None, float]":
+    """
+    Returns the answer to a request about a key, or C{None} if that takes a client; and how many seconds that took.
+
+    @raise ClientError: the cluster answers with an error, or nobody knows whether it has made a change.
+    """
+    from etcd_twisted.ctl import direct
+
+    began = time.monotonic()
+    answer = direct.ask(settings, request)
+    return answer, time.monotonic() - began
 
 
 def run(settings: Settings, action: Action[_T]) -> _T:

@@ -55,7 +55,7 @@ class CommandTest(SynchronousTestCase):
             self.patch(os, "environ", environment or {}),
         ]
         try:
-            status = status_of(arguments, self.run_action)
+            status = status_of(arguments, self.run_action, lambda *_: (None, 0.0))
         finally:
             for patch in patches:
                 patch.restore()

@@ -2,13 +2,24 @@
 The commands that read keys: C{get}, C{ls} and C{tree}.
 """
 
+from typing import TYPE_CHECKING
+
 import click
 
 from etcd_twisted.ctl.command import Command, Tool, key_argument, quorum_option, sort_option, text
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
 from etcd_twisted.ctl.output import print_names, print_reading, print_tree
 
+if TYPE_CHECKING:
+    from etcd_twisted.client import Reading
+
 _directory_argument = click.argument("directory", default="/", callback=lambda _ctx, _param, value: text(value))
+
+
+def _read(tool: Tool, key: str, recursive: bool, sort: bool, quorum: bool) -> "Reading":
+    from etcd_twisted.client import keys
+
+    return tool.read(keys.read(key, recursive=recursive, sort=sort, consistent=False, quorum=quorum))
 
 
 @click.command(cls=Command)
@@ -18,7 +29,7 @@ _directory_argument = click.argument("directory", default="/", callback=lambda _
 @click.pass_obj
 def get(tool: Tool, key: str, sort: bool, quorum: bool) -> None:
     """Print the value of a key."""
-    reading = tool.run(lambda client: client.list(key, sort=sort, quorum=quorum))
+    reading = _read(tool, key, False, sort, quorum)
     if reading.node.directory:
         raise CommandFailedError(f"{reading.node.key}: is a directory; ls lists it", BAD_ARGUMENTS)
     print_reading(reading, tool.output)
@@ -33,7 +44,7 @@ def get(tool: Tool, key: str, sort: bool, quorum: bool) -> None:
 @click.pass_obj
 def ls(tool: Tool, directory: str, sort: bool, recursive: bool, with_slashes: bool, quorum: bool) -> None:
     """Print the keys in a directory, each on a line."""
-    reading = tool.run(lambda client: client.list(directory, recursive=recursive, sort=sort, quorum=quorum))
+    reading = _read(tool, directory, recursive, sort, quorum)
     if tool.output == "text":
         print_names(reading.node, with_slashes)
     else:
@@ -47,7 +58,7 @@ def ls(tool: Tool, directory: str, sort: bool, recursive: bool, with_slashes: bo
 @click.pass_obj
 def tree(tool: Tool, directory: str, with_value: bool, quorum: bool) -> None:
     """Draw everything in a directory, sorted, as a tree."""
-    reading = tool.run(lambda client: client.list(directory, recursive=True, sort=True, quorum=quorum))
+    reading = _read(tool, directory, True, True, quorum)
     if tool.output == "text":
         print_tree(reading.node, with_value)
     else:

@@ -11,8 +11,6 @@ from etcd_twisted.ctl.command import Command, Tool, index, key_argument, text, t
 from etcd_twisted.ctl.output import print_event
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from etcd_twisted.client import Client, Event
 
 
@@ -60,16 +58,14 @@ def set_(tool: Tool, key: str, value: str, ttl: int | None, swap_with_value: str
 
     Without VALUE, the standard input is the value.
     """
+    from etcd_twisted.client import keys
+
     previous_value = text(swap_with_value) or None
-
-    def write(client: "Client") -> "Deferred[Event]":
-        if previous_value is None and previous_index is None:
-            return client.set(key, value, ttl_seconds=ttl)
-        return client.compare_and_swap(
-            key, value, previous_value=previous_value, previous_index=previous_index, ttl_seconds=ttl
-        )
-
-    print_event(tool.run(write), tool.output)
+    if previous_value is None and previous_index is None:
+        request = keys.set_(key, value, ttl)
+    else:
+        request = keys.compare_and_swap(key, value, keys.Condition(previous_value, previous_index), ttl)
+    print_event(tool.write(request), tool.output)
 
 
 @click.command(cls=Command)
@@ -84,11 +80,10 @@ def mk(tool: Tool, key: str, value: str, in_order: bool, ttl: int | None) -> Non
 
     Without VALUE, the standard input is the value.
     """
+    from etcd_twisted.client import keys
 
-    def write(client: "Client") -> "Deferred[Event]":
-        return (client.create_in_order if in_order else client.create)(key, value, ttl_seconds=ttl)
-
-    print_event(tool.run(write), tool.output)
+    request = (keys.post if in_order else keys.create)(key, value, ttl)
+    print_event(tool.write(request), tool.output)
 
 
 @click.command(cls=Command)
@@ -102,7 +97,9 @@ def update(tool: Tool, key: str, value: str, ttl: int | None) -> None:
 
     Without --ttl, it never expires from now on. Without VALUE, the standard input is the value.
     """
-    print_event(tool.run(lambda client: client.update(key, value, ttl_seconds=ttl)), tool.output)
+    from etcd_twisted.client import keys
+
+    print_event(tool.write(keys.update(key, value, ttl)), tool.output)
 
 
 @click.command(cls=Command)
@@ -111,7 +108,9 @@ def update(tool: Tool, key: str, value: str, ttl: int | None) -> None:
 @click.pass_obj
 def mkdir(tool: Tool, key: str, ttl: int | None) -> None:
     """Make a directory that does not exist."""
-    _print_unless_directory(tool, tool.run(lambda client: client.make_directory(key, ttl_seconds=ttl)))
+    from etcd_twisted.client import keys
+
+    _print_unless_directory(tool, tool.write(keys.make_directory(key, ttl)))
 
 
 @click.command(cls=Command)
@@ -137,7 +136,9 @@ def setdir(tool: Tool, key: str, ttl: int | None) -> None:
 @click.pass_obj
 def updatedir(tool: Tool, key: str, ttl: int | None) -> None:
     """Set the TTL of a directory that exists."""
-    _print_unless_directory(tool, tool.run(lambda client: client.update_directory(key, ttl_seconds=ttl)))
+    from etcd_twisted.client import keys
+
+    _print_unless_directory(tool, tool.write(keys.update_directory(key, ttl)))
 
 
 @click.command(cls=Command)
@@ -156,21 +157,18 @@ def updatedir(tool: Tool, key: str, ttl: int | None) -> None:
 @click.pass_obj
 def rm(tool: Tool, key: str, directory: bool, recursive: bool, with_value: str, previous_index: int | None) -> None:
     """Remove a key."""
+    from etcd_twisted.client import keys
+
     previous_value = text(with_value) or None
-    conditional = previous_value is not None or previous_index is not None
-    if conditional and (directory or recursive):
+    if previous_value is None and previous_index is None:
+        request = keys.remove_directory(key, recursive) if directory or recursive else keys.delete(key, {})
+    elif directory or recursive:
         raise click.UsageError(
             "--with-value and --with-index are for keys with a value: leave out --dir and --recursive"
         )
-
-    def write(client: "Client") -> "Deferred[Event]":
-        if conditional:
-            return client.compare_and_delete(key, previous_value=previous_value, previous_index=previous_index)
-        if directory or recursive:
-            return client.remove_directory(key, recursive=recursive)
-        return client.delete(key)
-
-    _print_unless_directory(tool, tool.run(write))
+    else:
+        request = keys.compare_and_delete(key, keys.Condition(previous_value, previous_index))
+    _print_unless_directory(tool, tool.write(request))
 
 
 @click.command(cls=Command)
@@ -178,4 +176,6 @@ def rm(tool: Tool, key: str, directory: bool, recursive: bool, with_value: str, 
 @click.pass_obj
 def rmdir(tool: Tool, key: str) -> None:
     """Remove a directory that is empty, or a key."""
-    _print_unless_directory(tool, tool.run(lambda client: client.remove_directory(key)))
+    from etcd_twisted.client import keys
+
+    _print_unless_directory(tool, tool.write(keys.remove_directory(key, recursive=False)))
