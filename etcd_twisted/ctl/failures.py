@@ -5,6 +5,7 @@ The first line of an error of the cluster is etcdctl's, since scripts read it; a
 is one. This module must never hide an exception that nobody has expected.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,15 +29,54 @@ NOT_HEALTHY = 5
 """C{health}: some machine is not healthy."""
 
 _REMEDIES = {
-    100: "see what there is with: txetcdctl ls; only set, mk, mkdir and setdir make a key",
+    100: "see what there is with ls; only set, mk, mkdir and setdir make a key",
     101: "the key has changed: read it with -o extended, and give the value or the index that it has now",
     102: "it is a directory: ls lists it, and rmdir or rm --recursive removes it",
     104: "a key with a value can't hold other keys: choose another parent, or remove it first",
     105: "it is there already: update changes it, and set overwrites a value",
     107: "the root can't be changed: name a key in it",
     108: "rm --recursive removes a directory with everything in it",
-    110: "name a user that may do this with --username NAME, or NAME:PASSWORD",
+    110: "name a user with --username NAME:PASSWORD; if you did, the password is wrong, or the user lacks the right",
+    300: "health shows whether enough machines run",
 }
+"""What can be done about an error of the API, by its code."""
+
+_ELSEWHERE = (
+    "check that a machine serves clients there; name others with --endpoints, or wait for longer with --total-timeout"
+)
+
+_BY_TEXT = (
+    (
+        "wrong version number|packet length too long|record layer",
+        "no TLS is spoken there: write http:// in --endpoints",
+    ),
+    ("certificate verify failed", "name the authority of the machine's certificate with --ca-file"),
+    ("certificate is not for this host", "name the machine in --endpoints by a name that is in its certificate"),
+    (
+        "alert certificate required|alert handshake failure",
+        "the machine wants a certificate: --cert-file and --key-file",
+    ),
+    ("alert (unknown ca|bad certificate)", "the machine does not trust the authority of --cert-file: use another one"),
+    ("SRV records", "check the domain of --discovery-srv, or name the machines with --endpoints"),
+    ("DNS lookup failed", "check how the host is spelt in --endpoints, or name its address"),
+    ("no leader is known|no leader", "too few machines run for one to lead: health shows which do"),
+    (
+        "closed cleanly|Connection lost|without response|Remote end closed",
+        "if TLS is spoken there, write https:// in --endpoints",
+    ),
+    ("^can't use the endpoint .* credentials", "pass them with --username NAME:PASSWORD"),
+    ("^can't use the endpoint", "write --endpoints http://HOST:PORT, with commas between several"),
+    ("^--(ca|cert|key)-file", "name PEM files that can be read, and the key that belongs to the certificate"),
+    ("^no machine \\S+ is|^no machine '", "machines list shows the machines by name"),
+    ("^/_etcd/forbidden", "machines forbidden shows those that are kept out"),
+    ("^auth: No root user", "add the user first: txetcdctl user add root"),
+    ("^auth: User .* already exists", "user passwd gives a user another password"),
+    ("^auth: User .* does not exist", "user list shows the users"),
+    ("^auth: Role .* does not exist", "role list shows the roles"),
+    ("^others have held", "wait for longer with --wait, or as long as it takes without it"),
+    ("^no machine has answered|^can't look up", _ELSEWHERE),
+)
+"""What can be done about a failure, by a pattern of its text: of several, the first."""
 
 
 class CommandFailedError(Exception):
@@ -84,26 +124,34 @@ def report_of(error: Exception) -> Report | None:
     if isinstance(error, ClientError):
         return _report_of_client_error(error)
     if isinstance(error, ValueError):  # an endpoint, a certificate or a parameter
-        return Report(BAD_ARGUMENTS, str(error))
+        message = re.sub(r"\b(ca|cert|key)_file\b", r"--\1-file", str(error))
+        return Report(BAD_ARGUMENTS, message, _remedy(message))
     return None
 
 
 def _report_of_client_error(error: "ClientError") -> Report:
-    from etcd_twisted.client import ApiError, ConnectionFailed, NoMachinesFound, OutcomeUnknown
+    from etcd_twisted.client import ApiError, ConnectionFailed, OutcomeUnknown, RequestRefused, UnexpectedAnswer
 
     if isinstance(error, ApiError):
         cause = f" ({error.cause})" if error.cause else ""
         message = f"{error.code}: {error.message}{cause} [{error.index}]"
-        return Report(SERVER_ERROR, message, _REMEDIES.get(error.code, ""))
-    if isinstance(error, NoMachinesFound):
-        return Report(NO_CONNECTION, str(error), "name the machines with --endpoints")
+        return Report(SERVER_ERROR, message, _remedy(error.cause) or _REMEDIES.get(error.code, ""))
     if isinstance(error, ConnectionFailed):
-        remedy = (
-            "check that a machine serves clients there; name others with --endpoints, or wait with --total-timeout"
-        )
-        return Report(NO_CONNECTION, str(error), remedy)
+        return Report(NO_CONNECTION, str(error), _remedy(str(error)))
     if isinstance(error, OutcomeUnknown):
+        known = _remedy(str(error))
+        remedy = "read the key to see whether the change was made, before you repeat it"
+        return Report(SERVER_ERROR, str(error), f"{remedy}; {known}" if known else remedy)
+    if isinstance(error, UnexpectedAnswer) or (isinstance(error, RequestRefused) and error.message == "Not Found"):
+        message = f"the server that was asked does not have this API: it answers with status {error.status}"
+        if error.status < 400:
+            message += ", and may have made a change"
         return Report(
-            SERVER_ERROR, str(error), "read the key to see whether the change was made, before you repeat it"
+            SERVER_ERROR, message, "name in --endpoints the port for clients, not a peer port or another server"
         )
-    return Report(SERVER_ERROR, str(error))
+    message = error.message if isinstance(error, RequestRefused) else str(error)
+    return Report(SERVER_ERROR, message, _remedy(message))
+
+
+def _remedy(text: str) -> str:
+    return next((remedy for pattern, remedy in _BY_TEXT if re.search(pattern, text)), "")

@@ -5,12 +5,14 @@ Commands of C{txetcdctl} that ask a machine in memory, within the process of the
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.ctl.command import Asker, Runner
 from etcd_twisted.ctl.main import status_of
 from etcd_twisted.ctl.session import Action
 from etcd_twisted.ctl.settings import Settings
@@ -24,6 +26,31 @@ class Outcome:
     status: int
     output: str
     errors: str
+
+
+def captured(
+    test: SynchronousTestCase,
+    arguments: Sequence[str],
+    stdin: bytes,
+    environment: dict[str, str],
+    runner: Runner,
+    asker: Asker,
+) -> Outcome:
+    """Returns what a command did that this runs."""
+    written = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    patches = [
+        test.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
+        test.patch(sys, "stdout", written[0]),
+        test.patch(sys, "stderr", written[1]),
+        test.patch(os, "environ", environment),
+    ]
+    try:
+        status = status_of(arguments, runner, asker)
+    finally:
+        for patch in patches:
+            patch.restore()
+    output, errors = [each.buffer.getvalue().decode() for each in written]  # type: ignore[attr-defined]
+    return Outcome(status, output, errors)
 
 
 class CommandTest(SynchronousTestCase):
@@ -47,20 +74,7 @@ class CommandTest(SynchronousTestCase):
 
     def type(self, *arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None) -> Outcome:
         """Returns what a command did."""
-        written = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
-        patches = [
-            self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
-            self.patch(sys, "stdout", written[0]),
-            self.patch(sys, "stderr", written[1]),
-            self.patch(os, "environ", environment or {}),
-        ]
-        try:
-            status = status_of(arguments, self.run_action, lambda *_: (None, 0.0))
-        finally:
-            for patch in patches:
-                patch.restore()
-        output, errors = [each.buffer.getvalue().decode() for each in written]  # type: ignore[attr-defined]
-        return Outcome(status, output, errors)
+        return captured(self, arguments, stdin, environment or {}, self.run_action, lambda *_: (None, 0.0))
 
     def printed(self, *arguments: str, stdin: bytes = b"") -> str:
         """Returns what a command printed, which has to succeed."""
