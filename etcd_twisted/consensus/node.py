@@ -29,13 +29,12 @@ from etcd_twisted.waiters import Observers, Waiters
 class LogOnDisk(Protocol):
     """The write-ahead log, as the node uses it."""
 
-    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None] | None":
         """
-        Append a record.
+        Append a record. The node appends the next one only when this one is durable.
 
         @param wait_seconds: how long this call may wait until the record is durable.
-        @return: a Deferred that fires when the record is durable, or errbacks. The node appends the next record only
-            after that.
+        @return: C{None} if the record is durable; otherwise a Deferred that fires when it is, or errbacks.
         """
 
 
@@ -352,19 +351,23 @@ class Node:
         if record.entries and self._raft.leadership is not None:
             self._uncommitted.append((record.entries[-1].index, self._write_began))
         self._writing = True
-        bounded_wait = self._bounded_wait
-        if bounded_wait is None:
-            self._disk.append(record).addCallback(self._persisted, record).addErrback(self.fail)
-            return
-        wait_seconds = bounded_wait.seconds(len(record.entries))
-        if wait_seconds and self._waited is not None:
-            wait_seconds = 0.0  # others may have come meanwhile: the reactor looks after them first
-        elif wait_seconds:
-            self._waited = self._clock.callLater(0, self._may_wait_again)
+        wait_seconds = self._wait_seconds(record)
         written = self._disk.append(record, wait_seconds)
+        if written is None:
+            self._persisted(None, record)
+            return
         written.addCallback(self._persisted, record).addErrback(self.fail)
-        if wait_seconds and self._writing:
-            bounded_wait.timed_out()
+        if wait_seconds and self._writing and self._bounded_wait is not None:
+            self._bounded_wait.timed_out()
+
+    def _wait_seconds(self, record: Record) -> float:
+        """Returns how long to wait for a record."""
+        seconds = 0.0 if self._bounded_wait is None else self._bounded_wait.seconds(len(record.entries))
+        if seconds and self._waited is not None:
+            return 0.0  # others may have come meanwhile: the reactor looks after them first
+        if seconds:
+            self._waited = self._clock.callLater(0, self._may_wait_again)
+        return seconds
 
     def _may_wait_again(self) -> None:
         self._waited = None

@@ -223,26 +223,39 @@ class WaitingThreadTests(TestCase):
         self.thread.start()
         self.addCleanup(self.thread.stop)
 
-    def test_the_result_is_there_when_the_call_returns(self) -> None:
-        self.assertEqual(self.successResultOf(self.thread.submit(lambda: 7, LONG_SECONDS)), 7)
+    def test_the_job_is_done_when_the_call_returns(self) -> None:
+        done: list[int] = []
+        self.assertIsNone(self.thread.run_within(LONG_SECONDS, lambda: done.append(7)))
+        self.assertEqual(done, [7])
 
-    def test_so_is_a_failure(self) -> None:
-        def fail() -> None:
+    def test_its_failure_is_there(self) -> None:
+        def job() -> None:
             raise OSError(5, "Input/output error")
 
-        self.failureResultOf(self.thread.submit(fail, LONG_SECONDS), OSError)
+        failed = self.thread.run_within(LONG_SECONDS, job)
+        assert failed is not None
+        self.failureResultOf(failed, OSError)
 
     async def test_a_job_that_takes_longer_hands_its_result_over_later(self) -> None:
-        may_end = threading.Event()
-        done = self.thread.submit(lambda: may_end.wait(LONG_SECONDS), 0.001)
+        may_end, ended = threading.Event(), []
+
+        def job() -> None:
+            ended.append(may_end.wait(LONG_SECONDS))
+
+        done = self.thread.run_within(0.001, job)
+        assert done is not None
         self.assertNoResult(done)
         may_end.set()
-        self.assertTrue(await done)
+        await done
+        self.assertEqual(ended, [True])
 
     async def test_nothing_waits_behind_another_job(self) -> None:
         may_end = threading.Event()
         first = self.thread.submit(lambda: may_end.wait(LONG_SECONDS))
-        second = self.thread.submit(lambda: 2, LONG_SECONDS)
+        ended: list[int] = []
+        second = self.thread.run_within(LONG_SECONDS, lambda: ended.append(2))
+        assert second is not None
         self.assertNoResult(second)
         may_end.set()
-        self.assertEqual(await defer.gatherResults([first, second]), [True, 2])
+        self.assertEqual(await defer.gatherResults([first, second]), [True, None])
+        self.assertEqual(ended, [2])

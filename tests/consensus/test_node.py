@@ -43,7 +43,7 @@ class TurnTests(NodeTestCase):
         told: list[int] = []
         append = self.around.append
 
-        def appending(record: Record) -> "Deferred[None]":
+        def appending(record: Record, _wait_seconds: float = 0.0) -> "Deferred[None]":
             told.append(sum(isinstance(message, Append) for _, message in self.around.sent))
             return append(record)
 

@@ -52,57 +52,64 @@ class DiskThread:
         """Start the thread. Jobs that were submitted before wait for it."""
         self._thread.start()
 
-    def submit(self, job: Callable[[], _T], wait_seconds: float = 0.0) -> "Deferred[_T]":
+    def submit(self, job: Callable[[], _T]) -> "Deferred[_T]":
         """
         Run C{job} in the thread, after all jobs that were submitted before it.
 
         A failed job does not keep those after it from running. Cancelling the Deferred only ends the wait: the job
         still runs, since later ones may build on it.
 
-        @param wait_seconds: how long this call may wait for the result. If it comes in that time, the Deferred that is
-            returned has fired already. While other jobs are under way, there is no wait.
         @return: a Deferred that fires with what the job returns, or errbacks with what it raises, or with
             L{DiskThreadStoppedError} after L{stop}.
         """
         if self._stopping:
             return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
-        if wait_seconds and self._done == self._submitted:
-            return self._submit_and_wait(job, wait_seconds)
         result: Deferred[_T] = Deferred()
 
         def run() -> None:
             value = self._outcome(job)
             self._reactor.callFromThread(result.callback, value)  # a failure makes it errback
 
-        self._put(run)
+        self._submitted += 1
+        self._jobs.put(run)
         return result
 
-    def _submit_and_wait(self, job: Callable[[], _T], wait_seconds: float) -> "Deferred[_T]":
-        result: Deferred[_T] = Deferred()
-        outcome: list[_T | Failure] = []
+    def run_within(self, seconds: float, job: Callable[[], None]) -> "Deferred[None] | None":
+        """
+        Do what L{submit} does, and wait for the job if no other one is under way.
+
+        @param seconds: how long this call may wait.
+        @return: C{None} if the job has ended without an error in that time; otherwise what L{submit} returns.
+        """
+        if self._stopping or self._done != self._submitted:
+            return self.submit(job)
+        outcome: list[Failure | None] = []
         finished = threading.Lock()
         finished.acquire()
-        waiting = [True]  # whoever takes the only item decides how the outcome is handed over
+        late: list[Deferred[None]] = []
+        undecided = [True]  # whoever takes the only item decides how the outcome is handed over
 
         def run() -> None:
             outcome.append(self._outcome(job))
             try:
-                waiting.pop()
+                undecided.pop()
             except IndexError:
-                self._reactor.callFromThread(result.callback, outcome[0])
+                self._reactor.callFromThread(late[0].callback, outcome[0])
             else:
                 finished.release()
 
-        self._put(run)
-        if not finished.acquire(timeout=wait_seconds):
+        self._submitted += 1
+        self._jobs.put(run)
+        if not finished.acquire(timeout=seconds):
+            late.append(Deferred())
             try:
-                waiting.pop()
+                undecided.pop()
             except IndexError:
                 finished.acquire()  # the thread has just taken it, and releases the lock at once
             else:
-                return result
-        result.callback(outcome[0])
-        return result
+                return late[0]
+        failure = outcome[0]
+        return None if failure is None else fail(failure)
 
     def _outcome(self, job: Callable[[], _T]) -> "_T | Failure":
         """Run a job in the thread. Returns its result, or the failure."""
@@ -112,10 +119,6 @@ class DiskThread:
             return Failure()
         finally:
             self._done += 1
-
-    def _put(self, job: Callable[[], None]) -> None:
-        self._submitted += 1
-        self._jobs.put(job)
 
     def stop(self) -> "Deferred[None]":
         """Run what was submitted, then end the thread. Returns a Deferred that fires when it has ended."""
@@ -158,14 +161,17 @@ class AsyncStorage:
         """Have the thread run a job after all earlier ones. Returns a Deferred that fires with the result."""
         return self._disk_thread.submit(functools.partial(job, *arguments))
 
-    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None]":
+    def append(self, record: Record, wait_seconds: float = 0.0) -> "Deferred[None] | None":
         """
-        Append to the log. Returns a Deferred that fires when the record is durable.
+        Append to the log.
 
-        @param wait_seconds: how long this call may wait for that; see L{DiskThread.submit}.
+        @param wait_seconds: how long this call may wait until the record is durable.
+        @return: C{None} if the record is durable; otherwise a Deferred that fires when it is, or errbacks.
         """
-        appended = self._disk_thread.submit(functools.partial(self.storage.log.append, record), wait_seconds)
-        return appended.addCallback(self._appended, self._seconds())
+        began, job = self._seconds(), functools.partial(self.storage.log.append, record)
+        thread = self._disk_thread
+        appended = thread.run_within(wait_seconds, job) if wait_seconds else thread.submit(job)
+        return None if appended is None else appended.addCallback(self._appended, began)
 
     def begin_segment(self) -> "Deferred[None]":
         """Continue the log in a new segment; see L{WriteAheadLog.roll}."""

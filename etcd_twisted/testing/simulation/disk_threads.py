@@ -40,11 +40,15 @@ class ManualDiskThread:
         self.jobs: deque[tuple[_Job, Deferred[Any]]] = deque()
         self.failing: Exception | None = None
 
-    def submit(self, job: _Job, _wait_seconds: float = 0.0) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. There is no wait."""
+    def submit(self, job: _Job) -> "Deferred[Any]":
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
         done: Deferred[Any] = Deferred()
         self.jobs.append((job, done))
         return done
+
+    def run_within(self, _seconds: float, job: _Job) -> "Deferred[None] | None":
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.run_within}. There is no wait."""
+        return self.submit(job)
 
     def stop(self) -> "Deferred[None]":
         """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.stop}. All jobs have to be done."""
@@ -88,7 +92,7 @@ class PromptDiskThread(ManualDiskThread):
             for _ in self.jobs:
                 self._process.after(0, "disk", self._work)
 
-    def submit(self, job: _Job, _wait_seconds: float = 0.0) -> "Deferred[Any]":
+    def submit(self, job: _Job) -> "Deferred[Any]":
         """See L{ManualDiskThread.submit}."""
         done = super().submit(job)
         self._process.after(0, "disk", self._work)
@@ -124,32 +128,29 @@ class SimulatedDiskThread(ManualDiskThread):
         self._stopping = False
         self._handed_over = 0.0
 
-    def submit(self, job: _Job, wait_seconds: float = 0.0) -> "Deferred[Any]":
-        """
-        See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}. Nearly all waits end in time; no
-        time passes in them.
-        """
+    def submit(self, job: _Job) -> "Deferred[Any]":
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
         if self._stopping:
             return fail(DiskThreadStoppedError("the disk thread has been told to stop"))
-        if (
-            wait_seconds
-            and not self.jobs
-            and not self._running
-            and self._process.schedule.random.random() < _WAITS_IN_TIME
-        ):
-            return self._done_at_once(job)
         done = super().submit(job)
         self._go_on()
         return done
 
-    @staticmethod
-    def _done_at_once(job: _Job) -> "Deferred[Any]":
+    def run_within(self, _seconds: float, job: _Job) -> "Deferred[None] | None":
+        """
+        See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.run_within}. Nearly all waits end in time; no time
+        passes in them.
+        """
+        is_idle = not (self._stopping or self.jobs or self._running)
+        if not is_idle or self._process.schedule.random.random() >= _WAITS_IN_TIME:
+            return self.submit(job)
         try:
-            return succeed(job())
+            job()
         except CrashError:
             return Deferred()
         except Exception:
             return fail()
+        return None
 
     def _go_on(self) -> None:
         if self.jobs and not self._running:
