@@ -97,6 +97,8 @@ class Node:
         self.failed: Deferred[None] = Deferred()
         self._clock = clock
         self._now = clock.seconds
+        self.propose = raft.propose
+        """Puts a command into the log; see L{Raft.propose}. Call L{proposed} in the same turn of the reactor."""
         self._raft = raft
         self._log = raft.log
         self._disk = disk
@@ -110,6 +112,8 @@ class Node:
         self._running = False
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
+        self._timer_due = float("inf")
+        """When that timer is due."""
         self._ticking: IDelayedCall | None = None
         self._bounded_wait = bounded_wait
         self._waited: IDelayedCall | None = None
@@ -128,15 +132,6 @@ class Node:
         if self._raft.configuration.voters == (self._raft.machine_id,):
             self._raft.campaign(self._now())
         self._wake()
-
-    def propose(self, data: bytes) -> int:
-        """
-        Put a command into the log. Call L{proposed} in the same turn of the reactor.
-
-        @return: the index that the command has if it is committed.
-        @raise NotLeaderError: this machine does not lead.
-        """
-        return self._raft.propose(data)
 
     def proposed(self) -> None:
         """
@@ -298,29 +293,28 @@ class Node:
             self._running = False
         if self._drained.waiting and self._is_idle():
             self._drained.fire()
-        if not self._stopped and self._ticking is None:
+        if not self._stopped and self._ticking is None and raft.deadline < self._timer_due:
             self._wait_until(raft.deadline)
 
     def _has_nothing_to_add(self) -> bool:
         """
         Returns whether nothing follows from a record that was durable at once: no message and no other record.
         """
-        log, configuration = self._log, self._raft.configuration
-        is_alone = len(configuration.voters) == 1 and not configuration.learners
+        log, leadership = self._log, self._raft.leadership
+        is_alone = leadership is not None and not leadership.progress
         return is_alone and log.applying_index == log.last_index == log.handed_out_index
 
     def _wait_until(self, deadline: float) -> None:
-        """Set the timer for when the core has to be told the time."""
-        if self._timer is not None:
-            if self._timer.getTime() <= deadline:
-                return  # the deadline is checked again then
-            self._timer.cancel()
-            self._timer = None
-        if deadline < float("inf"):
+        """Set the timer for when the core has to be told the time. An earlier one stays: it looks again then."""
+        if deadline < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = self._clock.callLater(max(0.0, deadline - self._now()), self._on_timer)
+            self._timer_due = deadline
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._timer_due = float("inf")
         leads = self._raft.role is Role.LEADER
         if leads or self._now() >= self._raft.deadline:
             # If this process was held up, messages may be waiting in the sockets: let the reactor read them first.
@@ -408,12 +402,13 @@ class Node:
             self._note_commits()
         if not self._has_to_apply():
             return
-        entries = self._raft.to_apply(self._state_machine.room())
+        most = self._state_machine.room()
+        entries = self._raft.to_apply(most)
         if entries:
             self._state_machine.apply(entries)
             for tell in self.on_applied:
                 tell()
-        if self._has_to_apply():
+        if len(entries) >= most and self._has_to_apply():
             self._wake()
 
     def _has_to_apply(self) -> bool:

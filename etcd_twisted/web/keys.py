@@ -224,7 +224,7 @@ class KeyEndpoint:
         if leads:
             later = Later()
             if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent), user):
-                return later
+                return later.response or later  # a lone writer's change is made by now
         changed = replica.forward(command, user)
         return changed.addCallbacks(self._written, self._lost, (request, silent), errbackArgs=(request, deadline))
 
@@ -257,7 +257,7 @@ class KeyEndpoint:
         else:
             form = parse(request.query, request.body, request.content_type)
             body = encode_json(own_result(event.result, flag(form, "refresh")))
-        return success(self._replica, 201 if event.created else 200, body, event.index)
+        return success(self._replica, 201 if event.created else 200, body, event.result.node.modified_index)
 
     def _without_value(self, reason: Failure, request: ParsedRequest) -> Failure:
         """Returns the reason why a change was not made, as its user may see it."""

@@ -40,6 +40,7 @@ FILE_HEADER_LENGTH = _FILE_HEADER.size
 FRAME_HEADER_LENGTH = _FRAME_HEADER.size
 _FRAME_HEADER_CHECKED = FRAME_HEADER_LENGTH - _CHECKSUM.size
 _WINDOW_BYTES = 1 << 20
+_MAX_SEED = 0xFFFFFFFF
 
 
 @enum.unique
@@ -140,7 +141,7 @@ def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> byt
     if len(payload) > MAX_FRAME_PAYLOAD_BYTES:
         raise ValueError(f"a payload of {len(payload)} bytes is more than a frame's {MAX_FRAME_PAYLOAD_BYTES}")
     header = _FRAME_HEADER.pack(FRAME_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:_FRAME_HEADER_CHECKED]
-    return header + _CHECKSUM.pack(zlib.crc32(header, _seed(salt, offset))) + payload
+    return header + _CHECKSUM.pack(zlib.crc32(header, (salt + offset) & _MAX_SEED)) + payload
 
 
 def end_of_data(path: Path, start: int) -> int:
@@ -154,10 +155,6 @@ def end_of_data(path: Path, start: int) -> int:
                 end = position + len(window.rstrip(b"\0"))
             position += len(window)
     return end
-
-
-def _seed(salt: int, offset: int) -> int:
-    return (salt + offset) & 0xFFFFFFFF
 
 
 class FrameReader:
@@ -226,7 +223,7 @@ class FrameReader:
         magic, kind, length, checksum, own = _FRAME_HEADER.unpack(header)
         if magic != FRAME_MAGIC:
             raise BadFrameError(self.path, offset, "no frame begins here")
-        if zlib.crc32(header[:_FRAME_HEADER_CHECKED], _seed(self.salt, offset)) != own:
+        if zlib.crc32(header[:_FRAME_HEADER_CHECKED], (self.salt + offset) & _MAX_SEED) != own:
             raise BadFrameError(self.path, offset, "the checksum of the frame's header is wrong")
         try:
             return FrameKind(kind), length, checksum

@@ -269,18 +269,23 @@ class WriteAheadLog:
             raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
         payload = self._encode(record)
         frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
-        with self._writing:
+        try:
             if self._is_full(len(frame)):
                 self._begin_segment(self.last_index, fresh=not self._segments)
                 frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
             if record.hard_state is not None:
                 self._save_state(record.hard_state)
             end = self._position + len(frame)
-            self._allocate(end)
-            write_all(self._descriptor, self._with_zeros(frame, end), self._position)
+            if end > self._zeroed:  # so many zeros are written ahead only where the file is allocated
+                self._allocate(end)
+                frame = self._with_zeros(frame, end)
+            write_all(self._descriptor, frame, self._position)
             began = time.perf_counter()
             os.fdatasync(self._descriptor)
             self.syncs.add(time.perf_counter() - began)
+        except OSError as error:  # as the latch does, without its two calls
+            self._writing.failure = error
+            raise
         self._position = end
         self._note(self._segments[-1], record)
 
@@ -427,10 +432,10 @@ class WriteAheadLog:
 
     def _with_zeros(self, frame: bytes, end: int) -> bytes:
         """
-        Returns a frame that ends at C{end}, followed by zeros if it uses up those that were written ahead. A long
+        Returns a frame that ends at C{end} and uses up the zeros that were written ahead, followed by others. A long
         frame gets none, as it would use them up at once.
         """
-        if end <= self._zeroed or len(frame) > ZEROED_BYTES // 8:
+        if len(frame) > ZEROED_BYTES // 8:
             return frame
         self._zeroed = max(end, min(end + ZEROED_BYTES, self._allocated))
         return frame + bytes(self._zeroed - end)
