@@ -41,6 +41,15 @@ class IFrontend(Interface):
         """
 
 
+class IWorkerFrontend(IFrontend):
+    """
+    A frontend that runs in each worker, where a machine has workers, and in the consensus process where it has none.
+
+    The reactor that it is given in a worker lets all workers listen at the same TCP port. So it should listen through
+    that reactor, at a TCP port alone, and keep nothing that the workers would have to agree on.
+    """
+
+
 _COLON = re.compile(r"(?<!\\):")
 
 ChosenFrontend = tuple[IFrontend, Mapping[str, str]]
@@ -85,3 +94,12 @@ def chosen_frontends(config: Config) -> list[ChosenFrontend]:
             raise ConfigError(f"{source} {text}: no frontend {name!r} is installed; installed are: {known}")
         chosen.append((installed[name], options))
     return chosen
+
+
+def worker_frontends(config: Config) -> list[ChosenFrontend]:
+    """
+    Returns those of L{chosen_frontends} that workers run.
+
+    @raise ConfigError: a frontend is not installed.
+    """
+    return [chosen for chosen in chosen_frontends(config) if IWorkerFrontend.providedBy(chosen[0])]

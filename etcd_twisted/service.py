@@ -16,7 +16,7 @@ from functools import partial
 
 from twisted.application.service import IService, Service
 from twisted.copyright import version as twisted_version
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
@@ -36,16 +36,19 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.settings import ReplicaSettings
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.frontends import chosen_frontends
+from etcd_twisted.frontends import IWorkerFrontend, chosen_frontends
 from etcd_twisted.httpd.agent import OwnAgent, RoutingAgent
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.net.port import PortService
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.web.admin import admin_site
 from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.workers.feed import Feed
+from etcd_twisted.workers.port import WorkersPort
 
 
 class EtcdService(Service):
@@ -70,7 +73,7 @@ class EtcdService(Service):
     ) -> None:
         """
         @param reactor: its time should not follow the system's clock, or timers are late after that was set back; see
-            L{etcd_twisted.tap.use_monotonic_time}.
+            L{etcd_twisted.process.monotonic.use_monotonic_time}.
         @param fatal: called once, with one line, if the disk fails: the machine answers nobody any more, and the
             process should end.
         @param wall_clock: returns the time by which keys expire, in seconds since the epoch.
@@ -88,10 +91,19 @@ class EtcdService(Service):
         timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election_timeout_seconds)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, timeout_seconds)
         peer_port = PeerFrontend(self._transport.connected, admin_site).service(reactor, config, {}, self.replica)
-        client_port = HttpFrontend().service(reactor, config, {}, self.replica)
-        chosen = [each.service(reactor, config, options, self.replica) for each, options in chosen_frontends(config)]
+        client_port: PortService | WorkersPort
+        self._workers_ready: Deferred[None] = succeed(None)
+        if config.workers:
+            client_port = WorkersPort(reactor, config, self.replica, Feed(reactor, participation))
+            self._workers_ready = client_port.ready.addErrback(self._workers_failed)
+        else:
+            client_port = HttpFrontend().service(reactor, config, {}, self.replica)
         # They are stopped from the last to the first: requests under way need the other machines until the end.
-        self._frontends: list[IService] = [peer_port, client_port, *chosen]
+        self._frontends: list[IService] = [peer_port, client_port]
+        for frontend, options in chosen_frontends(config):
+            service = frontend.service(reactor, config, options, self.replica)  # which may refuse the options
+            if not (config.workers and IWorkerFrontend.providedBy(frontend)):
+                self._frontends.append(service)
         own_ports = {
             config.client_url: client_port.endpoint(config.addr.port, "the machine's client port"),
             config.peer_url: peer_port.endpoint(config.peer_addr.port, "the machine's peer port"),
@@ -112,6 +124,7 @@ class EtcdService(Service):
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._first_failure: Failure | None = None
+        self._problem: Failure | None = None
 
     def agent(self, elsewhere: IAgent | None = None) -> IAgent:
         """
@@ -187,6 +200,7 @@ class EtcdService(Service):
             await self._lifecycle.begin(self._storage, self._disk_thread)
             self.accepted.callback(None)
             await self._lifecycle.when_serving()
+            await self._workers_ready
         except BaseException:
             self._storage.directory.withdraw()
             raise
@@ -202,7 +216,14 @@ class EtcdService(Service):
                 peer_url=config.peer_url,
             )
 
+    def _workers_failed(self, failure: Failure) -> None:
+        """End the start, since a worker can't be started."""
+        if not failure.check(CancelledError):
+            self._problem = failure
+            self._starting.cancel()
+
     def _start_failed(self, failure: Failure) -> None:
+        failure = self._problem or failure
         closed = self._close()
         closed.addErrback(lambda problem: self._log.failure("Closing what was opened failed", problem))
         self.started.errback(failure)

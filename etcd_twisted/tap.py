@@ -9,7 +9,6 @@ service: it ends the process.
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -28,23 +27,13 @@ from etcd_twisted.logs import observers
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.process.background import Background
 from etcd_twisted.process.garbage_collection import Collector
+from etcd_twisted.process.monotonic import use_monotonic_time
 from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.process.systemd import Readiness
 from etcd_twisted.service import EtcdService
 
 DAEMON_UMASK = 0o077
 """C{twistd} gives this to a process in the background: only its user can use the files that it creates."""
-
-
-def use_monotonic_time(reactor: Any) -> None:
-    """
-    Make a reactor's time go on evenly from now, even if the system's clock is set.
-
-    Twisted's reactors follow the system's clock: if that is set back, all timers are late by as much. This has to be
-    called before anything is scheduled.
-    """
-    ahead = time.time() - time.monotonic()
-    reactor.seconds = lambda: time.monotonic() + ahead
 
 
 class Options(command_line.MachineOptions):

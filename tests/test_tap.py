@@ -7,7 +7,7 @@ import time
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.tap import use_monotonic_time
+from etcd_twisted.process.monotonic import use_monotonic_time
 
 
 class SomeReactor(ReactorBase):

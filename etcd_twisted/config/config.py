@@ -19,9 +19,19 @@ _MIN_HEARTBEATS_PER_ELECTION_TIMEOUT = 3
 """With these, a lost heartbeat is no reason for an election."""
 
 
+Text = None | bool | int | float | str | list[str]
+"""A value of a field, or its text; see L{Config.texts}."""
+
+
 def _field(name: str) -> str:
     """Returns the name of the field that an option sets."""
     return name.replace("-", "_")
+
+
+def _text(value: object) -> Text:
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 @attrs.frozen
@@ -113,6 +123,10 @@ class Config(Settings):
             raise ConfigError(
                 f"{election} should be at least {_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT} times {heartbeat}"
             )
+
+    def texts(self) -> dict[str, Text]:
+        """Returns all fields in a form that can be sent to another process. C{Config} of them is equal to this one."""
+        return {each.field: _text(getattr(self, each.field)) for each in OPTIONS if each.field is not None}
 
     @property
     def client_url(self) -> str:

@@ -57,6 +57,7 @@ from etcd_twisted.config.value_types import (
     TIMEOUT,
     VERBOSITY,
     VERSION_MEDIA_TYPE,
+    WORKERS,
     ZERO_PREV_INDEX,
     reachable_address,
 )
@@ -331,6 +332,15 @@ class Settings:
             VERSION_MEDIA_TYPE,
             "How /version is shown: as text or JSON, as the client accepts, or as JSON to all.",
             etcd2="json",
+        ),
+    )
+    workers: int = attrs.field(
+        default=0,
+        converter=whole,
+        metadata=option(
+            WORKERS,
+            "How many processes of their own serve clients, each from a copy of the key space;"
+            " 0 if the one that takes part in consensus does.",
         ),
     )
     max_request_bytes: int = attrs.field(

@@ -30,6 +30,9 @@ from etcd_twisted.logs.observers import FORMATS, HIGHEST_VERBOSITY
 
 T = TypeVar("T")
 
+MAX_WORKERS = 64
+"""More processes than that for clients are surely a mistake: each holds a copy of the key space."""
+
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _URL = re.compile(r"https?://[!\"$->@-~]+")
@@ -154,6 +157,7 @@ BYTES_OR_ZERO = ValueType(Form.WHOLE, partial(_whole, least=0), "BYTES")
 BODY_BYTES = ValueType(Form.WHOLE, _body_bytes, "BYTES")
 MILLISECONDS = ValueType(Form.WHOLE, _milliseconds, "MILLISECONDS")
 ACTIVE_SIZE = ValueType(Form.WHOLE, partial(_whole, least=MIN_ACTIVE_SIZE, largest=MAX_ACTIVE_SIZE), "NUMBER")
+WORKERS = ValueType(Form.WHOLE, partial(_whole, least=0, largest=MAX_WORKERS), "NUMBER")
 VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=HIGHEST_VERBOSITY), "NUMBER")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sized
 
 import attrs
 
-from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations
+from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations, WorkerCounts
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 """The methods that are counted by name."""
@@ -41,11 +41,13 @@ class Usage:
     The usage of one port.
 
     @ivar connected: the open connections.
+    @ivar connections_elsewhere: how many are open in other processes; see L{add}.
     @ivar durations: how long it took to answer the requests about keys that succeeded, by method. Waits for events are
         not among them.
     """
 
     connected: Sized = ()
+    connections_elsewhere: int = 0
     _answers: dict[tuple[bytes, int], _Tally] = attrs.field(factory=dict)
     """By method and status."""
     durations: dict[bytes, Durations] = attrs.field(factory=lambda: {method: Durations() for method in _KEY_METHODS})
@@ -53,7 +55,7 @@ class Usage:
     @property
     def connections(self) -> int:
         """How many connections are open."""
-        return len(self.connected)
+        return len(self.connected) + self.connections_elsewhere
 
     def count(self, method: bytes, status: int) -> None:
         """Count a request whose response is sent, or begins."""
@@ -81,6 +83,19 @@ class Usage:
         if known not in self._answers:
             self._answers[known] = _Tally(self.durations.get(method) if status < 300 else None)
         return self._answers[known]
+
+    def counts(self) -> WorkerCounts:
+        """Returns what was counted, for another process to show."""
+        answers = {known: tally.count for known, tally in self._answers.items()}
+        return WorkerCounts(answers, self.durations, self.connections)
+
+    def add(self, counts: WorkerCounts) -> None:
+        """Add what another process has counted."""
+        for (method, status), count in counts.answers.items():
+            self._tally(method, status).count += count
+        for method, durations in counts.durations.items():
+            self.durations[method].add_all(durations)
+        self.connections_elsewhere += counts.connections
 
     def by_status(self) -> dict[tuple[str, int], int]:
         """Returns how many requests there were by method and status."""

@@ -9,9 +9,11 @@ read when somebody asks. This module must never read a clock either: whoever cou
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
 
 BUCKET_BOUNDS_SECONDS = tuple(0.00025 * 2**step for step in range(16))
 """
@@ -42,6 +44,11 @@ class Durations:
         """
         self.counts[bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
         self.total_seconds += seconds
+
+    def add_all(self, other: "Durations") -> None:
+        """Count all durations of another histogram."""
+        self.counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
+        self.total_seconds += other.total_seconds
 
 
 @attrs.frozen
@@ -103,6 +110,58 @@ class Measurements:
     contents: Contents = attrs.field(factory=Contents)
     disk_free_bytes: int = 0
     disk_size_bytes: int = 0
+
+
+@attrs.define
+class WorkerCounts:
+    """
+    What one worker counts: a process that serves clients from its own copy of the key space.
+
+    @ivar answers: how many requests were answered, by method and status. All unknown methods share an empty name.
+    @ivar durations: how long it took to answer those about keys that succeeded, by method.
+    @ivar connections: how many connections are open.
+    @ivar gets_success: how many reads of its copy succeeded; likewise C{gets_fail}.
+    @ivar watchers: how many clients wait for events.
+    @ivar failed_attempts: how many passwords were wrong.
+    @ivar processor_seconds: how much time of a processor it has used.
+    @ivar memory_bytes: how much memory it takes.
+    """
+
+    answers: dict[tuple[bytes, int], int] = attrs.field(factory=dict)
+    durations: dict[bytes, Durations] = attrs.field(factory=dict)
+    connections: int = 0
+    gets_success: int = 0
+    gets_fail: int = 0
+    watchers: int = 0
+    failed_attempts: int = 0
+    processor_seconds: float = 0.0
+    memory_bytes: int = 0
+
+    def add(self, other: "WorkerCounts") -> None:
+        """Add what another worker, or another process of this one, has counted, but for its time and memory."""
+        for answered, count in other.answers.items():
+            self.answers[answered] = self.answers.get(answered, 0) + count
+        for method, durations in other.durations.items():
+            self.durations.setdefault(method, Durations()).add_all(durations)
+        self.connections += other.connections
+        self.gets_success += other.gets_success
+        self.gets_fail += other.gets_fail
+        self.watchers += other.watchers
+        self.failed_attempts += other.failed_attempts
+
+    def end(self) -> None:
+        """Keep only what was counted in all, as the process has ended: it has no connections and no watchers."""
+        self.connections = self.watchers = 0
+
+
+class IWorkers(Interface):
+    """The workers of a machine, for whoever shows what they count."""
+
+    def counts() -> "Deferred[Mapping[int, WorkerCounts]]":
+        """Returns a Deferred that fires with what each worker that runs has counted by now, by its number."""
+
+    def ended() -> WorkerCounts:
+        """Returns what processes of workers that have ended had counted."""
 
 
 RATE_WINDOW_SECONDS = 60

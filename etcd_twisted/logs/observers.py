@@ -83,8 +83,7 @@ def as_json(event: LogEvent) -> str | None:
         "logger": event.get("log_namespace", "-"),
         "message": masked(message),
     }
-    fields = {name: _plain(value) for name, value in event.items() if not name.startswith("log_")}
-    fields = {name: value for name, value in fields.items() if name not in _LEGACY}
+    fields = plain_fields(event)
     if fields:
         line["fields"] = fields
     if failure is not None:
@@ -93,7 +92,13 @@ def as_json(event: LogEvent) -> str | None:
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
-def _plain(value: object) -> object:
+def plain_fields(event: LogEvent) -> dict[str, int | float | str]:
+    """Returns what the message of an event is made from, as numbers and texts."""
+    names = (name for name in event if not name.startswith("log_") and name not in _LEGACY)
+    return {name: _plain(event[name]) for name in names}
+
+
+def _plain(value: object) -> int | float | str:
     return value if isinstance(value, int | float) else masked(str(value))
 
 
@@ -136,16 +141,20 @@ def observer(verbosity: int, kind: str, twistd: Mapping[str, Any]) -> ILogObserv
     if twistd.get("syslog"):
         # The system's log adds the time and the level to a line itself.
         sink = _Syslog(twistd.get("prefix") or "twisted", as_json if kind == "json" else _message)
-        return FilteringLogObserver(sink, [_levels(verbosity)])
+        return filtered(verbosity, sink)
     return stream_observer(verbosity, kind, _file(twistd))
+
+
+def filtered(verbosity: int, sink: ILogObserver) -> ILogObserver:
+    """Returns an observer that passes on the events to be written. See L{observer} for C{verbosity}."""
+    return FilteringLogObserver(sink, [_levels(verbosity)])
 
 
 def stream_observer(verbosity: int, kind: str, stream: Any) -> ILogObserver:
     """
     Returns the observer that writes the log to a stream or an open file. See L{observer} for the other parameters.
     """
-    sink = FileLogObserver(stream, as_json if kind == "json" else as_text)
-    return FilteringLogObserver(sink, [_levels(verbosity)])
+    return filtered(verbosity, FileLogObserver(stream, as_json if kind == "json" else as_text))
 
 
 def _message(event: LogEvent) -> str | None:

@@ -90,6 +90,15 @@ async def listen(
 
 def _tcp_endpoint(reactor: IReactor, wanted: ListenAddress, address: Address) -> IStreamServerEndpoint:
     """Returns the endpoint of a TCP port."""
+    family, host = _resolved(wanted, address)
+    kind = "tcp6" if family == socket.AF_INET6 else "tcp"
+    text = f"{kind}:{address.port}:interface={quoteStringArgument(host)}:backlog={_BACKLOG}"
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    return endpoint
+
+
+def _resolved(wanted: ListenAddress, address: Address) -> tuple[socket.AddressFamily, str]:
+    """Returns the address family of a host, and its first address."""
     try:
         (family, _, _, _, sockaddr), *_ = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -97,11 +106,36 @@ def _tcp_endpoint(reactor: IReactor, wanted: ListenAddress, address: Address) ->
     except socket.gaierror as error:
         reason = f"the host name can't be looked up ({error.strerror})"
         raise StartError(f"{wanted}: {reason}: {_another_address(wanted)}") from error
-    kind = "tcp6" if family == socket.AF_INET6 else "tcp"
-    interface = quoteStringArgument(str(sockaddr[0]))
-    text = f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}"
-    endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    return endpoint
+    return family, str(sockaddr[0])
+
+
+def listening_sockets(wanted: ListenAddress, address: Address, count: int) -> list[socket.socket]:
+    """
+    Returns sockets that listen on one address, each for a process of its own: the system spreads connections over
+    them.
+
+    @raise StartError: see L{listen}. A socket of another process is in the way even if it would share the address.
+    """
+    opened: list[socket.socket] = []
+    try:
+        family, host = _resolved(wanted, address)
+        with socket.socket(family) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((host, address.port))
+            port = alone.getsockname()[1]
+        for _ in range(count):
+            opened.append(socket.socket(family))
+            opened[-1].setblocking(False)
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            opened[-1].bind((host, port))
+        for each in opened:
+            each.listen(_BACKLOG)
+    except OSError as error:
+        for each in opened:
+            each.close()
+        raise StartError(f"{wanted} can't be listened on: {_remedy(wanted, error.errno)}") from error
+    return opened
 
 
 def _string_endpoint(reactor: IReactor, wanted: ListenAddress, given: Endpoint) -> IStreamServerEndpoint:

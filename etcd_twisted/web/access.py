@@ -23,6 +23,7 @@ from etcd_twisted.httpd.ordinary.request import credentials
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import ActionResult
 from etcd_twisted.web.auth.authenticator import Authenticator, UnauthenticatedError
+from etcd_twisted.web.auth.failed_attempts import IAttempts
 from etcd_twisted.web.auth.passwords import Passwords, thread_pool
 from etcd_twisted.web.redirects import until_serving
 
@@ -40,15 +41,17 @@ class Access:
         clock: IReactorTime,
         passwords: Passwords | None = None,
         certificates: bool = True,
+        attempts: IAttempts | None = None,
     ) -> None:
         """
         @param passwords: checks passwords; C{None} to have it done in the reactor's threads.
         @param certificates: whether the port's clients have certificates with the names of users, if it requires any.
+        @param attempts: the log-ins that have failed, if other ports or processes count theirs there too.
         """
         self.passwords = passwords or Passwords(thread_pool(clock))
         self._replica = replica
         self._clock = clock
-        self._authenticator = Authenticator(clock, self.passwords)
+        self._authenticator = Authenticator(clock, self.passwords, attempts)
         self._certificates = certificates
 
     @property

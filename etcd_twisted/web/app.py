@@ -23,6 +23,7 @@ from etcd_twisted.httpd.ordinary.request import Request
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces.statistics import IWorkers
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.access import Access
@@ -40,7 +41,7 @@ from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, no_leader, no_machines_known, redirect
 from etcd_twisted.web.relay import ClientRequest, Relay
-from etcd_twisted.web.statistics import leader_statistics, self_statistics
+from etcd_twisted.web.statistics import counted, leader_statistics, self_statistics, store_statistics
 
 _OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics", b"/mod/dashboard/status")
 """Pages that a standby serves, too."""
@@ -75,6 +76,7 @@ class ClientApp:
         forwards: bool,
         options: ApiOptions,
         access: Access,
+        workers: IWorkers | None,
     ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
@@ -82,6 +84,7 @@ class ClientApp:
         @param leader_wait_seconds: how long a change waits for a leader.
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
         @param access: the access control of the port.
+        @param workers: the processes that serve the port, if it is not this one.
         """
         keys = KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options, access)
         self._access = access
@@ -90,11 +93,12 @@ class ClientApp:
         self._discovery = DiscoveryPage(replica, keys)
         self._options = options
         self._replica = replica
-        self._metrics = Metrics(replica, usage, access)
+        self._workers = workers
+        self._metrics = Metrics(replica, usage, access, workers)
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
-        self._status = StatusPages(replica, clock, forwards, access)
+        self._status = StatusPages(replica, clock, forwards, access, workers)
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -117,9 +121,9 @@ class ClientApp:
         return send(request, Response(200 if healthy else 503, JSON, body))
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: IRequest) -> bytes:
+    async def metrics(self, request: IRequest) -> bytes:
         """Show all metrics to Prometheus."""
-        return send(request, self._metrics.page())
+        return send(request, await self._metrics.page())
 
     @app.route("/v2/machines", methods=["GET"])
     @app.route("/v2/peers", methods=["GET"])
@@ -202,9 +206,10 @@ class ClientApp:
         return send(request, Response(200, TEXT, leader.peer_url.encode()))
 
     @app.route("/v2/stats/store", methods=["GET"])
-    def store_statistics(self, request: IRequest) -> bytes:
+    async def store_statistics(self, request: IRequest) -> bytes:
         """Show the counters of the store."""
-        return send(request, Response(200, JSON, encode_json(self._replica.statistics())))
+        counts = None if self._workers is None else await counted(self._workers)
+        return send(request, Response(200, JSON, encode_json(store_statistics(self._replica, counts))))
 
     @app.route("/v2/stats/self", methods=["GET"])
     def self_statistics(self, request: IRequest) -> bytes:
@@ -229,9 +234,9 @@ class ClientApp:
         return send(request, self._dashboard.response(name, request.getHeader("If-None-Match")))
 
     @app.route("/mod/dashboard/status", methods=["GET"])
-    def status(self, request: IRequest) -> bytes:
+    async def status(self, request: IRequest) -> bytes:
         """Show the state of this machine, for the dashboard."""
-        return send(request, self._status.status())
+        return send(request, await self._status.status())
 
     @app.route("/mod/dashboard/user", methods=["GET"])
     async def dashboard_user(self, request: IRequest) -> bytes:
@@ -266,6 +271,7 @@ class ClientPages(Resource):
         options: ApiOptions = ETCD04,
         access: Access | None = None,
         relay: Relay | None = None,
+        workers: IWorkers | None = None,
     ) -> None:
         """
         See L{ClientApp}, L{ModulePages} and L{KeyEndpoint}.
@@ -276,7 +282,7 @@ class ClientPages(Resource):
         self._replica = replica
         self._relay = relay
         access = access or Access(replica, clock)
-        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access)
+        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access, workers)
         self._pages = self._app.app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards, access)
         self._module_pages = self._modules.app.resource()

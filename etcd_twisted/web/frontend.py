@@ -7,6 +7,7 @@ This module must never serve anything itself: it only puts the parts of the port
 from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.ssl import CertificateOptions
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
@@ -20,6 +21,7 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.tracing import TracedHandler, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
+from etcd_twisted.interfaces.statistics import IWorkers
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
 from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import Opening, PortService
@@ -65,6 +67,71 @@ def _relay(reactor: IReactor, config: Config, replica: IReplica) -> Relay | None
     return Relay(replica, member_agent(reactor, tls_for_client_ports(config)))
 
 
+def client_site(
+    reactor: IReactor,
+    config: Config,
+    replica: IReplica,
+    resource: Resource,
+    usage: Usage,
+    access: Access,
+    tls: CertificateOptions | None,
+) -> Site:
+    """
+    Returns what serves the connections of the client port.
+
+    @param resource: serves all but the keys.
+    @param tls: how TLS is spoken there; C{None} if it is not.
+    """
+    cors = Cors(config.origins, EXPOSED) if config.origins else None
+    handler: Handler = KeyEndpoint(
+        replica,
+        reactor,
+        leader_wait_seconds(config),
+        config.forwards,
+        ApiOptions.of(config),
+        access,
+        _relay(reactor, config, replica),
+    )
+    if config.verbosity >= HIGHEST_VERBOSITY:
+        resource, handler = TracedPages(resource, reactor), TracedHandler(handler, reactor)
+    # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
+    kind = FastSite if tls is None else Site
+    limits = Limits.of(config, file_descriptors.client_connections())
+    site = kind(reactor, resource, handler, limits, usage, cors, BrowserPolicy.of(config))
+    name_cluster(site, replica)
+    return site
+
+
+def client_pages(
+    reactor: IReactor,
+    config: Config,
+    replica: IReplica,
+    usage: Usage,
+    access: Access,
+    workers: IWorkers | None = None,
+) -> ClientPages:
+    """
+    Returns the pages of the client port.
+
+    @param workers: the processes that serve the port, if it is not this one.
+    """
+    relay, wait_seconds = _relay(reactor, config, replica), leader_wait_seconds(config)
+    options = ApiOptions.of(config)
+    return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
+
+
+def metrics_openings(
+    reactor: IReactor, config: Config, pages: ClientPages, tls: CertificateOptions | None
+) -> list[Opening]:
+    """Returns where only metrics and health are served."""
+    limits = Limits.of(config, MAX_METRICS_CONNECTIONS)
+    metrics = Site(reactor, MetricsPages(pages), None, limits, browsers=BrowserPolicy.of(config))
+    return [
+        Opening(where, metrics, tls if secure else None)
+        for where, secure in further(config, "metrics-bind-addr", config.metrics_bind_addr)
+    ]
+
+
 @implementer(IFrontend)
 class HttpFrontend:
     """Serves clients from the replica. It is built in and takes no options."""
@@ -83,32 +150,13 @@ class HttpFrontend:
 
         @raise ConfigError: a certificate or its key can't be used.
         """
-        address = ListenAddress(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
-        usage = Usage()
-        cors = Cors(config.origins, EXPOSED) if config.origins else None
-        wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
-        limits = Limits.of(config, file_descriptors.client_connections())
-        api = ApiOptions.of(config)
-        access = Access(replica, reactor)
-        relay = _relay(reactor, config, replica)
-        pages = ClientPages(replica, reactor, usage, wait_seconds, config.forwards, api, access, relay)
-        resource: Resource = pages
-        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds, config.forwards, api, access, relay)
-        if config.verbosity >= HIGHEST_VERBOSITY:
-            resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
-        # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
-        kind = FastSite if tls is None else Site
-        browsers = BrowserPolicy.of(config)
-        site = kind(reactor, resource, handler, limits, usage, cors, browsers)
-        name_cluster(site, replica)
+        tls, usage, access = client_port_tls(config), Usage(), Access(replica, reactor)
+        pages = client_pages(reactor, config, replica, usage, access)
+        site = client_site(reactor, config, replica, pages, usage, access, tls)
         also = [
             Opening(where, site, tls if secure else None)
             for where, secure in further(config, "also-bind-addr", config.also_bind_addr)
         ]
-        limits = Limits.of(config, MAX_METRICS_CONNECTIONS)
-        metrics = Site(reactor, MetricsPages(pages), None, limits, browsers=browsers)
-        also += [
-            Opening(where, metrics, tls if secure else None)
-            for where, secure in further(config, "metrics-bind-addr", config.metrics_bind_addr)
-        ]
+        also += metrics_openings(reactor, config, pages, tls)
+        address = ListenAddress(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
         return PortService(reactor, address, site, tls, pages.stop, also)

@@ -25,9 +25,10 @@ from etcd_twisted import __version__
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Contents, Durations, Measurements
+from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Contents, Durations, IWorkers, Measurements
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.web.access import Access
+from etcd_twisted.web.statistics import Counted, counted, store_statistics
 
 _WRITES = {
     "set": "sets",
@@ -45,23 +46,34 @@ _BUCKETS = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_SECONDS), "+Inf")
 class Metrics:
     """The metrics of one machine."""
 
-    def __init__(self, replica: IReplica, usage: Usage, access: Access) -> None:
+    def __init__(self, replica: IReplica, usage: Usage, access: Access, workers: IWorkers | None = None) -> None:
         """
         @param usage: the usage of the client port.
         @param access: the access control of the client port.
+        @param workers: the processes that serve the port, if it is not this one.
         """
         self._registry = CollectorRegistry()
-        self._registry.register(_MachineCollector(replica, usage, access))
+        self._collector = _MachineCollector(replica, usage, access)
+        self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
+        self._workers = workers
 
-    def page(self) -> Response:
+    async def page(self) -> Response:
         """Returns all metrics as they are now."""
+        if self._workers is not None:
+            self._collector.workers = await counted(self._workers)
         kind = b"Content-Type: %s\r\n" % CONTENT_TYPE_PLAIN_0_0_4.encode()
         return Response(200, kind, generate_latest(self._registry))
 
 
 class _MachineCollector(Collector):
-    """Reads what was counted."""
+    """
+    Reads what was counted.
+
+    @ivar workers: what the workers have counted; C{None} if there are none.
+    """
+
+    workers: Counted | None = None
 
     def __init__(self, replica: IReplica, usage: Usage, access: Access) -> None:
         self._replica = replica
@@ -73,13 +85,15 @@ class _MachineCollector(Collector):
         measured = self._replica.measurements()
         yield from self._server(measured)
         yield from self._disk(measured)
-        yield from _store(self._replica.statistics())
+        yield from _store(store_statistics(self._replica, self.workers))
         yield from _contents(measured.contents)
         yield from self._peers()
         yield from self._machines(measured)
         yield from _clocks(measured)
-        yield from self._http()
+        yield from _http(self._summed_usage())
         yield from self._auth()
+        if self.workers is not None:
+            yield from _workers(self.workers)
 
     def _server(self, measured: Measurements) -> Iterator[Metric]:
         replica = self._replica
@@ -186,48 +200,75 @@ class _MachineCollector(Collector):
                 error.add_metric([status.name], status.clock_error_seconds)
         yield from (up, lag, ahead, error)
 
-    def _http(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "etcd_twisted_http_requests_total",
-            "Requests to the client port that were answered.",
-            labels=["method", "code"],
-        )
-        for (method, status), count in sorted(self._usage.requests().items()):
-            requests.add_metric([method, status], count)
-        yield requests
-        received = CounterMetricFamily(
-            "etcd_http_received_total", "Requests to the client port, by method.", labels=["method"]
-        )
-        failed = CounterMetricFamily(
-            "etcd_http_failed_total", "Requests to the client port that failed.", labels=["method", "code"]
-        )
-        methods: Counter[str] = Counter()
-        for (method, code), count in sorted(self._usage.by_status().items()):
-            methods[method] += count
-            if code >= 400:
-                failed.add_metric([method, str(code)], count)
-        for method, count in methods.items():
-            received.add_metric([method], count)
-        yield from (received, failed)
-        took = HistogramMetricFamily(
-            "etcd_http_successful_duration_seconds",
-            "How long successful requests about keys take, except waits for events.",
-            labels=["method"],
-        )
-        for name, durations in self._usage.durations.items():
-            took.add_metric([name.decode()], _buckets(durations), durations.total_seconds)
-        yield took
-        yield GaugeMetricFamily(
-            "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
-        )
+    def _summed_usage(self) -> Usage:
+        """Returns the usage of the port, in whatever process."""
+        if self.workers is None:
+            return self._usage
+        usage = Usage()
+        for counts in (self._usage.counts(), self.workers.total):
+            usage.add(counts)
+        return usage
 
     def _auth(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "etcd_twisted_auth_enabled", "Whether users are enabled.", float(self._replica.auth.enabled)
         )
-        yield CounterMetricFamily(
-            "etcd_twisted_auth_failed_logins_total", "Passwords that were wrong.", self._access.failed_attempts
-        )
+        failed = self._access.failed_attempts + (0 if self.workers is None else self.workers.total.failed_attempts)
+        yield CounterMetricFamily("etcd_twisted_auth_failed_logins_total", "Passwords that were wrong.", failed)
+
+
+def _http(usage: Usage) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "etcd_twisted_http_requests_total",
+        "Requests to the client port that were answered.",
+        labels=["method", "code"],
+    )
+    for (method, status), count in sorted(usage.requests().items()):
+        requests.add_metric([method, status], count)
+    yield requests
+    received = CounterMetricFamily(
+        "etcd_http_received_total", "Requests to the client port, by method.", labels=["method"]
+    )
+    failed = CounterMetricFamily(
+        "etcd_http_failed_total", "Requests to the client port that failed.", labels=["method", "code"]
+    )
+    methods: Counter[str] = Counter()
+    for (method, code), count in sorted(usage.by_status().items()):
+        methods[method] += count
+        if code >= 400:
+            failed.add_metric([method, str(code)], count)
+    for method, count in methods.items():
+        received.add_metric([method], count)
+    yield from (received, failed)
+    took = HistogramMetricFamily(
+        "etcd_http_successful_duration_seconds",
+        "How long successful requests about keys take, except waits for events.",
+        labels=["method"],
+    )
+    for name, durations in usage.durations.items():
+        took.add_metric([name.decode()], _buckets(durations), durations.total_seconds)
+    yield took
+    yield GaugeMetricFamily(
+        "etcd_twisted_http_connections", "Open connections to the client port.", usage.connections
+    )
+
+
+def _workers(workers: Counted) -> Iterator[Metric]:
+    """Yields what each worker uses."""
+    seconds = CounterMetricFamily(
+        "etcd_twisted_worker_cpu_seconds_total", "The processor time of a worker.", labels=["worker"]
+    )
+    memory = GaugeMetricFamily(
+        "etcd_twisted_worker_resident_memory_bytes", "The memory that a worker takes.", labels=["worker"]
+    )
+    connections = GaugeMetricFamily(
+        "etcd_twisted_worker_connections", "Open connections to a worker.", labels=["worker"]
+    )
+    for number, counts in sorted(workers.each.items()):
+        seconds.add_metric([str(number)], counts.processor_seconds)
+        memory.add_metric([str(number)], counts.memory_bytes)
+        connections.add_metric([str(number)], counts.connections)
+    yield from (seconds, memory, connections)
 
 
 def _clocks(measured: Measurements) -> Iterator[Metric]:

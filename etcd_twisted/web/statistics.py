@@ -1,16 +1,20 @@
 """
-The contents of C{/v2/stats/self} and C{/v2/stats/leader}, in the reference's order (api, "Statistics").
+The contents of C{/v2/stats/self}, C{/v2/stats/leader} and C{/v2/stats/store}, in the reference's order (api, "Statistics").
 
 This module must never count anything: that is done where things happen. This module must never round a duration
 either, since clients read durations back.
 """
 
+from collections.abc import Mapping
+
+import attrs
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.interfaces.statistics import FollowerTraffic
+from etcd_twisted.interfaces.statistics import FollowerTraffic, IWorkers, WorkerCounts
 from etcd_twisted.keyspace.events import format_time
+from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.members import member_id
 
@@ -70,6 +74,42 @@ class LeaderStatistics(msgspec.Struct):
 
     leader: str
     followers: dict[str, FollowerStatistics]
+
+
+@attrs.frozen
+class Counted:
+    """
+    What workers have counted.
+
+    @ivar each: what those count that run, by number.
+    @ivar total: what all have counted.
+    """
+
+    each: Mapping[int, WorkerCounts]
+    total: WorkerCounts
+
+
+async def counted(workers: IWorkers) -> Counted:
+    """Returns what a machine's workers have counted by now."""
+    each, total = await workers.counts(), WorkerCounts()
+    for counts in (workers.ended(), *each.values()):
+        total.add(counts)
+    return Counted(each, total)
+
+
+def store_statistics(replica: IReplica, workers: Counted | None) -> StoreStatistics:
+    """
+    Returns the counters of the store: those of this copy, and what workers have counted on theirs, if there are any.
+    """
+    statistics = replica.statistics()
+    if workers is None:
+        return statistics
+    return msgspec.structs.replace(
+        statistics,
+        gets_success=statistics.gets_success + workers.total.gets_success,
+        gets_fail=statistics.gets_fail + workers.total.gets_fail,
+        watchers=statistics.watchers + workers.total.watchers,
+    )
 
 
 def self_statistics(replica: IReplica, started: int, now: float, options: ApiOptions = ETCD04) -> SelfStatistics:

@@ -1,5 +1,8 @@
 """
-Workers: processes that serve clients from copies of the key space of their own, which the consensus process feeds.
+Workers: processes that serve clients, each from a copy of the key space that the consensus process feeds.
 
-A worker must never decide anything, nor answer from a copy that is not fed.
+The consensus process is the one that was started. It takes part in consensus, holds the sockets, starts the workers,
+and starts each again that ends. A worker answers requests about keys itself, and relays all others.
+
+This package must never let a worker decide anything, nor answer from a copy that is not fed any more.
 """

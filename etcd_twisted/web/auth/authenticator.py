@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.auth.state import GUEST, AuthState
 from etcd_twisted.httpd.handler import Authorization
 from etcd_twisted.logs.rate_limit import RateLimitedLog
-from etcd_twisted.web.auth.failed_attempts import FREE_ATTEMPTS, FailedAttempts, pause_seconds
+from etcd_twisted.web.auth.failed_attempts import FREE_ATTEMPTS, FailedAttempts, IAttempts, pause_seconds
 from etcd_twisted.web.auth.passwords import LONGEST_PASSWORD_BYTES, Passwords
 
 _T = TypeVar("_T")
@@ -75,14 +75,15 @@ class Authenticator:
     @ivar failed_attempts: how many passwords were wrong since the start.
     """
 
-    def __init__(self, clock: IReactorTime, passwords: Passwords) -> None:
+    def __init__(self, clock: IReactorTime, passwords: Passwords, attempts: IAttempts | None = None) -> None:
         """
         @param clock: the clock by which failed attempts are slowed down.
+        @param attempts: the attempts that have failed, if others count theirs there too.
         """
         self.failed_attempts = 0
         self._clock = clock
         self._passwords = passwords
-        self._attempts = FailedAttempts(clock)
+        self._attempts: IAttempts = attempts or FailedAttempts(clock)
         self._limited_log = RateLimitedLog(clock)
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, tuple[str, str]] = {}
@@ -144,7 +145,8 @@ class Authenticator:
 
         @raise UnauthenticatedError: it was not checked, since too many others are to be checked before.
         """
-        wait_seconds = self._attempts.begin(name)
+        turn = self._attempts.begin(name)
+        wait_seconds = await turn if isinstance(turn, Deferred) else turn
         if wait_seconds is None:
             raise UnauthenticatedError
         try:
@@ -157,7 +159,9 @@ class Authenticator:
         if is_right:
             self._attempts.succeeded(name)
             return True
-        self._note_failure(name, password_hash is not None, self._attempts.failed(name))
+        failed = self._attempts.failed(name)
+        is_slowed_down = await failed if isinstance(failed, Deferred) else failed
+        self._note_failure(name, password_hash is not None, is_slowed_down)
         return False
 
     def _note_failure(self, name: str, is_known: bool, is_slowed_down: bool) -> None:

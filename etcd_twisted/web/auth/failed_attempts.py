@@ -7,7 +7,9 @@ module must never remember more names than a bound, nor take more memory for a l
 """
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface, implementer
 
 FREE_ATTEMPTS = 3
 """How many attempts may fail without a pause."""
@@ -25,6 +27,25 @@ MOST_NAMES = 10_000
 """How many names are remembered."""
 
 
+class IAttempts(Interface):
+    """
+    The failed attempts, in this process or in another one. What is returned at once by L{FailedAttempts} is a Deferred
+    where it comes from another process.
+    """
+
+    def begin(name: str) -> "float | None | Deferred[float | None]":
+        """Begin an attempt; see L{FailedAttempts.begin}."""
+
+    def failed(name: str) -> "bool | Deferred[bool]":
+        """Note that an attempt has failed; see L{FailedAttempts.failed}."""
+
+    def succeeded(name: str) -> None:
+        """Note that an attempt has succeeded."""
+
+    def given_up(name: str) -> None:
+        """Note that an attempt ended without a result."""
+
+
 @attrs.define
 class _Name:
     """
@@ -40,6 +61,7 @@ class _Name:
     under_way: int = 0
 
 
+@implementer(IAttempts)
 class FailedAttempts:
     """Counts failed attempts, by name."""
 

@@ -18,6 +18,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.responses import JSON, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import MachineStatus
+from etcd_twisted.interfaces.statistics import IWorkers
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
@@ -53,6 +54,21 @@ class MemberView(msgspec.Struct, rename="camel", omit_defaults=True):
     clock_ahead: float | None = None
 
 
+class WorkerView(msgspec.Struct, rename="camel"):
+    """
+    A worker.
+
+    @ivar processor: how many seconds of a processor it has used.
+    @ivar memory: how many bytes it takes.
+    """
+
+    number: int
+    connections: int
+    watchers: int
+    processor: float
+    memory: int
+
+
 class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     """
     This machine, and what it knows of the cluster.
@@ -65,6 +81,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     @ivar index: the index of the key space. It and all fields below are left out while this machine can't read the key
         space.
     @ivar keys: how many keys have a value, including hidden ones and those of the cluster itself.
+    @ivar workers: the workers that run; left out if the machine has none.
     """
 
     name: str
@@ -82,6 +99,7 @@ class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     keys: int | None = None
     size_bytes: int | None = None
     quota_bytes: int | None = None
+    workers: list[WorkerView] | None = None
 
 
 def _view(status: MachineStatus) -> MemberView:
@@ -105,19 +123,29 @@ def _auth(state: AuthState) -> str:
 class StatusPages:
     """Makes the responses about one machine."""
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, forwards: bool, access: Access) -> None:
+    def __init__(
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        forwards: bool,
+        access: Access,
+        workers: IWorkers | None = None,
+    ) -> None:
         """
         @param forwards: whether this machine has the leader make changes while another one leads.
+        @param workers: the processes that serve clients, if it is not this one.
         """
         self._access = access
         self._forwards = forwards
         self._replica = replica
         self._clock = clock
         self._started = clock.seconds()
+        self._workers = workers
 
-    def status(self) -> Response:
+    async def status(self) -> Response:
         """Returns the state of the machine, and what it knows of the cluster."""
         replica = self._replica
+        counts = {} if self._workers is None else await self._workers.counts()
         leader, statuses = replica.leader(), replica.statuses().values()
         own = next((each.report.role for each in statuses if each.name == replica.name and each.report), "")
         status = DashboardStatus(
@@ -137,6 +165,11 @@ class StatusPages:
             contents = replica.measurements().contents
             status.index, status.keys, status.size_bytes = replica.index, contents.keys, contents.size_bytes
             status.quota_bytes = contents.quota_bytes or None
+        if self._workers is not None:
+            status.workers = [
+                WorkerView(number, each.connections, each.watchers, each.processor_seconds, each.memory_bytes)
+                for number, each in sorted(counts.items())
+            ]
         return Response(200, _FIELDS, encode_json(status))
 
     async def user(self, request: IRequest) -> Response:

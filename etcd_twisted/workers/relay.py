@@ -1,0 +1,308 @@
+"""
+Requests that a worker does not answer itself: it has the consensus process answer them.
+
+For each request, the worker makes a connection, a pair of Unix sockets, and sends one end of it to the consensus
+process, together with who makes the request: so nobody but a worker can say that. The request goes over the connection
+as HTTP/1.0, and what comes back until its end is the response. A worker whose client has gone closes the connection.
+
+This module must never send a request twice, nor take a response for whole that has broken off.
+"""
+# Twisted's HTTP server has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, ITransport, IWriteDescriptor
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.httpd.browsers import ANY, BrowserPolicy
+from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.interfaces import IReactor, IReplica
+from etcd_twisted.web.api_responses import error_response
+from etcd_twisted.web.klein_pages import send
+from etcd_twisted.workers.process import adopt
+
+_LONGEST_ORIGIN_BYTES = 4_096
+
+_OF_THE_CONNECTION = frozenset(
+    (b"connection", b"content-length", b"expect", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+"""The headers of a request that are not passed on."""
+
+_OF_THE_DOOR = frozenset((b"connection", b"content-length", b"date", b"server", b"x-content-type-options"))
+"""The headers of a response that the worker's own door sends."""
+
+
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """
+    Who makes a request.
+
+    @ivar host: the client's address, or a text about it.
+    @ivar port: its port; C{None} if it has none.
+    @ivar is_secure: whether it uses TLS.
+    @ivar common_name: see L{etcd_twisted.httpd.handler.ParsedRequest}.
+    """
+
+    host: str
+    port: int | None
+    is_secure: bool
+    common_name: str | None
+
+
+class _Line:
+    """One end of the socket that connections are sent over."""
+
+    def __init__(self, reactor: IReactor, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._reactor = cast(IReactorFDSet, reactor)
+        self._socket = end
+
+    def fileno(self) -> int:
+        """See L{twisted.internet.interfaces.IFileDescriptor}."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See L{twisted.internet.interfaces.ILoggingContext}."""
+        return type(self).__name__
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """The other end is gone, as its process is."""
+        self.close()
+
+    def close(self) -> None:
+        """Close this end."""
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(cast(IReadDescriptor, self))
+            self._reactor.removeWriter(cast(IWriteDescriptor, self))
+            self._socket.close()
+
+
+def relay_ends() -> tuple[socket.socket, socket.socket]:
+    """Returns both ends of a socket that keeps what is sent together together."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+# In the consensus process
+
+
+class _RelayedChannel(Channel):
+    """The connection of a request from a worker. It says what the worker says of its client."""
+
+    origin: Origin
+    common_name = None  # type: ignore[assignment]  # it is known, and not looked for
+
+    def getPeer(self) -> Any:
+        """Returns the client's address."""
+        origin = self.origin
+        return origin.host if origin.port is None else IPv4Address("TCP", origin.host, origin.port)
+
+    def isSecure(self) -> bool:
+        """Returns whether the client uses TLS."""
+        return self.origin.is_secure
+
+
+class RelayedSite(Site):
+    """What serves the requests of workers."""
+
+    protocol = _RelayedChannel  # type: ignore[assignment]
+
+    def __init__(self, clock: IReactor, pages: Resource, limits: Limits) -> None:
+        # The worker has asked its own policy, and knows the names by which the machine is called.
+        super().__init__(clock, pages, None, limits, browsers=BrowserPolicy((ANY,), (), (ANY,)))
+
+
+@implementer(IReadDescriptor)
+class RelayReceiver(_Line):
+    """Takes the connections that one worker sends."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactor, end: socket.socket, site: RelayedSite) -> None:
+        super().__init__(reactor, end)
+        self._whole_reactor = reactor
+        self._site = site
+        self._reactor.addReader(self)
+
+    def doRead(self) -> Exception | None:
+        """Take a connection."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._socket, _LONGEST_ORIGIN_BYTES, 1)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return error
+        if not descriptors:
+            return ConnectionResetError("the worker is gone")
+        connected = socket.socket(fileno=descriptors[0])
+        channel: _RelayedChannel | None = self._site.buildProtocol(None)
+        if channel is None:
+            connected.close()
+        else:
+            origin = msgspec.msgpack.decode(message, type=Origin)
+            channel.origin = origin
+            channel.common_name = origin.common_name  # type: ignore[assignment]
+            adopt(self._whole_reactor, connected, channel)
+        return None
+
+
+# In a worker
+
+
+@implementer(IWriteDescriptor)
+class RelaySender(_Line):
+    """Sends connections to the consensus process."""
+
+    def __init__(self, reactor: IReactor, end: socket.socket) -> None:
+        super().__init__(reactor, end)
+        self._whole_reactor = reactor
+        self._unsent: deque[tuple[bytes, socket.socket]] = deque()
+
+    def connect(self, origin: Origin, protocol: Protocol) -> None:
+        """Connect a protocol to the consensus process, for a request of somebody."""
+        here, there = socket.socketpair()
+        self._unsent.append((msgspec.msgpack.encode(origin), there))
+        self._reactor.addWriter(self)
+        adopt(self._whole_reactor, here, protocol)
+
+    def doWrite(self) -> Exception | None:
+        """Send what the system takes."""
+        while self._unsent:
+            message, there = self._unsent[0]
+            try:
+                socket.send_fds(self._socket, [message], [there.fileno()])
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                return error
+            self._unsent.popleft()
+            there.close()
+        self._reactor.removeWriter(self)
+        return None
+
+
+class _Answer(Protocol):
+    """
+    Sends a request, and collects the response.
+
+    @ivar whole: fires with all that has come when the connection ends. Cancelling it ends the connection.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._give_up())
+        self._request = request
+        self._pieces: list[bytes] = []
+
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            cast(Any, self.transport).abortConnection()
+
+    def connectionMade(self) -> None:
+        """Send the request."""
+        cast(ITransport, self.transport).write(self._request)
+        self._request = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take a piece."""
+        self._pieces.append(data)
+
+    def connectionLost(self, _reason: Failure = connectionDone) -> None:
+        """Take the end."""
+        if not self.whole.called:
+            self.whole.callback(b"".join(self._pieces))
+
+
+class RelayedPages(Resource):
+    """The pages that the consensus process serves, as a worker has them."""
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    _log = Logger()
+
+    def __init__(self, replica: IReplica, connect: Callable[[Origin, Protocol], None]) -> None:
+        """
+        @param connect: see L{RelaySender.connect}.
+        """
+        super().__init__()
+        self._replica = replica
+        self._connect = connect
+
+    def render(self, request: IRequest) -> int:
+        """Have the consensus process answer a request, unless the client goes before."""
+        answer = _Answer(_request_bytes(request))
+        self._connect(_origin(request), answer)
+        gone = cast(Request, request).notifyFinish()
+        gone.addErrback(lambda _: answer.whole.cancel())
+        answer.whole.addCallback(self._answer, request)
+        answer.whole.addErrback(self._failed, request)
+        return NOT_DONE_YET
+
+    def _answer(self, whole: bytes, request: Any) -> None:
+        parsed = _parsed(whole, request.method == b"HEAD")
+        if parsed is None:
+            cause = "no answer to the request came from within this machine; whether it was done is unknown"
+            error = EtcdError(ErrorCode.RAFT_INTERNAL, cause)
+            request.write(send(request, error_response(error, self._replica.index)))
+        else:
+            status, headers, length, body = parsed
+            request.setResponseCode(status)
+            for name, value in headers:
+                if name.lower() == b"content-type":
+                    request.responseHeaders.setRawHeaders(name, [value])
+                else:
+                    request.responseHeaders.addRawHeader(name, value)
+            request.setHeader(b"Content-Length", length)
+            request.write(body)
+        request.finish()
+
+    def _failed(self, failure: Failure, request: Any) -> None:
+        if not failure.check(CancelledError):  # the client has gone
+            self._log.failure("A request could not be relayed", failure)
+            request.channel.abort()
+
+
+def _origin(request: IRequest) -> Origin:
+    channel = cast(Any, request).channel
+    peer = channel.getPeer()
+    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+    if host is None or port is None:
+        host, port = str(peer), None
+    return Origin(host, port, channel.isSecure(), channel.common_name)
+
+
+def _request_bytes(request: Any) -> bytes:
+    body = request.content.read()
+    lines = [b"%s %s HTTP/1.0\r\n" % (request.method, request.uri)]
+    for name, values in request.requestHeaders.getAllRawHeaders():
+        if name.lower() not in _OF_THE_CONNECTION:
+            lines += (b"%s: %s\r\n" % (name, value) for value in values)
+    lines.append(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    return b"".join(lines)
+
+
+def _parsed(whole: bytes, has_no_body: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes, bytes] | None:
+    """Returns the status, the headers, the length and the body of a response; C{None} if it is not whole."""
+    head, separator, body = whole.partition(b"\r\n\r\n")
+    if not separator:
+        return None
+    first, *lines = head.split(b"\r\n")
+    fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    if len(lengths) != 1 or (not has_no_body and int(lengths[0]) != len(body)):
+        return None
+    headers = [(name, value) for name, value in fields if name.lower() not in _OF_THE_DOOR]
+    return int(first.split(b" ", 2)[1]), headers, lengths[0], body
