@@ -201,6 +201,8 @@ class EtcdService(Service):
             self.accepted.callback(None)
             await self._lifecycle.when_serving()
             await self._workers_ready
+            if self._problem is not None:
+                self._problem.raiseException()
         except BaseException:
             self._storage.directory.withdraw()
             raise
@@ -217,9 +219,9 @@ class EtcdService(Service):
             )
 
     def _workers_failed(self, failure: Failure) -> None:
-        """End the start, since a worker can't be started."""
+        """End the start, since a worker can't be started, or nobody waits for it any more."""
+        self._problem = failure
         if not failure.check(CancelledError):
-            self._problem = failure
             self._starting.cancel()
 
     def _start_failed(self, failure: Failure) -> None:

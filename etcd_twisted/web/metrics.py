@@ -248,9 +248,7 @@ def _http(usage: Usage) -> Iterator[Metric]:
     for name, durations in usage.durations.items():
         took.add_metric([name.decode()], _buckets(durations), durations.total_seconds)
     yield took
-    yield GaugeMetricFamily(
-        "etcd_twisted_http_connections", "Open connections to the client port.", usage.connections
-    )
+    yield GaugeMetricFamily("etcd_twisted_http_connections", "Open connections to the client port.", usage.connections)
 
 
 def _workers(workers: Counted) -> Iterator[Metric]:

@@ -1,5 +1,6 @@
 """
-The contents of C{/v2/stats/self}, C{/v2/stats/leader} and C{/v2/stats/store}, in the reference's order (api, "Statistics").
+The contents of C{/v2/stats/self}, C{/v2/stats/leader} and C{/v2/stats/store}, in the reference's order (api,
+"Statistics").
 
 This module must never count anything: that is done where things happen. This module must never round a duration
 either, since clients read durations back.

@@ -147,9 +147,7 @@ class ControlConnection(Protocol, Generic[_Sent, _Received]):
     @ivar on_lost: called when the other end is gone.
     """
 
-    def __init__(
-        self, decoder: "msgspec.msgpack.Decoder[_Received]", on_message: Callable[[_Received], None]
-    ) -> None:
+    def __init__(self, decoder: "msgspec.msgpack.Decoder[_Received]", on_message: Callable[[_Received], None]) -> None:
         self.on_message = on_message
         self.on_lost: Callable[[], None] = lambda: None
         self._decoder = decoder

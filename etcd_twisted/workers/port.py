@@ -5,9 +5,9 @@ It answers what workers relay, and what a program that embeds the machine reques
 health have addresses that it listens at itself. This module must never accept a client's connection.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
@@ -17,7 +17,7 @@ from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.net.listening import listen
 from etcd_twisted.net.memory import MemoryEndpoint
-from etcd_twisted.net.port import GRACE_SECONDS
+from etcd_twisted.net.port import GRACE_SECONDS, IServedFactory
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
@@ -61,7 +61,7 @@ class WorkersPort(Service):
 
     async def _listen(self) -> None:
         for site in (self._site, self._relayed):
-            site.doStart()
+            site.startFactory()
         for each in self._openings:
             self._ports.append(await listen(self._reactor, each.address, each.factory, each.tls))
         await self._workers.startService()
@@ -77,9 +77,13 @@ class WorkersPort(Service):
 
     async def _close(self) -> None:
         ports, self._ports = self._ports, []
-        closed = [self._workers.stopService(), *(maybeDeferred(port.stopListening) for port in ports)]
+        closed: list[Deferred[Any]] = [
+            self._workers.stopService(),
+            *(maybeDeferred(port.stopListening) for port in ports),
+        ]
         self._pages.stop()
         for each in closed:
             await each
-        for site in (self._site, self._relayed, *{each.factory for each in self._openings}):
-            await site.stop(min(GRACE_SECONDS, site.write_timeout_seconds))
+        served: list[IServedFactory] = [self._site, self._relayed, *(each.factory for each in self._openings)]
+        for each in served:
+            await each.stop(min(GRACE_SECONDS, each.write_timeout_seconds))

@@ -31,9 +31,8 @@ _LONGEST_LINE = 4_096
 
 def adopt(reactor: IReactor, connected: socket.socket, protocol: IProtocol) -> None:
     """Connect a protocol to a connected Unix socket, which the reactor then has a descriptor of its own of."""
-    factory = Factory()
-    factory.noisy = False
-    factory.buildProtocol = lambda _: protocol  # type: ignore[assignment,method-assign,return-value]
+    factory: Any = Factory()
+    factory.buildProtocol = lambda _: protocol
     connected.setblocking(False)
     cast(IReactorSocket, reactor).adoptStreamConnection(connected.fileno(), socket.AF_UNIX, factory)
     connected.close()

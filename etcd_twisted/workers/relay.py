@@ -104,7 +104,7 @@ class _RelayedChannel(Channel):
     """The connection of a request from a worker. It says what the worker says of its client."""
 
     origin: Origin
-    common_name = None  # type: ignore[assignment]  # it is known, and not looked for
+    common_name: str | None = None
 
     def getPeer(self) -> Any:
         """Returns the client's address."""
@@ -119,7 +119,7 @@ class _RelayedChannel(Channel):
 class RelayedSite(Site):
     """What serves the requests of workers."""
 
-    protocol = _RelayedChannel  # type: ignore[assignment]
+    protocol = _RelayedChannel
 
     def __init__(self, clock: IReactor, pages: Resource, limits: Limits) -> None:
         # The worker has asked its own policy, and knows the names by which the machine is called.
@@ -138,16 +138,16 @@ class RelayReceiver(_Line):
         self._site = site
         self._reactor.addReader(self)
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Failure | None:
         """Take a connection."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._socket, _LONGEST_ORIGIN_BYTES, 1)
         except BlockingIOError:
             return None
         except OSError as error:
-            return error
+            return cast(Failure, error)  # Twisted takes either
         if not descriptors:
-            return ConnectionResetError("the worker is gone")
+            return cast(Failure, ConnectionResetError("the worker is gone"))
         connected = socket.socket(fileno=descriptors[0])
         channel: _RelayedChannel | None = self._site.buildProtocol(None)
         if channel is None:
@@ -155,7 +155,7 @@ class RelayReceiver(_Line):
         else:
             origin = msgspec.msgpack.decode(message, type=Origin)
             channel.origin = origin
-            channel.common_name = origin.common_name  # type: ignore[assignment]
+            channel.common_name = origin.common_name
             adopt(self._whole_reactor, connected, channel)
         return None
 
@@ -179,7 +179,7 @@ class RelaySender(_Line):
         self._reactor.addWriter(self)
         adopt(self._whole_reactor, here, protocol)
 
-    def doWrite(self) -> Exception | None:
+    def doWrite(self) -> Failure | None:
         """Send what the system takes."""
         while self._unsent:
             message, there = self._unsent[0]
@@ -188,7 +188,7 @@ class RelaySender(_Line):
             except BlockingIOError:
                 return None
             except OSError as error:
-                return error
+                return cast(Failure, error)  # Twisted takes either
             self._unsent.popleft()
             there.close()
         self._reactor.removeWriter(self)

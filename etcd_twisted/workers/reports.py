@@ -15,6 +15,9 @@ from etcd_twisted.logs.observers import plain_fields
 from etcd_twisted.web.auth.failed_attempts import IAttempts
 from etcd_twisted.workers.control import Attempt, BeginAttempt, EndAttempt, FromWorker, Logged
 
+_TWISTED = (None, "log_legacy")
+"""The loggers that tell when a port is opened, which the consensus process has done."""
+
 Send = Callable[[FromWorker], None]
 """Sends a message to the consensus process."""
 
@@ -32,6 +35,8 @@ class LogSender:
         if not text and failure is None:
             return
         level = event.get("log_level") or LogLevel.info
+        if level < LogLevel.warn and event.get("log_namespace") in _TWISTED:
+            return
         traceback = "" if failure is None else failure.getTraceback()
         self._send(Logged(level.name, event.get("log_namespace") or "-", text, plain_fields(event), traceback))
 

@@ -39,6 +39,6 @@ class SharingReactor:
             except OSError as error:
                 raise CannotListenError(interface, port, error) from error
             adopted: IListeningPort = cast(IReactorSocket, self._reactor).adoptStreamPort(
-                listening.fileno(), family, factory
+                listening.fileno(), family, cast(Any, factory)
             )
             return adopted

@@ -53,7 +53,9 @@ def wanted_sockets(config: Config) -> list[_Wanted]:
         where = each.address.address
         if isinstance(where, Endpoint) and not where.text.startswith(_SHARED_KINDS):
             kinds = ", ".join(_SHARED_KINDS)
-            raise ConfigError(f"{each.address}: workers can't share it; {config.given('workers')} needs {kinds} or an address")
+            raise ConfigError(
+                f"{each.address}: workers can't share it; {config.given('workers')} needs {kinds} or an address"
+            )
     return wanted
 
 

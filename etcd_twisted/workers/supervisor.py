@@ -6,14 +6,13 @@ let one worker that can't be started hold up the others, nor leave a process beh
 """
 
 import random
+from collections.abc import Mapping
 
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
-from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorSocket
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.backoff import Backoff
@@ -60,7 +59,7 @@ class _Place:
         self.due: IDelayedCall | None = None
         self.failed_starts = 0
         self.has_served = False
-        self.backoff = Backoff(random.random, LONGEST_PAUSE_SECONDS)  # noqa: S311  # nothing depends on it
+        self.backoff = Backoff(random.random, LONGEST_PAUSE_SECONDS)  # nothing depends on it
         self.ready_since = 0.0
 
     @property
@@ -101,15 +100,13 @@ class Workers(Service):
 
     # IWorkers
 
-    def counts(self) -> "Deferred[dict[int, WorkerCounts]]":
+    def counts(self) -> "Deferred[Mapping[int, WorkerCounts]]":
         """See L{IWorkers}. A worker that does not answer in time is counted as far as is known."""
         ready = [each.running for each in self._places if each.running is not None and each.is_ready]
         asked = gatherResults([each.count() for each in ready])
         asked.addTimeout(COUNT_TIMEOUT_SECONDS, self._reactor)
         asked.addErrback(lambda failure: failure.trap(defer.TimeoutError) and None)
-        return asked.addCallback(
-            lambda _: {each.number: each.running.counts for each in self._places if each.running is not None}
-        )
+        return asked.addCallback(lambda _: {each.number: each.counts for each in ready if each.is_ready})
 
     def ended(self) -> WorkerCounts:
         """See L{IWorkers}."""
@@ -204,10 +201,9 @@ class Workers(Service):
         for worker in running:
             worker.stop()
         await self._sockets.close()
-        too_late = self._reactor.callLater(STOP_TIMEOUT_SECONDS, lambda: [each.kill() for each in running])
+        too_late = [self._reactor.callLater(STOP_TIMEOUT_SECONDS, each.kill) for each in running]
         for worker in running:
-            gone: Deferred[None] = Deferred()
-            worker.ended.addBoth(lambda _, gone=gone: gone.callback(None))
-            await gone
-        if too_late.active():
-            too_late.cancel()
+            await worker.ended
+        for each in too_late:
+            if each.active():
+                each.cancel()

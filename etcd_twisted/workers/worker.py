@@ -29,7 +29,6 @@ from etcd_twisted.frontends import worker_frontends
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.interfaces.statistics import WorkerCounts
 from etcd_twisted.logs.observers import filtered
 from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.net.secure import SecureFactory
@@ -39,7 +38,18 @@ from etcd_twisted.process.garbage_collection import Collector
 from etcd_twisted.process.monotonic import use_monotonic_time
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.frontend import client_site
-from etcd_twisted.workers.control import Accept, Attempt, Configure, Count, Counted, Ready, SharedSocket, Stop, ToWorker, worker_end
+from etcd_twisted.workers.control import (
+    Accept,
+    Attempt,
+    Configure,
+    Count,
+    Counted,
+    Ready,
+    SharedSocket,
+    Stop,
+    ToWorker,
+    worker_end,
+)
 from etcd_twisted.workers.learner import WorkerFeed
 from etcd_twisted.workers.process import CONTROL, FEED, RELAY, adopt
 from etcd_twisted.workers.relay import RelayedPages, RelaySender
@@ -133,7 +143,7 @@ class Worker:
                     port.stopReading()
             elif port is None:
                 adopted = cast(IReactorSocket, self._reactor).adoptStreamPort(
-                    each.descriptor, socket.AddressFamily(each.family), self._factories[each.is_secure]
+                    each.descriptor, socket.AddressFamily(each.family), cast(Any, self._factories[each.is_secure])
                 )
                 self._ports[each] = adopted
             else:

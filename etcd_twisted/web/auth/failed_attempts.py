@@ -33,16 +33,16 @@ class IAttempts(Interface):
     where it comes from another process.
     """
 
-    def begin(name: str) -> "float | None | Deferred[float | None]":
+    def begin(name: str) -> "float | Deferred[float | None] | None":  # noqa: N805  # see L{Interface}
         """Begin an attempt; see L{FailedAttempts.begin}."""
 
-    def failed(name: str) -> "bool | Deferred[bool]":
+    def failed(name: str) -> "bool | Deferred[bool]":  # noqa: N805
         """Note that an attempt has failed; see L{FailedAttempts.failed}."""
 
-    def succeeded(name: str) -> None:
+    def succeeded(name: str) -> None:  # noqa: N805
         """Note that an attempt has succeeded."""
 
-    def given_up(name: str) -> None:
+    def given_up(name: str) -> None:  # noqa: N805
         """Note that an attempt ended without a result."""
 
 
