@@ -77,13 +77,11 @@ class WorkersPort(Service):
 
     async def _close(self) -> None:
         ports, self._ports = self._ports, []
-        closed: list[Deferred[Any]] = [
-            self._workers.stopService(),
-            *(maybeDeferred(port.stopListening) for port in ports),
-        ]
+        closed: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
+        closed.append(self._workers.stopService())
         self._pages.stop()
-        for each in closed:
-            await each
-        served: list[IServedFactory] = [self._site, self._relayed, *(each.factory for each in self._openings)]
-        for each in served:
-            await each.stop(min(GRACE_SECONDS, each.write_timeout_seconds))
+        sites: list[IServedFactory] = [self._site, self._relayed, *(each.factory for each in self._openings)]
+        for end in closed:
+            await end
+        for site in sites:
+            await site.stop(min(GRACE_SECONDS, site.write_timeout_seconds))
