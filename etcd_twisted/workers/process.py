@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted import __version__
 from etcd_twisted.interfaces import IReactor
 
 CONTROL, FEED, RELAY, FIRST_SOCKET = 3, 4, 5, 6
@@ -77,7 +78,7 @@ class WorkerProcess(ProcessProtocol):
             cast(IReactorProcess, self._reactor).spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-P", "-m", "etcd_twisted.workers", str(self._number)],
+                [sys.executable, "-P", "-m", "etcd_twisted.workers", str(self._number), __version__],
                 {**os.environ, "PYTHONPATH": path},
                 childFDs=cast(Any, descriptors),
             )

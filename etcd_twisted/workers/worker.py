@@ -6,7 +6,6 @@ lost: nothing is flushed or finished then, since nobody could vouch for what it 
 decide where to listen: all sockets are inherited.
 """
 
-import gc
 import os
 import resource
 import signal
@@ -23,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from etcd_twisted import __version__
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
 from etcd_twisted.frontends import worker_frontends
@@ -201,6 +201,8 @@ def main() -> None:
     """Run a worker until the consensus process says that it ends, or is gone."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-    gc.disable()  # the collector is run by the clock, once that is set
+    wanted = sys.argv[2]
+    if wanted != __version__:  # what the two tell each other is of one version
+        sys.exit(f"etcd_twisted {__version__} is installed, and {wanted} runs: start this machine again")
     Worker(cast(IReactor, reactor)).begin()
     cast(Any, reactor).run(installSignalHandlers=False)
