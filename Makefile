@@ -41,7 +41,7 @@ run: .venv/installed-run
 
 # The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself and its clients, programs that
 # other people wrote for it, the commands of all pages, machines behind proxies, and the type checker.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.clients tests.etcd tests.foreign tests.pages tests.proxies tests.types
+LARGE_TESTS ?= tests.browser tests.benchmarks tests.clients tests.etcd tests.foreign tests.multiprocess tests.pages tests.proxies tests.types
 
 # All other tests, but for the campaigns, which have targets of their own below.
 TESTS ?= $(filter-out $(LARGE_TESTS) tests.campaigns,$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \

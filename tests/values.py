@@ -85,6 +85,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "member-ids": st.sampled_from(["name", "hex"]),
     "zero-prev-index": st.sampled_from(["compare", "ignore"]),
     "version-media-type": st.sampled_from(["negotiated", "json"]),
+    "workers": st.integers(0, 64),
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
 }
 SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))

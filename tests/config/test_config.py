@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -119,6 +120,8 @@ class TextTests(SynchronousTestCase):
         config = load_config({name: as_flag(value) for name, value in values.items()}, {})
         self.assertEqual(Config(**cast(Any, texts)), config)
         self.assertEqual(attrs.evolve(config), config)
+        sent = msgspec.msgpack.decode(msgspec.msgpack.encode(config.texts()))
+        self.assertEqual(Config(**sent), config)
 
     def test_bad_texts_name_the_field(self) -> None:
         """The error names the field, has the text and says what it should be."""

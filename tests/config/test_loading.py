@@ -189,6 +189,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "member-ids": ("uuid", "Hex"),
     "zero-prev-index": ("0", "none"),
     "version-media-type": ("text", "JSON"),
+    "workers": ("-1", "65", "two"),
     "frontend": (":port=1",),
 }
 

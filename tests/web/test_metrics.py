@@ -8,21 +8,28 @@ from base64 import b64encode
 import bcrypt
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from etcd_twisted import __version__
 from etcd_twisted.auth.state import AuthState, User
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import (
     BUCKET_BOUNDS_SECONDS,
     Contents,
     Durations,
     FollowerTraffic,
+    IWorkers,
     Measurements,
+    WorkerCounts,
 )
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
 from etcd_twisted.testing.replica import OTHER, FakeReplica
+from etcd_twisted.web.access import Access
+from etcd_twisted.web.metrics import Metrics
 from tests.processes.child import SOURCE
 from tests.wires import GET, WATCH, Wire, ask, put
 
@@ -298,6 +305,64 @@ class MachineTests(MetricsTest):
         self.assertEqual(values["etcd_twisted_cluster_time_error_seconds"], 0.125)
 
 
+@implementer(IWorkers)
+class TwoWorkers:
+    """Two workers that run, and one that has ended."""
+
+    def counts(self) -> "Deferred[dict[int, WorkerCounts]]":
+        """See L{IWorkers}."""
+        usage = Usage()
+        usage.answered(b"GET", 200, 0.001)
+        usage.count(b"BREW", 405)
+        first, second = usage.counts(), Usage().counts()
+        first.gets_success, first.watchers, first.failed_attempts, first.connections = 3, 4, 1, 2
+        first.processor_seconds, first.memory_bytes = 1.5, 1000
+        second.gets_success, second.gets_fail, second.connections = 5, 1, 7
+        return succeed({1: first, 2: second})
+
+    def ended(self) -> WorkerCounts:
+        """See L{IWorkers}."""
+        usage = Usage()
+        usage.answered(b"GET", 200, 0.001)
+        counts = usage.counts()
+        counts.gets_success, counts.watchers, counts.connections, counts.failed_attempts = 100, 50, 60, 9
+        counts.end()
+        return counts
+
+
+def _families_with_workers(test: SynchronousTestCase, wire: Wire) -> dict[str, Metric]:
+    page = Metrics(wire.replica, wire.site.usage, Access(wire.replica, Clock()), TwoWorkers()).page()
+    body = test.successResultOf(ensureDeferred(page)).body
+    return {family.name: family for family in text_string_to_metric_families(body.decode())}
+
+
+class WorkersTests(MetricsTest):
+    """The machine has workers."""
+
+    def families(self) -> dict[str, Metric]:
+        """Returns the metrics of a machine with workers."""
+        return _families_with_workers(self, self.wire)
+
+    def test_counts_are_summed(self) -> None:
+        """What the workers have counted is added up, those that have ended included, and asking again adds nothing."""
+        for _ in range(2):
+            values = self.values()
+            self.assertEqual(values['etcd_twisted_http_requests_total{code="2xx",method="GET"}'], 2)
+            self.assertEqual(values['etcd_http_failed_total{code="405",method="other"}'], 1)
+            self.assertEqual(values['etcd_http_successful_duration_seconds_count{method="GET"}'], 2)
+            self.assertEqual(values["etcd_twisted_http_connections"], 9)
+            self.assertEqual(values['etcd_debugging_store_reads_total{action="get"}'], 109)
+            self.assertEqual(values['etcd_twisted_store_reads_failed_total{action="get"}'], 1)
+            self.assertEqual(values["etcd_debugging_store_watchers"], 4)
+            self.assertEqual(values["etcd_twisted_auth_failed_logins_total"], 10)
+
+    def test_each_worker_has_its_own(self) -> None:
+        values = self.values()
+        self.assertEqual(values['etcd_twisted_worker_cpu_seconds_total{worker="1"}'], 1.5)
+        self.assertEqual(values['etcd_twisted_worker_resident_memory_bytes{worker="1"}'], 1000)
+        self.assertEqual(values['etcd_twisted_worker_connections{worker="2"}'], 7)
+
+
 class DocumentTests(MetricsTest):
     """These tests compare the page with C{docs/metrics.md}."""
 
@@ -307,6 +372,10 @@ class DocumentTests(MetricsTest):
         other = MachineStatus("2", "other", True, 0, 9.0, clock_ahead_seconds=0.0, clock_error_seconds=0.0)
         self.replica.known_statuses = {"2": other}
         self.replica.measured = Measurements(cluster_time_error_seconds=0.0)
+
+    def families(self) -> dict[str, Metric]:
+        """Returns the metrics of a machine with workers, and of one without."""
+        return super().families() | _families_with_workers(self, self.wire)
 
     def page(self) -> str:
         return (SOURCE / "docs" / "metrics.md").read_text()

@@ -250,6 +250,7 @@ export class ClusterView {
             ["Keys", status.keys, count],
             ["Uptime", status.uptime, duration],
             ["Memory", metrics.get("process_resident_memory_bytes"), bytes],
+            ["Workers", status.workers?.map(({ memory }) => bytes(memory)).join(", ")],
         ]);
         this.show(this.moreFigures, [
             ["Term", status.term, count],
