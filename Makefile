@@ -25,7 +25,7 @@ help:
 	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk, etcd, Patroni, Salt, proxies, mypy'
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
-	@echo 'make bench          run the benchmarks'
+	@echo 'make bench          run the benchmarks; BENCH_OUTPUT=FILE for the table of docs/performance.md as well'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 25 in make test'
@@ -63,9 +63,10 @@ lint: .venv/installed-lint
 	$(bin)/mypy --strict
 	$(bin)/lint-imports --no-logo
 
+# BENCH_OUTPUT=FILE writes the one table there, as docs/performance.md has it; BENCH_OPTIONS='--rounds 2 --keys 1000'.
 bench: .venv/installed-test
 	$(bin)/python -m benchmarks client
-	$(bin)/python -m benchmarks
+	$(strip $(bin)/python -m benchmarks $(if $(BENCH_OUTPUT),--markdown $(BENCH_OUTPUT)) $(BENCH_OPTIONS))
 
 SEEDS ?= 200
 FIRST ?= 0

@@ -16,12 +16,16 @@ from benchmarks import (
     failover,
     growth,
     keys,
+    many,
     scraping,
     servers,
     stall,
+    standbys,
     tables,
     throughput,
+    users,
     watchers,
+    workers,
 )
 from benchmarks.comparison import Part
 from benchmarks.errors import BenchmarkError
@@ -33,8 +37,16 @@ def _machine_parts(options: argparse.Namespace) -> list[Part]:
     return throughput.parts(options.connections, options.seconds)
 
 
+def _workers_parts(options: argparse.Namespace) -> list[Part]:
+    return workers.parts(options.workers, options.seconds)
+
+
+def _users_parts(options: argparse.Namespace) -> list[Part]:
+    return users.parts(options.seconds)
+
+
 def _cluster_parts(options: argparse.Namespace) -> list[Part]:
-    return cluster.parts(options.connections, options.seconds)
+    return cluster.parts(options.connections, options.seconds) + standbys.parts(options.seconds)
 
 
 def _watchers_parts(options: argparse.Namespace) -> list[Part]:
@@ -42,15 +54,20 @@ def _watchers_parts(options: argparse.Namespace) -> list[Part]:
 
 
 def _keys_parts(options: argparse.Namespace) -> list[Part]:
-    return keys.parts(options.keys)
+    return many.parts(options.keys, options.seconds) + keys.parts(options.keys)
 
 
-def _compared(*sources: Callable[[argparse.Namespace], list[Part]]) -> Work:
-    """Returns the one table, or the part of it that these sources make."""
+def comparison_parts(options: argparse.Namespace) -> list[Part]:
+    """Returns what the one table shows."""
+    sources = (_machine_parts, _users_parts, _workers_parts, _cluster_parts, _watchers_parts, _keys_parts)
+    return [part for source in sources for part in source(options)]
+
+
+def _compared(parts: Callable[[argparse.Namespace], list[Part]]) -> Work:
+    """Returns the one table, or a part of it."""
 
     def work(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-        parts = [part for source in sources for part in source(options)]
-        return comparison.run(names, directory, parts, options.rounds)
+        return comparison.run(names, directory, parts(options), options.rounds, options.markdown)
 
     return work
 
@@ -64,7 +81,7 @@ def _elections(options: argparse.Namespace, names: Sequence[str], directory: Pat
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-    return answers.run(names, directory, options.keys, options.snapshot_count)
+    return answers.run(names, directory, options.keys[0], options.snapshot_count)
 
 
 def _growth(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
@@ -80,7 +97,7 @@ def _scraping(options: argparse.Namespace, names: Sequence[str], directory: Path
 def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
     if servers.EtcdTwisted.name not in names:
         return f"stall: not measured; only {servers.EtcdTwisted.name} has a reactor to look at"
-    return stall.run(directory, options.keys, options.snapshot_count)
+    return stall.run(directory, options.keys[0], options.snapshot_count)
 
 
 def _client(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
@@ -93,8 +110,10 @@ COMPARISON = "comparison"
 """The work that is done if no other is asked for."""
 
 WORK: dict[str, Work] = {
-    COMPARISON: _compared(_machine_parts, _cluster_parts, _watchers_parts, _keys_parts),
+    COMPARISON: _compared(comparison_parts),
     "throughput": _compared(_machine_parts),
+    "users": _compared(_users_parts),
+    "workers": _compared(_workers_parts),
     "cluster": _compared(_cluster_parts),
     "watchers": _compared(_watchers_parts),
     "keys": _compared(_keys_parts),
@@ -122,7 +141,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("work", nargs="?", choices=WORK, default=COMPARISON, help="what to measure (%(default)s)")
     found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
     found.add_argument("--directory", type=Path, default=Path("build"), help="where temporary data goes (%(default)s)")
-    load = found.add_argument_group("comparison, throughput, cluster, growth and scraping")
+    found.add_argument("--markdown", type=Path, metavar="FILE", help="write the one table there, for a page")
+    load = found.add_argument_group("comparison and its parts, growth and scraping")
     load.add_argument("--rounds", type=positive, default=5, help="how often each figure is taken (%(default)s)")
     load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
     load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")
@@ -130,9 +150,13 @@ def parser() -> argparse.ArgumentParser:
     ending.add_argument("--failures", type=positive, default=10, help="how often each is measured (%(default)s)")
     ending.add_argument("--idle-seconds", type=positive, default=60, help="how long to watch (%(default)s)")
     ending.add_argument("--load-seconds", type=positive, default=30, help="how long to load (%(default)s)")
-    many = found.add_argument_group("comparison, keys, answers and stall")
-    many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
-    many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")
+    many_keys = found.add_argument_group("comparison, keys, answers and stall")
+    many_keys.add_argument("--keys", type=positive, nargs="+", default=(100_000,), metavar="N", help="how many")
+    many_keys.add_argument(
+        "--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)"
+    )
+    processes = found.add_argument_group("comparison and workers")
+    processes.add_argument("--workers", type=positive, default=2, help="how many (%(default)s)")
     growing = found.add_argument_group("growth")
     growing.add_argument("--most-keys", type=positive, default=1_000_000, help="at the most (%(default)s)")
     waiting = found.add_argument_group("comparison and watchers")

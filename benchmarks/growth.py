@@ -123,7 +123,7 @@ def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) 
     with tempfile.TemporaryDirectory(dir=directory) as empty, KINDS[name](Path(empty)) as server:
         server.start()
         files.check(server, shape.connections)
-        _fill(server, shape)
+        fill(server, shape)
         rates: list[float | None] = []
         for method in METHODS:
             try:
@@ -137,7 +137,12 @@ def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) 
         return rates
 
 
-def _fill(server: Server, shape: Shape) -> None:
+def fill(server: Server, shape: Shape) -> None:
+    """
+    Writes all keys of a shape.
+
+    @raise BenchmarkError: the server does not accept them all.
+    """
     print(f"{shape}: {server.name} is filled", file=sys.stderr)
     # As many values are in flight as elsewhere, but no more bytes than a server is willing to hold.
     window = max(1, min(16, 65_536 // shape.value))

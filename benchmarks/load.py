@@ -41,10 +41,14 @@ class Throughput:
 
     @ivar rate: requests per second.
     @ivar p99: the 99th percentile of the latency, in milliseconds.
+    @ivar p50: the median of the latency, in milliseconds.
+    @ivar requests: how many there were.
     """
 
     rate: float
     p99: float
+    p50: float
+    requests: int
 
 
 def parse(output: str) -> Throughput:
@@ -60,7 +64,8 @@ def parse(output: str) -> Throughput:
     rate = float(_find(r"^Requests/sec:\s+(\d+(?:\.\d+)?)$", output)[1])
     if rate == 0:
         raise BenchmarkError("wrk got no answer at all")
-    return Throughput(rate, p99=_milliseconds(_find(rf"^\s+99%\s+{_TIME} *$", output)))
+    p50, p99 = (_milliseconds(_find(rf"^\s+{percent}%\s+{_TIME} *$", output)) for percent in (50, 99))
+    return Throughput(rate, p99, p50, int(_find(r"^\s+(\d+) requests in ", output)[1]))
 
 
 def _find(pattern: str, output: str) -> re.Match[str]:
@@ -148,13 +153,16 @@ def run(
     return finish(begin(url, verb, connections, seconds, environment), seconds + 30)
 
 
-def warmed(url: str, verb: str, connections: int, seconds: int) -> Throughput:
+def warmed(
+    url: str, verb: str, connections: int, seconds: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> Throughput:
     """
     Drives a new server by the same load for L{WARM_SECONDS}, which don't count, and then for those that do.
 
+    @param environment: see L{begin}.
     @raise BenchmarkError: wrk fails, or any request did.
     """
-    run(url, verb, connections, WARM_SECONDS)
-    result = run(url, verb, connections, seconds)
+    run(url, verb, connections, WARM_SECONDS, environment)
+    result = run(url, verb, connections, seconds, environment)
     print(f"{verb}, {connections}: 99 of 100 answered within {result.p99:.2f} ms", file=sys.stderr)
     return result

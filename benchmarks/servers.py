@@ -7,6 +7,7 @@ No process is left behind: a server is started with C{with}, which stops it what
 import abc
 import http.client
 import itertools
+import json
 import os
 import re
 import shutil
@@ -14,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
 import attrs
@@ -65,7 +66,8 @@ class Server(abc.ABC):
     @cvar name: its name in tables and on the command line.
     @cvar founded: whether the first machine of a cluster has to serve before others can join it.
     @ivar machine: its name in its cluster.
-    @ivar cluster: the machines of its cluster, itself among them, the first one first; it is alone by default.
+    @ivar cluster: the machines of its cluster, the first one first; it is alone by default. If it is not among them
+        it stands by: it passes on the requests of its clients.
     @ivar port: where it serves clients, on 127.0.0.1.
     @ivar peer_port: where it serves other machines.
     @ivar directory: holds its log file and its data.
@@ -162,15 +164,40 @@ class Server(abc.ABC):
             raise
 
     def get(self, path: str) -> Answer:
+        """Makes a C{GET} request; see L{ask}."""
+        return self.ask("GET", path)
+
+    def put_json(self, path: str, content: object = None, port: int | None = None) -> None:
+        """
+        Makes a C{PUT} request.
+
+        @param content: is sent as JSON.
+        @param port: C{None} for that of clients.
+        @raise BenchmarkError: it is refused.
+        """
+        headers = {"Content-Type": "application/json"}
+        answer = self.ask("PUT", path, None if content is None else json.dumps(content), headers, port)
+        if answer.status not in (http.client.OK, http.client.CREATED):
+            raise BenchmarkError(f"{self.name} answered PUT {path} with status {answer.status}: {answer.body!r}")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        port: int | None = None,
+    ) -> Answer:
         """
         Makes a request on a connection of its own.
 
+        @param port: C{None} for that of clients.
         @raise OSError: it can't be reached.
         @raise http.client.HTTPException: it does not answer in HTTP.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=ANSWER_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
@@ -244,9 +271,19 @@ class Server(abc.ABC):
         return sum(map(_resident_bytes, _family(self.pid)))
 
     def processor_seconds(self) -> float:
-        """Returns for how long it has worked since its start, in all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Returns for how long it has worked since its start, in all its threads, without processes it has started."""
+        return _processor_seconds(self.pid)
+
+    def family_processor_seconds(self) -> float:
+        """Returns the same, with the processes that it has started and that still run."""
+        return sum(map(_processor_seconds, _family(self.pid)))
+
+    def take_in_no_more(self, machines: int) -> None:  # noqa: B027  # not all kinds have something to do
+        """
+        Has its cluster take in no more members than these. Others stand by.
+
+        @raise BenchmarkError: it refuses.
+        """
 
     def log_tail(self) -> str:
         """Returns the last lines that it wrote."""
@@ -289,6 +326,11 @@ def _family(pid: int) -> list[int]:
     return [pid, *itertools.chain.from_iterable(_family(int(child)) for children in listed for child in children)]
 
 
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _resident_bytes(pid: int) -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     if found is None:
@@ -314,6 +356,9 @@ class EtcdTwisted(Server):
     def snapshots(self) -> set[str]:
         return {path.name for path in self.data.glob("snapshots/*.snapshot")}
 
+    def take_in_no_more(self, machines: int) -> None:
+        self.put_json("/v2/admin/config", {"activeSize": machines}, self.peer_port)
+
     @classmethod
     def version(cls) -> str:
         return f"{cls.name} {etcd_twisted.__version__}"
@@ -328,6 +373,11 @@ class GoEtcd(Server):
     def command(self) -> list[str]:
         client, peer = self.url, f"http://127.0.0.1:{self.peer_port}"
         members = [f"{each.machine}=http://127.0.0.1:{each.peer_port}" for each in self.cluster]
+        if self not in self.cluster:
+            return [
+                *(self.executable(), "--proxy", "on", "--name", self.machine, "--data-dir", str(self.data)),
+                *("--listen-client-urls", client, "--initial-cluster", ",".join(members)),
+            ]
         return [
             *(self.executable(), "--name", self.machine, "--data-dir", str(self.data)),
             *("--listen-client-urls", client, "--advertise-client-urls", client),

@@ -33,6 +33,16 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """
+    Returns a table in Markdown.
+
+    @param rows: the head and then the lines, all of the same length.
+    """
+    head, *lines = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join((head, "|---" * len(rows[0]) + "|", *lines))
+
+
 @attrs.frozen
 class Line:
     """

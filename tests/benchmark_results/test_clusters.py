@@ -194,7 +194,7 @@ class ClusterTests(SynchronousTestCase):
 class LoadTests(SynchronousTestCase):
     """These figures are of a cluster whose leader is loaded."""
 
-    FIGURES = load.Throughput(1000.0, 2.0)
+    FIGURES = load.Throughput(1000.0, 2.0, 1.0, 5000)
 
     def setUp(self) -> None:
         self.urls: list[str] = []

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import cluster, comparison, keys, load, servers, throughput, watchers
-from benchmarks.comparison import MISSED, REACHED, STRETCH, AtLeast, AtMost, Line, Measured, Part
+from benchmarks import __main__ as command_line
+from benchmarks import cluster, comparison, keys, load, servers, syncs, throughput, watchers, workers
+from benchmarks.comparison import MISSED, NONE, REACHED, STRETCH, AtLeast, AtMost, Line, Measured, Part
 from benchmarks.errors import BenchmarkError
 from benchmarks.rounds import Turn, order
 
@@ -62,6 +63,19 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual(found, [MISSED, REACHED, REACHED, STRETCH, STRETCH])
         self.assertEqual(str(target), "<= 1.00 (0.70)")
 
+    def test_target_may_be_for_our_figure_itself(self) -> None:
+        """It needs no figure of the other server."""
+        target = AtLeast(0.85, 0.95, own=True)
+        found = [target.judged(*figures) for figures in ((0.84, 0.1), (0.85, None), (0.95, 9.0), (None, 0.1))]
+        self.assertEqual(found, [MISSED, REACHED, STRETCH, NONE])
+
+    def test_target_may_have_a_limit(self) -> None:
+        """A ratio is not enough then."""
+        target = AtMost(0.6, 0.4, limit=1.5)
+        found = [target.judged(*figures) for figures in ((1.5, 3.0), (1.2, 3.0), (1.6, 10.0), (1.0, None))]
+        self.assertEqual(found, [REACHED, STRETCH, MISSED, NONE])
+        self.assertEqual(str(target), "<= 0.60 (0.40), <= 1.5")
+
 
 class LineTests(SynchronousTestCase):
     """These lines are in the table of a whole run by default."""
@@ -70,38 +84,49 @@ class LineTests(SynchronousTestCase):
         self.patch(load, "executable", lambda: "wrk")
 
     def test_all_targets_are_listed(self) -> None:
-        """Each line that has a target is there with it. Reads with other numbers of connections have none."""
-        parts = [
-            *throughput.parts(throughput.CONNECTIONS, 5),
-            *cluster.parts(throughput.CONNECTIONS, 5),
-            *watchers.parts(5_000, 5),
-            *keys.parts(100_000),
-        ]
-        lines = [line for part in parts for line in part.lines]
+        """Each line that has a target is there with it."""
+        options = command_line.parser().parse_args(["--keys", "100000", "1000000"])
+        lines = [line for part in command_line.comparison_parts(options) for line in part.lines]
         self.assertEqual(
-            {line.work: line.target for line in lines},
+            {line.work: line.target for line in lines if line.target is not None},
             {
-                "1 machine, PUT, 1 connection": AtLeast(0.9, 1.2),
+                "1 machine, PUT, 1 connection": AtLeast(0.85, 1.2),
                 "1 machine, PUT, 64 connections": AtLeast(1.25, 1.5),
+                "1 machine, PUT, 64 connections, p99": AtMost(0.6, 0.5),
                 "1 machine, PUT, 256 connections": AtLeast(1.25, 1.5),
-                "1 machine, GET, 1 connection": None,
-                "1 machine, GET, 64 connections": AtLeast(0.9, 1.2),
-                "1 machine, GET, 256 connections": None,
-                "3 machines, PUT, 1 connection": AtLeast(0.9, 1.2),
-                "3 machines, PUT, 64 connections": AtLeast(1.0, 1.3),
-                "3 machines, PUT, 256 connections": AtLeast(0.8, 1.0),
-                "3 machines, quorum GET, 64 connections": AtLeast(2.0, 4.0),
+                "1 machine, GET, 64 connections": AtLeast(1.7, 2.0),
+                "1 machine, PUT, 256 connections, with 2 workers, processor time of a request, consensus process, "
+                "to without workers": AtMost(0.5, 0.35, own=True),
+                "3 machines, PUT, 1 connection": AtLeast(0.7, 1.0),
+                "3 machines, PUT, 64 connections": AtLeast(1.5, 1.8),
+                "3 machines, PUT, 64 connections, p99": AtMost(0.6, 0.5),
+                "3 machines, PUT, 256 connections": AtLeast(1.5, 1.8),
+                "3 machines, quorum GET, 64 connections": AtLeast(3.0, 4.0),
                 "5,000 watchers, memory for each": AtMost(0.6, 0.4),
-                "5,000 watchers, the last one told": AtMost(1.0, 0.7),
+                "5,000 watchers, the last one told": AtMost(0.9, 0.7),
+                "100,000 keys, PUT, 64 connections": AtLeast(1.0, 1.25),
+                "100,000 keys, PUT, 64 connections, p99": AtMost(0.6, 0.5),
+                "100,000 keys, PUT, 64 connections, to 1,000 keys": AtLeast(0.85, 0.95, own=True),
+                "1,000,000 keys, PUT, 64 connections": AtLeast(1.0, 1.2),
+                "1,000,000 keys, PUT, 64 connections, p99": AtMost(0.6, 0.5),
+                "1,000,000 keys, PUT, 64 connections, to 1,000 keys": AtLeast(0.7, 0.85, own=True),
                 "100,000 keys, resident memory": AtMost(1.0, 0.7),
                 "100,000 keys, restart after kill -9": AtMost(1.0, 0.5),
+                "100,000 keys, restart after kill -9 at the worst moment": AtMost(0.6, 0.4, limit=1.5),
             },
         )
-        self.assertEqual(len(lines), 14)
+        self.assertEqual(len(lines), len({line.work for line in lines}))
+
+    def test_workers_have_rates_only_where_there_are_cores(self) -> None:
+        """Each worker needs one, and so do the consensus process and the load."""
+        for cores, rates in ((3, 0), (4, 2)):
+            self.patch(os, "sched_getaffinity", lambda _pid, cores=cores: set(range(cores)))
+            lines = [line for part in workers.parts(2, 1) for line in part.lines]
+            self.assertEqual([line.unit for line in lines].count("/s"), rates)
 
     def test_other_sizes_have_no_targets(self) -> None:
         """A target holds for one size."""
-        for part in (*watchers.parts(10, 1), *keys.parts(10), *throughput.parts([7], 1)):
+        for part in (*watchers.parts(10, 1), *keys.parts([10]), *throughput.parts([7], 1), *cluster.parts([7], 1)[:1]):
             self.assertEqual([line.target for line in part.lines], [None] * len(part.lines))
 
 
@@ -142,7 +167,9 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(fake.asked, [*NAMES, *reversed(NAMES), *NAMES])
         self.assertEqual(os.listdir(self.directory), [])
         caption, head, _rule, row = table.splitlines()
-        self.assertEqual(caption, "medians of 3")
+        self.assertRegex(
+            caption, r"^medians of 3; a sync took [\d.]+ ms \(p50\), [\d.]+ ms \(p90\), [\d.]+ ms \(p99\)$"
+        )
         self.assertEqual(head.split()[-4:], ["ratio", "target", "(stretch)", "reached"])
         self.assertEqual(row.split(), ["work", "200/s", "80/s", "2.50", ">=", "1.25", "(2.00)", "stretch"])
 
@@ -190,6 +217,37 @@ class RunTests(SynchronousTestCase):
         fake = FakePart([1.0, None, None], target=AtLeast(1.25, 2.0))
         _caption, _head, _rule, row, *_failures = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
         self.assertEqual(row.split(), ["work", "1/s", "-", "-", ">=", "1.25", "(2.00)", "-"])
+
+    def test_server_may_have_no_figure_for_a_line(self) -> None:
+        """A target for our own figure is judged all the same."""
+        lines = (Line("rate", "/s"), Line("to before", "", 2, AtMost(0.5, 0.4, own=True), compared=False))
+        part = Part(lines, lambda name, _directory: (100.0, 0.45 if name == NAMES[0] else None))
+        *_heads, _rate, share = comparison.run(NAMES, self.directory, [part], 1).splitlines()
+        self.assertEqual(share.split()[2:], ["0.45", "-", "-", "<=", "0.50", "(0.40)", "yes"])
+
+    def test_shares_are_not_compared(self) -> None:
+        """Each server has its own."""
+        part = Part((Line("share", "", 2, compared=False),), lambda _name, _directory: [0.5])
+        *_heads, row = comparison.run(NAMES, self.directory, [part], 1).splitlines()
+        self.assertEqual(row.split(), ["share", "0.50", "0.50", "-", "-", "-"])
+
+    def test_table_for_a_page(self) -> None:
+        """It has the same cells, below what it was measured on."""
+        page = self.directory.parent / f"{self.directory.name}.md"
+        fake = FakePart([100.0, 80.0], target=AtLeast(1.25, 2.0))
+        comparison.run(NAMES, self.directory, [fake.part], 1, page)
+        machine, _, head, rule, row = page.read_text().splitlines()
+        self.assertRegex(machine, r"^\d+ cores, Linux .*, etcd 3\.4; medians of 1; a sync took .*\.$")
+        self.assertTrue(head.startswith("| work | etcd_twisted "))
+        self.assertEqual(rule, "|---|---|---|---|---|---|")
+        self.assertEqual(row, "| work | 100/s | 80/s | 1.25 | >= 1.25 (2.00) | yes |")
+
+    def test_syncs_are_summed_up(self) -> None:
+        """What was measured leaves no file."""
+        self.assertEqual(len(syncs.durations(self.directory, 5)), 5)
+        self.assertEqual(os.listdir(self.directory), [])
+        taken = [0.001 * each for each in range(101)]
+        self.assertEqual(syncs.summary(taken), "a sync took 0.050 ms (p50), 0.090 ms (p90), 0.099 ms (p99)")
 
     def test_units_follow_the_figures(self) -> None:
         line = Line("restart", " s", 2)

@@ -114,11 +114,11 @@ class ParseTests(SynchronousTestCase):
     """These tests parse wrk's output, recorded from version 4.1."""
 
     def test_milliseconds_are_read(self) -> None:
-        self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, p99=9.72))
+        self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, p99=9.72, p50=3.31, requests=16890))
 
     def test_microseconds_are_read(self) -> None:
         """wrk picks the unit for each figure by itself."""
-        self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, p99=1.09))
+        self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, p99=1.09, p50=0.426, requests=2376))
         self.assertEqual(load.parse(PUT_1.replace("1.09ms", "622.00us")).p99, 0.622)
 
     def test_seconds_are_read(self) -> None:

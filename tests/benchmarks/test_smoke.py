@@ -18,11 +18,15 @@ from benchmarks import (
     failover,
     growth,
     keys,
+    many,
     scraping,
     servers,
     stall,
+    standbys,
     throughput,
+    users,
     watchers,
+    workers,
 )
 from benchmarks.errors import BenchmarkError
 
@@ -139,15 +143,33 @@ class ComparisonTests(SynchronousTestCase):
     def test_every_kind_of_part(self) -> None:
         """Each server has each figure."""
         self.patch(keys, "SETTLE_SECONDS", 0.1)
+        self.patch(keys, "OPTIONS", ("--snapshot-count", "500"))
+        self.patch(keys, "BATCH", 100)
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         parts = [
-            *throughput.parts([2], 1),
+            *throughput.parts([1], 1),
+            *users.parts(1),
             *cluster.parts([2], 1)[1:],
+            *standbys.parts(1),
             *watchers.parts(20, 2),
-            *keys.parts(200),
+            *many.parts([2_000], 1),
+            *keys.parts([200]),
         ]
+        works = [line.work for part in parts for line in part.lines]
+        _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
+        rows = rows[: len(works)]  # below it says what was measured once more, on a busy machine
+        self.assertEqual([row.split("  ")[0] for row in rows], works)
+        for row in rows:
+            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]*)  +[\d.,]*\d[\d.,]*\1  +(\d+\.\d\d|-)  +")
+
+    def test_workers(self) -> None:
+        """Only this project's server has them. What the consensus process takes is less than what all take."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        parts = workers.parts(1, 1)
         _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
         self.assertEqual([row.split("  ")[0] for row in rows], [line.work for part in parts for line in part.lines])
-        for row in rows:
-            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]+)  +[\d.,]*[1-9][\d.,]*\1  +\d+\.\d\d  +")
+        without, with_one, consensus, share = (float(row.split("  ", 1)[1].split()[0]) for row in rows[:4])
+        self.assertGreater(with_one, consensus)
+        self.assertAlmostEqual(share, consensus / without, delta=0.01)

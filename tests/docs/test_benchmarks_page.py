@@ -23,10 +23,14 @@ def commands() -> list[list[str]]:
     return [shlex.split(step.command) for step in steps_of(PAGE) if isinstance(step, Step)]
 
 
-def said(default: object) -> str:
+WITHOUT = {"only": "all that are present", "markdown": "none"}
+"""How the page writes that an option is not given, by its name."""
+
+
+def said(name: str, default: object) -> str:
     """Returns how the page writes the default of an option."""
     if default is None:
-        return "all that are present"
+        return WITHOUT[name]
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
@@ -61,4 +65,4 @@ class OptionTests(SynchronousTestCase):
             shown.update(zip(names, defaults.replace("`", "").split(", "), strict=True))
         known = vars(benchmarks.parser().parse_args([]))
         del known["work"]
-        self.assertEqual(shown, {f"--{name.replace('_', '-')}": said(known[name]) for name in known})
+        self.assertEqual(shown, {f"--{name.replace('_', '-')}": said(name, known[name]) for name in known})
