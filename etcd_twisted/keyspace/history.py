@@ -88,7 +88,7 @@ class History:
         @raise EtcdError: 401 when some of the events from there on are no longer kept.
         """
         if max(asked, 1) <= self.cleared_index:  # the first change has index 1
-            oldest = self._events[0].index
+            oldest = self._events[0].index if self._events else self.cleared_index + 1
             raise EtcdError(ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]")
         start = bisect.bisect_left(self._events, asked, key=operator.attrgetter("index"))
         # A copy, since events may be added while the caller reads, and since a deque is slow to index in its middle.

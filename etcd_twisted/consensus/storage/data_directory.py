@@ -355,11 +355,7 @@ class DataDirectory:
                 if _is_at(path, descriptor):  # otherwise its holder has removed the file, and the lock means nothing
                     self._lock = descriptor
             except BlockingIOError:
-                holder = os.pread(descriptor, _MAX_LOCK_BYTES, 0).strip()
-                process = f"process {holder.decode()}" if holder.isdigit() else "another process"
-                raise StorageError(
-                    f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
-                ) from None
+                raise self._in_use(os.pread(descriptor, _MAX_LOCK_BYTES, 0)) from None
             finally:
                 if self._lock < 0:
                     os.close(descriptor)
@@ -370,6 +366,14 @@ class DataDirectory:
             self._taking_back.callback(_set_times, path, os.stat(path))
             self._taking_back.callback(self._write_lock, os.pread(self._lock, _MAX_LOCK_BYTES, 0))
         self._write_lock(b"%d\n" % os.getpid())
+
+    def _in_use(self, lock: bytes) -> StorageError:
+        """Returns the error for a directory that another process has locked."""
+        holder = lock.strip()
+        process = f"process {holder.decode()}" if holder.isdigit() else "another process"
+        return StorageError(
+            f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
+        )
 
     def _write_lock(self, content: bytes) -> None:
         os.ftruncate(self._lock, 0)
@@ -387,3 +391,39 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+class ReadOnlyDirectory(DataDirectory):
+    """
+    The directory of a machine that does not run, to be read alone: nothing in it is made, changed or removed.
+
+    A machine that is started meanwhile is refused, as the directory is locked for it until L{close}.
+    """
+
+    def __init__(self, path: Path, option: str) -> None:
+        """
+        @param option: what named the path, for messages.
+        @raise StorageError: the directory is none of a machine, is in use, or can't be read.
+        """
+        self.path = path
+        self.option = option
+        self._lock = -1
+        self._taking_back = contextlib.ExitStack()
+        self._to_forget = False
+        with naming(path):
+            names = set(os.listdir(path))
+        if _IDENTITY not in names:
+            raise StorageError(f"{option} {path} is no data directory of a machine: there is no {_IDENTITY} in it")
+        if _LOCK in names:
+            self._acquire_shared()
+
+    def _acquire_shared(self) -> None:
+        path = self.path / _LOCK
+        with naming(path):
+            self._lock = open_file(path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            error = self._in_use(os.pread(self._lock, _MAX_LOCK_BYTES, 0))
+            self.close()
+            raise error from None

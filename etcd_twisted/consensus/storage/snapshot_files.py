@@ -274,8 +274,12 @@ class SnapshotReader:
     @ivar metadata: what the snapshot covers.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Use L{SnapshotStore.latest}."""
+    def __init__(self, path: Path, is_named: bool = True) -> None:
+        """
+        Use L{SnapshotStore.latest}.
+
+        @param is_named: whether the name of the file has to be that of the snapshot.
+        """
         self.path = path
         self._reader = FrameReader(path, SNAPSHOT_MAGIC)
         try:
@@ -284,7 +288,7 @@ class SnapshotReader:
                 raise damage(path, frame.offset, f"a {frame.kind.name} stands where the metadata should be")
             self.metadata = self._decode(frame, SnapshotMetadata)
             self._first = frame.end
-            if _position(path) != (self.metadata.term, self.metadata.index):
+            if is_named and _position(path) != (self.metadata.term, self.metadata.index):
                 raise damage(
                     path, frame.offset, f"it is the snapshot of term {self.metadata.term}, index {self.metadata.index}"
                 )

@@ -126,6 +126,11 @@ class WriteAheadLog:
         return self._segments[-1].sequence if self._segments else 0
 
     @property
+    def segment_count(self) -> int:
+        """How many segments are in use. This is valid once L{recover} has ended."""
+        return len(self._segments)
+
+    @property
     def is_foreign(self) -> bool:
         """Whether a segment belongs to a machine other than C{machine_id}."""
         return any(segment.head.machine_id not in ("", self.machine_id) for segment in self._segments)
