@@ -12,6 +12,7 @@ import attrs
 import click
 
 from etcd_twisted.ctl.output import color
+from etcd_twisted.errors import StorageError
 
 if TYPE_CHECKING:
     from etcd_twisted.client import ClientError
@@ -27,6 +28,9 @@ SERVER_ERROR = 4
 
 NOT_HEALTHY = 5
 """C{health}: some machine is not healthy."""
+
+UNUSABLE_DATA = 6
+"""A data directory, a backup or another file is damaged, in use, or can't be used for another reason."""
 
 _REMEDIES = {
     100: "see what there is with ls; only set, mk, mkdir and setdir make a key",
@@ -118,6 +122,8 @@ def report_of(error: Exception) -> Report | None:
     """Returns what to tell of an exception, or C{None} for one that is a fault of this program."""
     if isinstance(error, CommandFailedError):
         return Report(error.status, str(error), error.remedy)
+    if isinstance(error, StorageError):
+        return Report(UNUSABLE_DATA, str(error))
     # Only the client library raises what follows, so this imports nothing that is not there yet.
     from etcd_twisted.client import ClientError
 

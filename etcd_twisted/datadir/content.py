@@ -12,12 +12,12 @@ from etcd_twisted.auth.state import AUTH_KEY, AuthState
 from etcd_twisted.auth.state import encode as encode_auth
 from etcd_twisted.auth.state import read as read_auth
 from etcd_twisted.consensus.raft.entries import Configuration
-from etcd_twisted.errors import EtcdError
+from etcd_twisted.datadir.trees import find, walk
 from etcd_twisted.interfaces.cluster import DIRECTORY as MACHINES
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.member_records import DIRECTORY as MEMBER_RECORDS
 from etcd_twisted.keyspace import tree
-from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.sizes import NodeCount, count_nodes
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.state import KeySpaceState
@@ -52,13 +52,9 @@ class Content:
         *_, counted = count_nodes(self.state.root)
         return counted
 
-
-def find(root: Directory, key: str) -> Node | None:
-    """Returns the node at a key, or C{None} if there is none."""
-    try:
-        return tree.look_up(root, key).node
-    except EtcdError:
-        return None
+    def count_expiring(self) -> int:
+        """Returns how many of these have a TTL."""
+        return sum(node.expires is not None for _, node in walk(self.state.root))
 
 
 def for_new_cluster(state: KeySpaceState, machine: Machine) -> KeySpaceState:

@@ -11,11 +11,12 @@ import attrs
 import msgspec
 
 from etcd_twisted.auth.rights import is_reserved
-from etcd_twisted.datadir.content import Content, find, with_auth
+from etcd_twisted.datadir.content import Content, with_auth
 from etcd_twisted.datadir.etcd.directory import EtcdDirectory
-from etcd_twisted.datadir.etcd.store import KEYS, build, walk
+from etcd_twisted.datadir.etcd.store import KEYS
+from etcd_twisted.datadir.trees import bare_directory, build, find, walk
 from etcd_twisted.interfaces.cluster import NAME, Machine
-from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node
+from etcd_twisted.keyspace.nodes import Directory, File, Node
 
 _NANOSECONDS_PER_MICROSECOND = 1_000
 _ETCD_DIRECTORY = "/_etcd"
@@ -51,7 +52,8 @@ def convert(etcd: EtcdDirectory) -> Converted:
 
 def _nodes(etcd: EtcdDirectory, left_out: list[str]) -> Iterator[tuple[str, Node]]:
     top = find(etcd.store.root, KEYS)
-    assert isinstance(top, Directory)
+    if not isinstance(top, Directory):
+        return
     kept_parents = {_ETCD_DIRECTORY} if _has_kept(top) else set[str]()
     for key, node in walk(top):
         if is_reserved(key) and key not in kept_parents:
@@ -72,7 +74,7 @@ def _in_microseconds(node: Node) -> Node:
     expires = None if node.expires is None else node.expires // _NANOSECONDS_PER_MICROSECOND
     if isinstance(node, File):
         return msgspec.structs.replace(node, expires=expires)
-    return Directory(EMPTY_ROOT.children, node.created, node.modified, expires)
+    return bare_directory(node.created, node.modified, expires)
 
 
 def machine_like(etcd: EtcdDirectory) -> Machine | None:
@@ -81,4 +83,3 @@ def machine_like(etcd: EtcdDirectory) -> Machine | None:
         if member.id == etcd.member_id and member.client_urls and member.peer_urls and NAME.fullmatch(member.name):
             return Machine(member.name, member.client_urls[0].rstrip("/"), member.peer_urls[0].rstrip("/"))
     return None
-

@@ -5,7 +5,7 @@ This module must never change a directory that has a machine's identity.
 """
 
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from etcd_twisted.consensus.raft.entries import (
     Record,
     SnapshotMetadata,
 )
-from etcd_twisted.consensus.recovery import Recovered, recover
+from etcd_twisted.consensus.recovery import recover
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity, ReadOnlyDirectory
 from etcd_twisted.consensus.storage.files import naming
 from etcd_twisted.consensus.storage.segments import TornTail
@@ -76,7 +76,8 @@ def read_machine_directory(path: Path, option: str) -> MachineDirectory:
         keyspace = KeySpace(history_capacity=sys.maxsize, history_bytes=sys.maxsize)
         found = _run(recover(storage, keyspace, None, _no_turn))
         identity = found.identity
-        assert identity is not None
+        if identity is None:
+            raise StorageError(f"{option} {path} has no identity.json any more; do not change it while it is read")
         entries = found.log.between(found.log.first_index, found.log.last_index + 1)
         _apply(keyspace, found.snapshot.configuration, entries)
         content = Content(
@@ -113,7 +114,7 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     raise AssertionError("it waits for something")
 
 
-def _apply(keyspace: KeySpace, configuration: Configuration, entries: list[Entry]) -> None:
+def _apply(keyspace: KeySpace, configuration: Configuration, entries: Sequence[Entry]) -> None:
     """Apply the entries of a log, as L{etcd_twisted.consensus.state_machine} does."""
     for entry in entries:
         if entry.kind is EntryKind.COMMAND:
@@ -159,8 +160,7 @@ def _write(path: Path, option: str, content: Content, machine: Machine) -> Ident
     with closing(Storage.within(DataDirectory(path, option))) as storage:
         storage.belong_to(identity)
         storage.directory.keep()
-        found: Recovered = _run(recover(storage, KeySpace(), None, _no_turn))
-        assert found.log.last_index == 0
+        _run(recover(storage, KeySpace(), None, _no_turn))
         storage.log.resume()
         storage.log.append(Record(HardState(max(content.term, 1)), ()))
         metadata = SnapshotMetadata(max(content.log_index, 1), max(content.term, 1), configuration, time=content.time)

@@ -41,7 +41,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "auth": "users:auth",
     },
     "Copies": {},
-    "Backups": {},
+    "Backups": {
+        "backup": "offline:backup",
+        "restore": "offline:restore",
+        "check": "offline:check",
+    },
     "Shell": {},
 }
 """

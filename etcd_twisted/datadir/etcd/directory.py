@@ -110,7 +110,8 @@ def _locked(paths: list[Path]) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, _OFD_LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
             except BlockingIOError:
-                raise StorageError(f"{path} is in use by a running etcd; stop it first, or copy from it while it runs")
+                what = "stop it first, or copy from it while it runs"
+                raise StorageError(f"{path} is in use by a running etcd; {what}") from None
             except OSError as error:
                 raise StorageError(f"{path} can't be locked: {error.strerror}") from error
         yield
@@ -127,7 +128,7 @@ class _Reader:
         path, snapshot, log = self._snapshot_and_log()
         store = self._load(path, snapshot)
         voters = frozenset() if snapshot is None else snapshot.voters
-        commit = 0 if log.state is None else log.state.commit
+        commit = log.state.commit
         # A member that is alone commits all that its log has when it starts; nobody else can have other entries.
         is_alone = len(voters_after(voters, log.entries)) == 1
         applied = log.entries if is_alone else log.entries[: max(commit - log.start.index, 0)]
@@ -145,9 +146,8 @@ class _Reader:
             )
         if log.torn is not None:
             self._warnings.append(
-                f"{log.torn.path} ends in an unfinished write at byte {log.torn.offset}, which was left out, as etcd does."
+                f"{log.torn.path} ends in an unfinished write at byte {log.torn.offset}: it was cut off, as etcd does."
             )
-        assert log.metadata is not None
         return EtcdDirectory(
             path=self._path,
             store=store,
@@ -157,7 +157,7 @@ class _Reader:
             cluster_id=f"{log.metadata.cluster_id:x}",
             version=cluster_version(store.root),
             index=last.index,
-            term=max(last.term, 1 if log.state is None else log.state.term),
+            term=max(last.term, log.state.term, 1),
             snapshot_index=log.start.index,
             not_committed=left_out,
             torn=log.torn,
@@ -184,7 +184,9 @@ class _Reader:
         try:
             log = read_log(self._wal, SnapshotMark(0, 0))
         except NotInLogError as error:
-            raise StorageError(problems[0] if problems else f"{self._wal}: {error}, and there is no snapshot") from None
+            raise StorageError(
+                problems[0] if problems else f"{self._wal}: {error}, and there is no snapshot"
+            ) from None
         self._skipped(problems)
         return None, None, log
 

@@ -2,14 +2,14 @@
 The write-ahead log of etcd: files of records, each with its length before it and a checksum that goes on from the
 record before.
 
-The log keeps etcd's rules for its end, but for one: a record that is not whole is cut off in the last file, where the
-file ends within it or where it lacks a whole sector; but not if a whole record stands anywhere behind it, since then it
-may as well be damage. (etcd itself cuts off those too.) This module must never skip damage, nor change a file.
+The log keeps etcd's rules for its end, but for one. In the last file, a record that is not whole is cut off, if the
+file ends within it or if it lacks a whole sector; but not if a whole record stands anywhere behind it, which etcd cuts
+off too: it may as well be damage. This module must never skip damage, nor change a file.
 """
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -38,7 +38,12 @@ _MOST_PADDING_BYTES = 7
 _SECTOR_BYTES = 512
 _RECORD_BEGINS = re.compile(rb"\x08[\x01-\x05]\x10")
 
-_DECODERS = {
+_Content = Metadata | Entry | HardState | SnapshotMark
+
+_NOBODY = Metadata(0, 0)
+_NO_STATE = HardState(0, 0, 0)
+
+_DECODERS: dict[RecordType, Callable[[bytes], _Content]] = {
     RecordType.METADATA: messages.metadata,
     RecordType.ENTRY: messages.entry,
     RecordType.STATE: messages.hard_state,
@@ -76,8 +81,8 @@ class Log:
     """
 
     start: SnapshotMark
-    metadata: Metadata | None = None
-    state: HardState | None = None
+    metadata: Metadata = _NOBODY
+    state: HardState = _NO_STATE
     entries: list[Entry] = attrs.Factory(list)
     torn: TornTail | None = None
     is_padded: bool = False
@@ -89,7 +94,7 @@ class Log:
         """The index of the last entry."""
         return self.start.index + len(self.entries)
 
-    def add(self, value: Metadata | Entry | HardState | SnapshotMark) -> None:
+    def add(self, value: _Content) -> None:
         """
         Add what a record holds.
 
@@ -98,18 +103,18 @@ class Log:
         if isinstance(value, Entry):
             self._add_entry(value)
         elif isinstance(value, HardState):
-            before = self.state or HardState(1, 0, 0)
-            if value.term < before.term or value.commit < before.commit:
+            before = self.state
+            if value.term < max(before.term, 1) or value.commit < before.commit:
                 raise WireError(f"term {value.term}, commit {value.commit} after {before.term}, {before.commit}")
             self.state = value
         elif isinstance(value, SnapshotMark):
             if value.index == self.start.index:
                 if value.term != self.start.term:
-                    raise WireError(f"the snapshot of index {value.index} has the terms {value.term}, {self.start.term}")
+                    raise WireError(f"it says term {value.term} of a snapshot that has term {self.start.term}")
                 self._is_marked = True
             if self._last_index is None or value.index > self._last_index:
                 self._last_index = value.index
-        elif self.metadata not in (None, value):
+        elif self.metadata not in (_NOBODY, value):
             raise WireError("it belongs to another member or cluster")
         else:
             self.metadata = value
@@ -140,11 +145,11 @@ class Log:
         """
         if not self._is_marked:
             raise NotInLogError(f"the log has no record of the snapshot at index {self.start.index}")
-        if self.start.index > (0 if self.state is None else self.state.commit):
+        if self.start.index > self.state.commit:
             raise NotInLogError(f"the log does not say that index {self.start.index} is committed")
-        if self.metadata is None:
+        if self.metadata == _NOBODY:
             raise damage(path, 0, "no record says whose log this is")
-        if self.state is not None and self.state.commit > self.last_index:
+        if self.state.commit > self.last_index:
             raise damage(
                 path, 0, f"the log ends at index {self.last_index}, but is committed up to index {self.state.commit}"
             )
@@ -183,16 +188,18 @@ def read_log(directory: Path, start: SnapshotMark) -> Log:
 
 def _files_from(directory: Path, index: int) -> list[Path]:
     """Returns the files with all entries after an index."""
-    files = [(path, *(int(part, 16) for part in path.stem.split("-"))) for path in log_files(directory)]
+    files = log_files(directory)
     if not files:
         raise StorageError(f"{directory} has no file of a log; name the directory that has with --wal-dir")
-    first = max((place for place, (_, _, begins) in enumerate(files) if begins <= index), default=None)
+    numbers = [tuple(int(part, 16) for part in path.stem.split("-")) for path in files]
+    first = max((place for place, (_, begins) in enumerate(numbers) if begins <= index), default=None)
     if first is None:
-        raise NotInLogError(f"the log begins at index {files[0][2]}, behind index {index}")
-    for (_, sequence, _), (path, after, _) in zip(files[first:], files[first + 1 :], strict=False):
-        if after != sequence + 1:
-            raise StorageError(f"{path} has number {after}, but the file before it {sequence}: one is missing")
-    return [path for path, _, _ in files[first:]]
+        raise NotInLogError(f"the log begins at index {numbers[0][1]}, behind index {index}")
+    for place in range(first + 1, len(files)):
+        (before, _), (number, _) = numbers[place - 1 : place + 1]
+        if number != before + 1:
+            raise StorageError(f"{files[place]} has number {number}, but the file before it {before}: one is missing")
+    return files[first:]
 
 
 class _FileReader:

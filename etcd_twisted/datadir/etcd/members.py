@@ -11,10 +11,9 @@ import msgspec
 from etcd_twisted.datadir.etcd.messages import ConfChange, ConfChangeType
 from etcd_twisted.datadir.etcd.store import MEMBERS
 from etcd_twisted.datadir.etcd.wire import WireError
-from etcd_twisted.errors import EtcdError
-from etcd_twisted.keyspace import tree
+from etcd_twisted.datadir.trees import find, value_at
 from etcd_twisted.keyspace.commands import Create, Delete, Set, Update
-from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.space import KeySpace
 
 VERSION_KEY = f"{MEMBERS}/version"
@@ -76,22 +75,20 @@ def attributes_owner(key: str) -> int | None:
 
 def members_of(root: Directory) -> tuple[EtcdMember, ...]:
     """Returns the members, sorted by id."""
-    found = _find(root, _ALL)
+    found = find(root, _ALL)
     ids = sorted(found.children) if isinstance(found, Directory) else ()
     return tuple(_member(root, member_id) for member_id in ids)
 
 
 def _member(root: Directory, member_id: str) -> EtcdMember:
-    peers, about = (_value(root, f"{_ALL}/{member_id}/{name}") for name in (_PEERS, _ATTRIBUTES))
+    peers, about = (value_at(root, f"{_ALL}/{member_id}/{name}") for name in (_PEERS, _ATTRIBUTES))
     raft, attributes = _decode_peers(peers or "{}"), _decode_attributes(about or "{}")
-    return EtcdMember(
-        member_id, attributes.name, raft.peer_urls or (), attributes.client_urls or (), raft.is_learner
-    )
+    return EtcdMember(member_id, attributes.name, raft.peer_urls or (), attributes.client_urls or (), raft.is_learner)
 
 
 def cluster_version(root: Directory) -> str:
     """Returns the version of the cluster, such as C{3.4.0}; empty for one of etcd 2.0."""
-    return _value(root, VERSION_KEY) or ""
+    return value_at(root, VERSION_KEY) or ""
 
 
 def set_version(keyspace: KeySpace, version: str) -> None:
@@ -101,7 +98,7 @@ def set_version(keyspace: KeySpace, version: str) -> None:
 
 def set_attributes(keyspace: KeySpace, member_id: int, value: str) -> None:
     """Set the name and the client URLs of a member. Those of one that is gone are ignored."""
-    if _find(keyspace.root, member_key(member_id)) is not None:
+    if find(keyspace.root, member_key(member_id)) is not None:
         keyspace.apply(Set(f"{member_key(member_id)}/{_ATTRIBUTES}", 0, value))
 
 
@@ -139,7 +136,7 @@ def change_members(keyspace: KeySpace, voters: frozenset[int], change: ConfChang
 
 def _is_valid(root: Directory, change: ConfChange, context: _Context) -> bool:
     """Returns whether etcd carries out a change. One that it refuses changes nothing."""
-    if _find(root, f"{_REMOVED}/{change.node_id:x}") is not None:
+    if find(root, f"{_REMOVED}/{change.node_id:x}") is not None:
         return False
     members = {member.id: member for member in members_of(root)}
     member = members.pop(f"{change.node_id:x}", None)
@@ -151,15 +148,3 @@ def _is_valid(root: Directory, change: ConfChange, context: _Context) -> bool:
         return False
     taken = {url for each in members.values() for url in each.peer_urls}
     return not taken.intersection(context.peer_urls or ())
-
-
-def _find(root: Directory, key: str) -> Node | None:
-    try:
-        return tree.look_up(root, key).node
-    except EtcdError:
-        return None
-
-
-def _value(root: Directory, key: str) -> str | None:
-    node = _find(root, key)
-    return node.value if isinstance(node, File) else None

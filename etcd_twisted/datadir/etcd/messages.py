@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.datadir.etcd.wire import Value, WireError, fields, message, signed, text
+from etcd_twisted.datadir.etcd.wire import WireError, fields, message, signed, text
 
 
 @enum.unique
@@ -155,17 +155,7 @@ class MemberAttributes:
     client_urls: tuple[str, ...]
 
 
-def _integer(value: Value) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _bytes(value: Value) -> bytes:
-    assert isinstance(value, bytes)
-    return value
-
-
-def _enum(kind: Any, value: Value) -> Any:
+def _enum(kind: Any, value: int) -> Any:
     try:
         return kind(value)
     except ValueError:
@@ -196,52 +186,52 @@ def record(data: bytes) -> Record:
     kind = _enum(RecordType, found[1])
     if (kind is RecordType.CRC) is (3 in found):
         raise WireError(f"a record of type {kind.name} {'has' if 3 in found else 'lacks'} data")
-    return Record(kind, _integer(found[2]) & 0xFFFFFFFF, _bytes(found.get(3, b"")))
+    return Record(kind, found[2] & 0xFFFFFFFF, found.get(3, b""))
 
 
 def metadata(data: bytes) -> Metadata:
     """Returns whose log it is."""
     found = message(data, _METADATA, frozenset(_METADATA))
-    return Metadata(_integer(found[1]), _integer(found[2]))
+    return Metadata(found[1], found[2])
 
 
 def entry(data: bytes) -> Entry:
     """Returns an entry."""
     found = message(data, _ENTRY, frozenset({1, 2, 3}))
     kind = _enum(EntryType, found[1])
-    return Entry(kind, _integer(found[2]), _integer(found[3]), _bytes(found.get(4, b"")))
+    return Entry(kind, found[2], found[3], found.get(4, b""))
 
 
 def hard_state(data: bytes) -> HardState:
     """Returns a hard state."""
     found = message(data, _STATE, frozenset(_STATE))
-    return HardState(_integer(found[1]), _integer(found[2]), _integer(found[3]))
+    return HardState(found[1], found[2], found[3])
 
 
 def snapshot_mark(data: bytes) -> SnapshotMark:
     """Returns the record of a snapshot."""
     found = message(data, _MARK, frozenset({1, 2}))
-    return SnapshotMark(_integer(found[1]), _integer(found[2]))
+    return SnapshotMark(found[1], found[2])
 
 
 def saved_snapshot(data: bytes) -> tuple[int, bytes]:
     """Returns the checksum and the data of a snapshot file."""
     found = message(data, _SAVED, frozenset(_SAVED))
-    return _integer(found[1]) & 0xFFFFFFFF, _bytes(found[2])
+    return found[1] & 0xFFFFFFFF, found[2]
 
 
 def snapshot(data: bytes) -> Snapshot:
     """Returns the snapshot that a file holds."""
     found = message(data, _SNAPSHOT, frozenset(_SNAPSHOT))
-    about = message(_bytes(found[2]), _SNAPSHOT_METADATA, frozenset(_SNAPSHOT_METADATA))
-    voters = frozenset(_repeated(_bytes(about[1]), int, 1))
-    return Snapshot(_bytes(found[1]), _integer(about[2]), _integer(about[3]), voters)
+    about = message(found[2], _SNAPSHOT_METADATA, frozenset(_SNAPSHOT_METADATA))
+    voters = frozenset(_repeated(about[1], int, 1))
+    return Snapshot(found[1], about[2], about[3], voters)
 
 
 def conf_change(data: bytes) -> ConfChange:
     """Returns a change of the members."""
     found = message(data, _CHANGE, frozenset({2, 3}))
-    return ConfChange(_enum(ConfChangeType, found[2]), _integer(found[3]), _bytes(found.get(4, b"")))
+    return ConfChange(_enum(ConfChangeType, found[2]), found[3], found.get(4, b""))
 
 
 def request(data: bytes) -> Request:
@@ -253,7 +243,7 @@ def request(data: bytes) -> Request:
         value=text(found.get(4, b"")),
         directory=bool(found.get(5, 0)),
         prev_value=text(found.get(6, b"")),
-        prev_index=_integer(found.get(7, 0)),
+        prev_index=found.get(7, 0),
         prev_exist=bool(found[8]) if 8 in found else None,
         expiration=signed(found.get(9, 0)),
         recursive=bool(found.get(12, 0)),
@@ -273,7 +263,7 @@ def proposal(data: bytes) -> Request | ClusterVersion | MemberAttributes | None:
     It is a C{Request} or an C{InternalRaftRequest}. Both have their second field as bytes: the method's name in the
     first, and a whole C{Request} in the second.
     """
-    found: dict[int, Value] = {}
+    found: dict[int, int | bytes] = {}
     for number, value in fields(data):
         if number not in found:
             found[number] = value
@@ -289,6 +279,6 @@ def proposal(data: bytes) -> Request | ClusterVersion | MemberAttributes | None:
 
 def _member_attributes(data: bytes) -> MemberAttributes:
     found = message(data, {1: int, 2: bytes}, frozenset({1}))
-    about = _bytes(found.get(2, b""))
+    about = found.get(2, b"")
     names, urls = _repeated(about, bytes, 1), _repeated(about, bytes, 2)
-    return MemberAttributes(_integer(found[1]), text(names[-1]) if names else "", tuple(map(text, urls)))
+    return MemberAttributes(found[1], text(names[-1]) if names else "", tuple(map(text, urls)))

@@ -18,8 +18,8 @@ from etcd_twisted.datadir.etcd.members import (
 from etcd_twisted.datadir.etcd.messages import ClusterVersion, Entry, EntryType, MemberAttributes, Request
 from etcd_twisted.datadir.etcd.store import NANOSECONDS_PER_SECOND, READ_ONLY
 from etcd_twisted.datadir.etcd.wire import WireError
+from etcd_twisted.datadir.trees import find, value_at
 from etcd_twisted.errors import EtcdError
-from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import (
     Change,
     CompareAndDelete,
@@ -31,7 +31,6 @@ from etcd_twisted.keyspace.commands import (
     Set,
     Update,
 )
-from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.keyspace.space import KeySpace
 
@@ -121,9 +120,10 @@ def _command(keyspace: KeySpace, key: str, request: Request) -> Change | None:
         return Create(key, 0, request.value, request.directory, _for_new(expires))
     value = request.value
     if request.refresh:
-        if not isinstance(request.prev_exist, bool) and not is_conditional and not _exists(keyspace, key):
+        if request.prev_exist is None and not is_conditional and find(keyspace.root, key) is None:
             return None
-        value = _value_at(keyspace, key, value)
+        stays = value_at(keyspace.root, key)
+        value = value if stays is None else stays
     if is_conditional:
         return CompareAndSwap(key, 0, value, expires, *conditions)
     if request.prev_exist:
@@ -133,19 +133,3 @@ def _command(keyspace: KeySpace, key: str, request: Request) -> Change | None:
 
 def _for_new(expires: int | None) -> int | None:
     return None if expires is not None and expires < _EARLIEST_EXPIRATION else expires
-
-
-def _exists(keyspace: KeySpace, key: str) -> bool:
-    try:
-        return tree.look_up(keyspace.root, key).node is not None
-    except EtcdError:
-        return False
-
-
-def _value_at(keyspace: KeySpace, key: str, otherwise: str) -> str:
-    """Returns the value of the file at a key, which a refresh keeps."""
-    try:
-        node = tree.look_up(keyspace.root, key).node
-    except EtcdError:
-        return otherwise
-    return node.value if isinstance(node, File) else otherwise

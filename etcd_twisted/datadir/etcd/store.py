@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from etcd_twisted.datadir.trees import bare_directory, build, walk
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.expiry import ExpirySchedule
@@ -51,9 +52,7 @@ _decode = msgspec.json.Decoder(_Store).decode
 
 def new_store() -> KeySpace:
     """Returns the store of a new cluster."""
-    return _key_space(
-        KeySpaceState(_with_fixed_directories(EMPTY_ROOT), 0, CommandCounts(), (), 0), ExpirySchedule()
-    )
+    return _key_space(KeySpaceState(_with_fixed_directories(EMPTY_ROOT), 0, CommandCounts(), (), 0), ExpirySchedule())
 
 
 def load_store(data: bytes) -> KeySpace:
@@ -97,37 +96,10 @@ def _root(stored: _Node) -> Directory:
             if child.children is None:
                 yield key, File(child.value, child.created_index, child.modified_index, expires)
             else:
-                yield (
-                    key,
-                    Directory(EMPTY_ROOT.children, child.created_index, child.modified_index, expires),
-                )
+                yield key, bare_directory(child.created_index, child.modified_index, expires)
                 yield from nodes(key, child.children)
 
     return build(nodes(ROOT, stored.children or {}))
-
-
-def build(nodes: Iterator[tuple[str, Node]]) -> Directory:
-    """
-    Returns a tree of nodes.
-
-    @param nodes: the key of each node, and the node, a directory without what is in it and before that.
-    """
-    root = EMPTY_ROOT
-    for key, node in nodes:
-        root = tree.put(tree.look_up(root, key), node, 0)
-    return root
-
-
-def walk(directory: Directory, key: str = ROOT) -> Iterator[tuple[str, Node]]:
-    """Yields the key and the node of everything below a directory, directories before what is in them."""
-    pending = [(key, directory)]
-    while pending:
-        parent, here = pending.pop()
-        for name, node in here.children.items():
-            below = join(parent, name)
-            yield below, node
-            if isinstance(node, Directory):
-                pending.append((below, node))
 
 
 def _time(text: str) -> int | None:

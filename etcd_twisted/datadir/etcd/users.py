@@ -10,8 +10,8 @@ import msgspec
 
 from etcd_twisted.auth.state import AuthState, Role, User
 from etcd_twisted.datadir.etcd.store import USERS
-from etcd_twisted.errors import EtcdError, StorageError
-from etcd_twisted.keyspace import tree
+from etcd_twisted.datadir.trees import find
+from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.nodes import Directory, File, Node
 
 
@@ -54,7 +54,7 @@ def users_and_roles(root: Directory) -> AuthState:
 
 def _all(root: Directory, kind: type[_Struct]) -> list[_Struct]:
     directory = f"{USERS}/{kind.__name__[1:].lower()}s"
-    found = _find(root, directory)
+    found = find(root, directory)
     if found is None:
         return []
     if not isinstance(found, Directory):
@@ -73,19 +73,12 @@ def _decoded(key: str, node: Node, kind: type[_Struct]) -> _Struct:
 
 def _is_enabled(root: Directory) -> bool:
     key = f"{USERS}/enabled"
-    node = _find(root, key)
+    node = find(root, key)
     if node is None:
         return False
     if not isinstance(node, File) or node.value not in ("true", "false"):
         raise _unreadable(key, "it is neither true nor false")
     return node.value == "true"
-
-
-def _find(root: Directory, key: str) -> Node | None:
-    try:
-        return tree.look_up(root, key).node
-    except EtcdError:
-        return None
 
 
 def _unreadable(key: str, why: str) -> StorageError:

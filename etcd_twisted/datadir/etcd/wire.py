@@ -1,18 +1,17 @@
 """
 The wire format of Protocol Buffers, as far as etcd's files need it.
 
-A hand-written reader and not a library, since etcd's checksums do not cover everything: so this reader must refuse what
-the rules of Protocol Buffers have a library ignore, such as unknown fields and missing ones. There are ten small
+A hand-written reader and not a library, since etcd's checksums do not cover everything: so this reader must refuse
+what the rules of Protocol Buffers have a library ignore, such as unknown fields and missing ones. There are ten small
 messages, and no code has to be generated for them.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MASK = (1 << 64) - 1
 _LONGEST_VARINT_BYTES = 10
-
-Value = int | bytes
 
 
 class WireError(ValueError):
@@ -34,7 +33,7 @@ def varint(data: bytes, offset: int) -> tuple[int, int]:
     raise WireError("a number has more than 64 bits")
 
 
-def fields(data: bytes) -> Iterator[tuple[int, Value]]:
+def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     Yields the number and the value of each field of a message, in their order.
 
@@ -47,7 +46,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
         if number == 0:
             raise WireError("a field has the number 0")
         if kind == _VARINT:
-            value: Value
+            value: int | bytes
             value, offset = varint(data, offset)
         elif kind == _BYTES:
             length, start = varint(data, offset)
@@ -65,7 +64,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
         yield number, value
 
 
-def message(data: bytes, kinds: Mapping[int, type], required: frozenset[int] = frozenset()) -> dict[int, Value]:
+def message(data: bytes, kinds: Mapping[int, type], required: frozenset[int] = frozenset()) -> dict[int, Any]:
     """
     Returns the fields of a message by their numbers. Of a field that comes twice, the last one counts.
 
@@ -73,7 +72,7 @@ def message(data: bytes, kinds: Mapping[int, type], required: frozenset[int] = f
     @param required: the fields that there must be.
     @raise WireError: the message has other fields, or not all of those.
     """
-    found: dict[int, Value] = {}
+    found: dict[int, Any] = {}
     for number, value in fields(data):
         kind = kinds.get(number)
         if kind is None or not isinstance(value, kind):
@@ -84,17 +83,15 @@ def message(data: bytes, kinds: Mapping[int, type], required: frozenset[int] = f
     return found
 
 
-def signed(value: Value) -> int:
+def signed(value: int) -> int:
     """Returns a number that was written as an C{int64}."""
-    assert isinstance(value, int)
     return value - (1 << 64) if value >> 63 else value
 
 
-def text(value: Value) -> str:
+def text(value: bytes) -> str:
     """
     Returns a text as etcd shows it: each byte that is no UTF-8 becomes a replacement character, as in Go.
     """
-    assert isinstance(value, bytes)
     try:
         return value.decode()
     except UnicodeDecodeError:
