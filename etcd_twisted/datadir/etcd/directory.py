@@ -204,7 +204,8 @@ class _Reader:
 
 def _pads(store: KeySpace, log: Log) -> bool:
     """Returns whether the version of etcd that wrote the log pads in-order keys."""
-    version = cluster_version(store.root) or next(filter(None, map(_version_set, log.entries)), "")
+    versions = [cluster_version(store.root), *map(_version_set, log.entries)]
+    version = next(filter(None, reversed(versions)), "")
     if not version:
         return log.is_padded
     return tuple(int(part) for part in version.split(".")[:2]) >= _FIRST_PADDING_VERSION

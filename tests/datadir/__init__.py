@@ -1,0 +1,3 @@
+"""
+Tests of what is done with data directories of machines that do not run.
+"""
