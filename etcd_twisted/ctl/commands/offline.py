@@ -20,7 +20,7 @@ _path = click.Path(path_type=Path)
 
 
 def machine_options(command: Any) -> Any:
-    """Adds the options for the machine of a new data directory."""
+    """Returns a command with the options for the machine of a new data directory."""
     for option, text in (
         ("--peer-url", "Where other machines will reach it."),
         ("--client-url", "Where clients will reach it."),
