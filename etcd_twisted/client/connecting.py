@@ -209,6 +209,7 @@ class Connections:
     The connections of one client.
 
     @ivar agent: sends requests over them.
+    @ivar endpoint_of: returns the endpoint of a machine, for connections that are used in another way.
     """
 
     def __init__(self, reactor: IReactorTime, tls: Tls | None, connect_timeout_seconds: float) -> None:
@@ -221,6 +222,7 @@ class Connections:
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
         self._pool.retryAutomatically = False
         self._endpoints = _Endpoints(reactor, _TlsPolicy(Tls() if tls is None else tls), connect_timeout_seconds)
+        self.endpoint_of = self._endpoints.endpointForURI
         self.agent: IAgent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
 
     def close(self) -> "Deferred[None]":

@@ -85,7 +85,11 @@ class _Url(EncodedURL):
 
 
 class Exchanges:
-    """Sends requests, each to the machine that the caller names."""
+    """
+    Sends requests, each to the machine that the caller names.
+
+    @ivar authorization: the values of the header C{Authorization}, or C{None}.
+    """
 
     def __init__(self, http: HTTPClient, credentials: tuple[str, str] | None) -> None:
         """
@@ -94,12 +98,12 @@ class Exchanges:
         @raise ValueError: the name has a colon, which Basic authentication can't express.
         """
         self._http = http
-        self._authorization: list[bytes] | None = None
+        self.authorization: list[bytes] | None = None
         if credentials is not None:
             user, password = credentials
             if ":" in user:
                 raise ValueError("credentials: the name of a user can't have a colon in it")
-            self._authorization = [b"Basic " + base64.b64encode(f"{user}:{password}".encode())]
+            self.authorization = [b"Basic " + base64.b64encode(f"{user}:{password}".encode())]
 
     async def exchange(self, machine: str, request: Request, read: "Callable[[str, IResponse], Awaitable[_T]]") -> _T:
         """
@@ -112,8 +116,8 @@ class Exchanges:
         @raise NoAnswer: nobody knows whether the machine has carried it out.
         """
         data, headers = _body(request)
-        if self._authorization is not None:
-            headers.setRawHeaders(b"Authorization", self._authorization)
+        if self.authorization is not None:
+            headers.setRawHeaders(b"Authorization", self.authorization)
         try:
             response = await self._http.request(
                 request.method,

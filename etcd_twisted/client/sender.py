@@ -155,6 +155,11 @@ class Sender:
         self._running: set[Deferred[Any]] = set()
         self._closed = False
 
+    @property
+    def authorization(self) -> bytes | None:
+        """The value of the header with the client's credentials, or C{None}."""
+        return self._exchanges.authorization[0] if self._exchanges.authorization else None
+
     def send(
         self, request: Request, timeout_seconds: float | None = None, machines: Machines | None = None
     ) -> "Deferred[Answer]":
