@@ -20,13 +20,14 @@ LISTING_TIMEOUT_SECONDS = 600.0
 """How long a large listing may take in all."""
 
 
-def walk(client: Client, directory: str, begin: Callable[[Index], Take]) -> "Deferred[Index]":
+def walk(client: Client, directory: str, begin: Callable[[Index], Take], *, quorum: bool = True) -> "Deferred[Index]":
     """
-    List a directory and everything below it, but for hidden nodes, in one read with a quorum: the nodes are as they
-    were at one index.
+    List a directory and everything below it, but for hidden nodes, in one read: the nodes are as they were at one
+    index.
 
     @param begin: called with where the machine stood; returns what takes the nodes, parents first, the directory
         itself before all others. If a connection breaks, another machine is asked, and this is called again.
+    @param quorum: whether the nodes are to be the newest for certain; see L{Client.get}.
     @return: fires with where the machine stood when all nodes have been taken.
     @raise KeyNotFound: (as a failure) the directory does not exist.
     """
@@ -34,7 +35,7 @@ def walk(client: Client, directory: str, begin: Callable[[Index], Take]) -> "Def
     async def read(_: str, response: IResponse) -> Index:
         return await read_listing(response, begin)
 
-    request = keys.read(directory, recursive=True, sort=False, consistent=False, quorum=True)
+    request = keys.read(directory, recursive=True, sort=False, consistent=False, quorum=quorum)
     return client._sender.open(request, read, LISTING_TIMEOUT_SECONDS, LISTING_TIMEOUT_SECONDS)
 
 

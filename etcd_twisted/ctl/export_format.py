@@ -27,7 +27,7 @@ LONGEST_LINE_BYTES = 64 * 2**20
 """No server of this API takes a value of this size."""
 
 
-class DamagedExportError(Exception):
+class DamagedExportError(ValueError):
     """The file can't be used. The text names the file, the line, and what is wrong with it."""
 
 

@@ -1,19 +1,19 @@
 """
-Tests of C{restore.py} of the page about backups: a listing of etcd itself is written into a machine, and back into
-etcd.
+Tests of listings that the page about backups has C{txetcdctl import} restore: one of etcd itself is written into a
+machine, and back into etcd.
 """
 
 import json
 import shutil
-import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted.testing.ports import free_ports
-from tests.docs.pages import blocks
-from tests.processes.child import SOURCE, spawn
+from tests.ctl.test_processes import TXETCDCTL
+from tests.processes.child import spawn
 from tests.processes.client import Client
 from tests.processes.cluster import until
 from tests.processes.machine import Machine
@@ -32,6 +32,21 @@ Keys = dict[str, tuple[str | None, int | None]]
 """The value of each key, C{None} for a directory, and its remaining TTL."""
 
 
+def recorded_now() -> bytes:
+    """Returns the recorded listing, with keys that expire as long from now on as they did from its record on."""
+
+    def refresh(node: dict[str, Any]) -> None:
+        if "ttl" in node:
+            expires = datetime.now(UTC) + timedelta(seconds=node["ttl"])
+            node["expiration"] = expires.isoformat().replace("+00:00", "Z")
+        for child in node.get("nodes", []):
+            refresh(child)
+
+    listing = json.loads(RECORDED.read_bytes())
+    refresh(listing["node"])
+    return json.dumps(listing).encode()
+
+
 def keys(node: dict[str, Any]) -> Keys:
     """Returns all nodes below the root of a listing."""
     found: Keys = {}
@@ -47,13 +62,11 @@ class RestoreTests(TestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir()
-        (script,) = blocks(SOURCE / "docs" / "backup.md", "python")
-        (self.directory / "restore.py").write_text(script)
 
     async def restore(self, url: str, listing: bytes) -> Keys:
         """Writes a listing, and returns what is listed afterwards."""
         (self.directory / "keys.json").write_bytes(listing)
-        child = spawn(self, [sys.executable, "restore.py", url, "keys.json"], self.directory)
+        child = spawn(self, [TXETCDCTL, "-C", url, "--total-timeout", "60s", "import", "keys.json"], self.directory)
         self.assertEqual((await child.when_ended(), child.errors), (0, ""))
         return keys(json.loads(await self.listing(url))["node"])
 
@@ -76,7 +89,7 @@ class RestoreTests(TestCase):
 
     async def test_recorded_listing_is_restored(self) -> None:
         """The root of the recorded listing has no key."""
-        listing = RECORDED.read_bytes()
+        listing = recorded_now()
         recorded = keys(json.loads(listing)["node"])
         self.assertNotIn("key", json.loads(listing)["node"])
         self.assertGreater(len(recorded), 15)
@@ -96,7 +109,7 @@ class RestoreTests(TestCase):
         spawn(self, [etcd, *flags, "--initial-cluster", f"default={peer_url}"], self.directory)
         machine, second = Machine(self), Machine(self)
         await machine.start()
-        recorded = await self.restore(machine.url, RECORDED.read_bytes())
+        recorded = await self.restore(machine.url, recorded_now())
 
         client = Client(url)
         self.addCleanup(client.close)

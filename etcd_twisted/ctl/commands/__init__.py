@@ -40,7 +40,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "role": "users:role",
         "auth": "users:auth",
     },
-    "Copies": {},
+    "Copies": {
+        "export": "exporting:export",
+        "import": "importing:import_",
+    },
     "Backups": {
         "backup": "offline:backup",
         "restore": "offline:restore",
