@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import URI
 
-from etcd_twisted.client.exchange import Request
+from etcd_twisted.client.messages import Request
 
 Connect = Callable[[URI], IStreamClientEndpoint]
 """Returns the endpoint of a machine."""

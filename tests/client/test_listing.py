@@ -13,9 +13,9 @@ from twisted.web.http_headers import Headers
 
 from etcd_twisted.client import KeyNotFound, Node, UnexpectedAnswer
 from etcd_twisted.client.answers import reading_of
-from etcd_twisted.client.exchange import Answer
 from etcd_twisted.client.large import walk
 from etcd_twisted.client.listing import ListingError, ListingParser
+from etcd_twisted.client.messages import Answer
 from etcd_twisted.client.results import Index
 from etcd_twisted.testing.memory_machine import MemoryMachine
 from tests.client.stubs import A, Reply, StubAgent
