@@ -214,7 +214,7 @@ class ExportWriter:
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
-        """Writes the header."""
+        """Write the header."""
         self.count = 0
         self._file = file
         self._digest = hashlib.sha256()
@@ -251,7 +251,7 @@ class ExportReader:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         """
-        Reads the header.
+        Read the header.
 
         @param name: what to call the file.
         @raise DamagedExportError: it has none.
