@@ -79,8 +79,14 @@ class Copy:
         self.state_machine.restore(content, schedule, snapshot)
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
-        """Apply the next entries that the machine has applied."""
+        """
+        Apply the next entries that the machine has applied.
+
+        @raise ValueError: they do not follow the last one.
+        """
         machine = self.state_machine
+        if entries[0].index != machine.applied_index + 1:
+            raise ValueError(f"entry {entries[0].index} has come after entry {machine.applied_index}")
         machine.apply(entries)
         if self.forwarder.applying:
             self.forwarder.applied(machine.applied_index)

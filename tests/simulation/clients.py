@@ -27,8 +27,9 @@ from etcd_twisted.keyspace.commands import (
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File, Node
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.testing.simulation.machine import SimulatedMachine
+from etcd_twisted.testing.simulation.machine import MachineRun, SimulatedMachine
 from etcd_twisted.testing.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.simulation.workers import SimulatedWorker
 from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.linearizability import NEVER
 from tests.simulation.plan import Plan
@@ -66,10 +67,12 @@ class World(Machines, Protocol):
 
 
 class Link:
-    """The network between clients and machines."""
+    """The network between clients and machines, or the workers of machines that have some."""
 
-    def __init__(self, world: Machines) -> None:
+    def __init__(self, world: Machines, to_workers: bool = True) -> None:
+        """@param to_workers: whether requests to a machine with workers come to one of these."""
         self.world = world
+        self._to_workers = to_workers
 
     def delay(self) -> float:
         """Returns how long a request or an answer takes."""
@@ -90,11 +93,21 @@ class Link:
     def _arrive(
         self, machine: SimulatedMachine, handle: Callable[[Replica], Any], answered: Callable[[Any], None]
     ) -> None:
-        process, replica = machine.process, machine.replica
-        if process is None or replica is None or not machine.is_up:
+        server = self._server(machine)
+        if server is None:
             self.world.schedule.after(self.delay(), None, "refusal", answered, None)
             return
-        process.after(0, "handle", self._handle, process, replica, handle, answered)
+        server.process.after(0, "handle", self._handle, server.process, server.replica, handle, answered)
+
+    def _server(self, machine: SimulatedMachine) -> MachineRun | SimulatedWorker | None:
+        """Returns what serves the clients of a machine; None if nothing does."""
+        run = machine.run
+        if run is None or not machine.is_up:
+            return None
+        if run.workers is None or not self._to_workers:
+            return run
+        loaded = run.workers.loaded
+        return self.world.schedule.random.choice(loaded) if loaded else None
 
     def _handle(
         self, process: Process, replica: Replica, handle: Callable[[Replica], Any], answered: Callable[[Any], None]
@@ -379,7 +392,7 @@ class Watching:
             self.gaps.append((since, error.index))
             self._next = error.index + 1
             raise RequestDroppedError from error
-        self._at, self._replica = machine.process, replica
+        self._at, self._replica = _process_of(machine, replica), replica
 
     def _answered(self, number: int, result: Any) -> None:
         if number != self._tries:
@@ -397,6 +410,14 @@ class Watching:
     def _ended(self, number: int) -> None:
         if number == self._tries:
             self._later()
+
+
+def _process_of(machine: SimulatedMachine, replica: Replica) -> Process:
+    """Returns the process of a machine, or of one of its workers, whose replica this is."""
+    run = machine.run
+    assert run is not None
+    workers = () if run.workers is None else run.workers.running.values()
+    return next(each.process for each in (run, *workers) if each.replica is replica)
 
 
 class _ElsewhereError(Exception):

@@ -23,12 +23,16 @@ from etcd_twisted.consensus.forwarding.forwarded import Forwarded
 from etcd_twisted.consensus.raft import core
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
+from etcd_twisted.keyspace import snapshot
 from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.net import memory
 from etcd_twisted.testing.simulation.cluster import SimulatedCluster
 from etcd_twisted.testing.simulation.disk import DISK_FAILURE, CrashError
 from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.schedule import Process
 from etcd_twisted.testing.simulation.settings import Settings
+from etcd_twisted.workers import feed
 from tests.simulation.clients import TIME_STEP, Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
@@ -97,6 +101,7 @@ class Cluster(SimulatedCluster):
             segment_bytes=SEGMENT_BYTES,
             supervised=True,
             profile=plan.profile,
+            workers=plan.workers,
         )
         self._tell = tell
         self._clients: list[Client] = []
@@ -164,8 +169,9 @@ class Cluster(SimulatedCluster):
         self.include(SimulatedMachine(self, number, speed, wall_ahead, config)).start()
 
     def _after_step(self, process: Process | None) -> None:
-        if process is not None and process.alive:
-            replica = self.machines[process.name].replica
+        machine = None if process is None else self.machines.get(process.name)
+        if process is not None and process.alive and machine is not None:
+            replica = machine.replica
             if replica is not None:
                 self.invariants.check(process, replica)
                 self.leases.look(self.schedule.now)
@@ -230,7 +236,7 @@ class Cluster(SimulatedCluster):
         observer = _LogObserver(self.broken)
         globalLogPublisher.addObserver(observer)
         try:
-            with self._retimed_commands(), self:
+            with self._retimed_commands(), self._small_feeds(), self:
                 yield
         finally:
             globalLogPublisher.removeObserver(observer)
@@ -253,6 +259,17 @@ class Cluster(SimulatedCluster):
             return result
 
         with mock.patch.object(Forwarded, "_timed", timed_uniquely):
+            yield
+
+    @contextlib.contextmanager
+    def _small_feeds(self) -> Iterator[None]:
+        """Has workers be loaded in many pieces, be sent entries in many frames, and be cut off when they are late."""
+        with contextlib.ExitStack() as stack:
+            if self.plan.workers:
+                stack.enter_context(mock.patch.object(snapshot, "_CHUNK_BYTES", 2_000))
+                stack.enter_context(mock.patch.object(feed, "ENTRIES_BYTES", 500))
+                stack.enter_context(mock.patch.object(feed, "MOST_WAITING_BYTES", 50_000))
+                stack.enter_context(mock.patch.object(memory, "_BUFFER_BYTES", 2_000))
             yield
 
     def _wait(self, what: str, most: float, met: Callable[[], bool]) -> None:
@@ -340,6 +357,26 @@ class Cluster(SimulatedCluster):
         self._wait("the cluster is whole again", _RECOVERS, self._is_whole)
         self._wait("every lease ends", _RECOVERS, partial(self._leases_have_ended, healed))
         self._wait("the watchers are told everything", _RECOVERS, self._all_told)
+        self._wait("all workers have what their machines have", _RECOVERS, self._all_fed)
+
+    def _all_fed(self) -> bool:
+        """Whether every worker serves as its machine does, and has the same index; its copy is compared then."""
+        for run in [each.run for each in self.machines.values()]:
+            if run is None or run.workers is None:
+                continue
+            if len(run.workers.loaded) < self.plan.workers:
+                return False
+            for worker in run.workers.loaded:
+                mine, machines = worker.replica, run.replica
+                if (mine.serving, mine.standby, mine.raft_index) != (
+                    machines.serving,
+                    machines.standby,
+                    machines.raft_index,
+                ):
+                    return False
+                if b"".join(dump(mine.keyspace.state())) != b"".join(dump(machines.keyspace.state())):
+                    raise Violation(f"{worker.process.name} has another key space than its machine")
+        return True
 
     def _leases_have_ended(self, healed: float) -> bool:
         self.leases.check_none_left(healed, self.schedule.now)

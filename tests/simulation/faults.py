@@ -18,7 +18,8 @@ from etcd_twisted.testing.simulation.disk_threads import SimulatedDiskThread
 from etcd_twisted.testing.simulation.machine import SimulatedMachine
 from etcd_twisted.testing.simulation.network import Network, Weather
 from etcd_twisted.testing.simulation.schedule import Schedule
-from tests.simulation.plan import Plan
+from etcd_twisted.testing.simulation.workers import SimulatedWorker
+from tests.simulation.plan import WORKER_KINDS, Plan
 
 
 class World(Protocol):
@@ -66,7 +67,8 @@ class Faults:
         self._lost_disk = False
         self._cursed_until = 0.0
         self._group_may_shrink = bool({"remove", "configure"}.intersection(plan.kinds))
-        self._kinds: list[Fault] = [getattr(self, f"_{kind}") for kind in plan.kinds]
+        kinds = (*plan.kinds, *(WORKER_KINDS if plan.workers else ()))
+        self._kinds: list[Fault] = [getattr(self, f"_{kind}") for kind in kinds]
         self._later()
 
     def _later(self) -> None:
@@ -157,6 +159,26 @@ class Faults:
         if process is not None and process.paused:
             self._world.tell(f"{machine.name} goes on")
             process.resume()
+
+    def _some_worker(self) -> SimulatedWorker | None:
+        run = self._some_machine().run
+        if run is None or run.workers is None or not run.workers.running:
+            return None
+        return self._random.choice(list(run.workers.running.values()))
+
+    def _kill_worker(self) -> None:
+        worker = self._some_worker()
+        if worker is not None:
+            self._world.tell(f"{worker.process.name} is killed")
+            worker.end()
+
+    def _hold_up_worker(self) -> None:
+        """The worker lags, and goes on when its machine may have cut it off."""
+        worker = self._some_worker()
+        if worker is not None and worker.process.alive:
+            self._world.tell(f"{worker.process.name} is held up")
+            worker.process.pause()
+            self._after(0.01, 2.0, worker.process.resume)
 
     def _move(self) -> None:
         """Machines come back at new addresses, one after the other."""

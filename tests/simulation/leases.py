@@ -172,7 +172,7 @@ class LeaseClient:
         """@param pause: how long it waits between requests, about, in seconds."""
         self.stopped = False
         self._world = world
-        self._link = Link(world)
+        self._link = Link(world, to_workers=False)  # a lease is granted when its leader takes it
         self._random = world.schedule.random
         self._pause = pause
         self._count = 0

@@ -35,6 +35,9 @@ KINDS = (
 )
 """All kinds of faults, by the names of the methods of L{tests.simulation.faults.Faults} that make them."""
 
+WORKER_KINDS = ("kill_worker", "hold_up_worker")
+"""The kinds of faults that there are in addition if machines have workers."""
+
 LEASES_HOLD = 1.3
 """How much faster than another one a clock may be while leases still hold."""
 
@@ -61,6 +64,7 @@ class Plan:
     @ivar forwards: whether clients ask any machine, and those that do not lead ask the leader for them. No seed draws
         this, so that each seed gives the same run as ever.
     @ivar listed: whether the machines are of a static list, and begin together. No seed draws this either.
+    @ivar workers: how many workers each machine has; if there are any, clients ask these. No seed draws this either.
     @ivar profile: see L{etcd_twisted.testing.simulation.machine.Settings}. No seed draws this either.
     """
 
@@ -79,6 +83,7 @@ class Plan:
     trouble: float = 12.0
     forwards: bool = False
     listed: bool = False
+    workers: int = 0
     profile: str = "etcd04"
 
     @property

@@ -2,7 +2,6 @@
 What a worker has is what its machine has, and what it does is what its machine would do.
 """
 
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -10,65 +9,15 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import CompareAndSwap, Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File
-from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.testing.simulation.workers import SimulatedWorker
 from etcd_twisted.workers.replica import WorkerReplica
-from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.workers.machines import WorkerTestCase, workers_of
 
 
-def workers_of(machine: ClusterMachine) -> list[SimulatedWorker]:
-    """Those that serve."""
-    assert machine.latest.workers is not None
-    return machine.latest.workers.loaded
-
-
-def dumped(replica: WorkerReplica) -> bytes:
-    """The whole copy of a worker."""
-    return b"".join(dump(replica.keyspace.state()))
-
-
-class WorkerTestCase(ClusterTestCase):
-    """Machines with workers."""
-
-    def cluster(self, **settings: Any) -> Cluster:
-        group = super().cluster(**settings)
-        group.change(workers=2)
-        return group
-
-    def is_fed(self, group: Cluster) -> bool:
-        """Whether each worker has what its machine has."""
-        return all(
-            len(workers_of(machine)) == 2
-            and all(each.replica.raft_index == machine.replica.raft_index for each in workers_of(machine))
-            for machine in group.running
-        )
-
-    def feed(self, group: Cluster) -> None:
-        """Let all workers come to where their machines are, and compare."""
-        group.advance_until(lambda: self.is_fed(group))
-        group.advance(0.01)
-        for machine in group.running:
-            for worker in workers_of(machine):
-                self.assertEqual(dumped(worker.replica), machine.dumped())
-                ours, theirs = worker.replica, machine.replica
-                self.assertEqual(ours.indexes(), theirs.indexes())
-                self.assertEqual(ours.leader(), theirs.leader())
-                self.assertEqual(
-                    (ours.is_leader, ours.serving, ours.standby, ours.cluster_id, ours.name, ours.machines()),
-                    (
-                        theirs.is_leader,
-                        theirs.serving,
-                        theirs.standby,
-                        theirs.cluster_id,
-                        theirs.name,
-                        theirs.machines(),
-                    ),
-                )
-
-    def value(self, replica: WorkerReplica, key: str) -> str:
-        node = replica.get(key)
-        assert isinstance(node, File)
-        return node.value
+def value(replica: WorkerReplica, key: str) -> str:
+    """Reads a copy."""
+    node = replica.get(key)
+    assert isinstance(node, File)
+    return node.value
 
 
 class OneMachineTests(WorkerTestCase):
@@ -87,7 +36,7 @@ class OneMachineTests(WorkerTestCase):
         """So a client that has written something finds it on the same connection."""
         for number in range(20):
             event = self.group.result_of(self.set("/a", f"{number}"))
-            self.assertEqual((self.value(self.worker, "/a"), event.index), (f"{number}", self.worker.index))
+            self.assertEqual((value(self.worker, "/a"), event.index), (f"{number}", self.worker.index))
         self.feed(self.group)
 
     def test_errors_are_the_machines(self) -> None:
@@ -104,7 +53,7 @@ class OneMachineTests(WorkerTestCase):
         for recent in (False, True):
             self.group.result_of(self.set("/a", f"{recent}"))
             self.group.result_of(self.other.confirm_at_leader(recent))
-            self.assertEqual(self.value(self.other, "/a"), f"{recent}")
+            self.assertEqual(value(self.other, "/a"), f"{recent}")
 
 
 class ThreeMachinesTests(WorkerTestCase):
@@ -118,5 +67,5 @@ class ThreeMachinesTests(WorkerTestCase):
             for worker in workers_of(machine):
                 replica = worker.replica
                 event = group.result_of(replica.forward(Set("/a", replica.now(), f"{number}"), ""))
-                self.assertEqual((self.value(replica, "/a"), event.index), (f"{number}", replica.index))
+                self.assertEqual((value(replica, "/a"), event.index), (f"{number}", replica.index))
         self.feed(group)

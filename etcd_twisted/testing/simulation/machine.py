@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
@@ -116,7 +117,7 @@ class MachineRun:
             self.workers = SimulatedWorkers(
                 process,
                 lambda name: Process(world.schedule, name, machine.clock_start, machine.speed),
-                config,
+                attrs.evolve(config, watch_history=settings.history),
                 Feed(process.clock, participation),
                 settings.workers,
                 world.ended,
