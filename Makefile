@@ -26,7 +26,7 @@ help:
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks; BENCH_OUTPUT=FILE for the table of docs/performance.md as well'
-	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
+	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story, WORKERS=N'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 25 in make test'
 	@echo 'make watch-campaign have watches follow 10,000 changes while leaders die; WATCH_CHANGES=N, WATCH_SEEDS=N'
@@ -71,7 +71,8 @@ bench: .venv/installed-test
 SEEDS ?= 200
 FIRST ?= 0
 simulate: .venv/installed-test
-	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
+	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS)) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(FORWARDS),--forwards $(FORWARDS))
 
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0

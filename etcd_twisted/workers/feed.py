@@ -255,7 +255,7 @@ class Feed:
             return
         self._keyspace = self._participation.replica.keyspace
         self._fed_index = member.state_machine.applied_index
-        member.node.on_applied.append(self._changed)
+        member.node.on_applied.append(self._applied)
         member.state_machine.on_restored.append(self._restored)
         self._load(member, list(self._workers))
 
@@ -287,6 +287,14 @@ class Feed:
 
     # News
 
+    def _applied(self) -> None:
+        """Send what was applied. This runs once for each batch, so it has to be short."""
+        member, state = self._member, self._state
+        if self._workers and member is not None and state is not None:
+            self._send_entries(member)
+            if state.ahead_seconds != self._participation.ahead_seconds:
+                self._send_news()
+
     def _changed(self) -> None:
         if self._workers:
             self._send_news()
@@ -298,7 +306,7 @@ class Feed:
             if self._participation.replica.keyspace is not self._keyspace:
                 self._member = None
                 self._send(frame(Unload()))
-            elif member.state_machine.applied_index > self._fed_index:
+            else:
                 self._send_entries(member)
         state = self._known()
         if state != self._state:
@@ -308,7 +316,7 @@ class Feed:
     def _send_entries(self, member: LocalMember) -> None:
         first, last = self._fed_index + 1, member.state_machine.applied_index
         self._fed_index = last
-        if not self._workers:
+        if last < first or not self._workers:
             return
         entries = member.raft.log.between(first, last + 1)
         size = sum([len(entry.data) for entry in entries])

@@ -136,7 +136,8 @@ class WorkerFeed(Protocol):
                 self.replica.apply(some)
                 room -= len(some)
                 continue
-            message = decode_down(waiting.popleft())
+            encoded = waiting.popleft()
+            message = decode_down(encoded)
             if isinstance(message, Entries):
                 self._entries = message.entries
             elif isinstance(message, Answer | NotSent | Lost):
@@ -144,6 +145,9 @@ class WorkerFeed(Protocol):
             elif isinstance(message, Piece):
                 self._loader.loader.feed(message.data)
                 return not waiting
+            elif isinstance(message, Unload) and self.replica.keyspace.hub.backlog:
+                waiting.appendleft(encoded)  # watchers get the events from before first
+                return False
             else:
                 self._take(message)
         return True

@@ -5,6 +5,7 @@ Runs the simulation: many seeds, or one of them with its story.
 import argparse
 import sys
 import time
+from typing import Any
 
 from twisted.logger import globalLogBeginner
 
@@ -19,27 +20,28 @@ def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def _replay(seed: int) -> int:
+def _replay(seed: int, **changes: Any) -> int:
     """Runs one seed, and prints its whole story."""
     try:
-        _say(str(Cluster(seed, _say).run()))
+        _say(str(Cluster(seed, _say, **changes).run()))
     except Violation as violation:
         _say(f"FAILED: {violation}")
         return 1
     return 0
 
 
-def _run_all(first: int, count: int) -> int:
+def _run_all(first: int, count: int, **changes: Any) -> int:
     """Runs seeds, and prints a dot for each that passes."""
     began = time.monotonic()
     failed: list[int] = []
     steps = operations = elections = 0
     for done, seed in enumerate(range(first, first + count), 1):
         try:
-            report = Cluster(seed).run()
+            report = Cluster(seed, **changes).run()
         except Violation as violation:
             failed.append(seed)
-            _say(f"\nFAILED: {violation}\nagain: make simulate SEED={seed}")
+            again = " ".join(f"{name.upper()}={value:d}" for name, value in {"seed": seed, **changes}.items())
+            _say(f"\nFAILED: {violation}\nagain: make simulate {again}")
         else:
             steps += report.steps
             operations += report.done
@@ -60,9 +62,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one alone, and tell what happens")
+    parser.add_argument("--workers", type=int, default=0, help="how many workers each machine has")
+    parser.add_argument(
+        "--forwards", type=int, default=0, help="1 to have clients ask any machine, not only the leader"
+    )
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
-    return _replay(options.seed) if options.seed is not None else _run_all(options.first, options.seeds)
+    changes = {"workers": options.workers, "forwards": bool(options.forwards)}
+    changes = {name: value for name, value in changes.items() if value}
+    if options.seed is not None:
+        return _replay(options.seed, **changes)
+    return _run_all(options.first, options.seeds, **changes)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ from twisted.internet.defer import Deferred, succeed
 
 from etcd_twisted.consensus import local_member
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
+from etcd_twisted.consensus.forwarding.forwarder import Forwarder
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
 from etcd_twisted.consensus.raft.messages import VoteRequest
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
+from etcd_twisted.errors import RequestDroppedError
+from etcd_twisted.workers.copy import Copy
 
 
 class VotesTwice(Raft):
@@ -98,6 +101,21 @@ def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(ClusterTime, "adjust", adjust)
 
 
+def reads_before_it_has_applied() -> contextlib.AbstractContextManager[object]:
+    """Makes whoever asks the leader to confirm a read not wait until its own copy is as new."""
+    return mock.patch.object(Forwarder, "_once_applied", lambda _self, _index, go_on: go_on(None))
+
+
+def takes_unknown_for_dropped() -> contextlib.AbstractContextManager[object]:
+    """Makes a worker whose machine is gone report that what was in the machine's log is not done."""
+
+    def stop(self: Copy, error: Exception) -> None:
+        self.forwarder.stop(error)
+        self._proposals.fail(RequestDroppedError())
+
+    return mock.patch.object(Copy, "stop", stop)
+
+
 Mutant = Callable[[], contextlib.AbstractContextManager[object]]
 
 MUTANTS: list[Mutant] = [
@@ -108,6 +126,8 @@ MUTANTS: list[Mutant] = [
     reads_without_asking,
     leads_by_its_own_clock,
     follows_a_clock_that_is_set,
+    reads_before_it_has_applied,
+    takes_unknown_for_dropped,
 ]
 
 

@@ -47,6 +47,15 @@ class SimulationTests(SynchronousTestCase):
             self.assertGreater(report.done, 0)
         Cluster(2_100, forwards=True, kinds=KINDS, fault_pause=0.2, machines=5).run()
 
+    def test_seeds_pass_through_workers(self) -> None:
+        """
+        The same holds if clients ask workers, of the leader or of any machine, while workers die and lag, too. Their
+        copies are those of their machines then, byte for byte.
+        """
+        for seed in range(5_000, 5_000 + _SEEDS // 2):
+            report = Cluster(seed, workers=2, forwards=bool(seed % 2)).run()
+            self.assertGreater(report.done, 0)
+
     def test_seeds_pass_with_padded_names(self) -> None:
         """So do seeds of clusters whose machines have the defaults of etcd 2, with padded in-order keys."""
         for seed in range(3_000, 3_000 + _SEEDS // 4 + 1):

@@ -30,8 +30,10 @@ from tests.simulation.mutants import (
     acknowledges_before_the_sync,
     follows_a_clock_that_is_set,
     leads_by_its_own_clock,
+    reads_before_it_has_applied,
     reads_under_a_lapsed_lease,
     reads_without_asking,
+    takes_unknown_for_dropped,
     votes_twice,
 )
 from tests.simulation.reference import Reference
@@ -96,6 +98,16 @@ class BrokenClusterTests(SynchronousTestCase):
         """A leader that follows its wall clock when that is set ends leases early, or late."""
         expected = "ends too early|ends too late"
         self._find(follows_a_clock_that_is_set(), expected, kinds=("set_clock",), spread=1.0, clocks=60.0)
+
+    def test_worker_that_does_not_wait_for_its_copy(self) -> None:
+        """A worker that reads its copy as soon as the leader has confirmed the read answers with old data."""
+        kinds = ("hold_up", "change_weather")
+        self._find(reads_before_it_has_applied(), "comes after it", workers=2, kinds=kinds, client_pause=0.02)
+
+    def test_worker_that_takes_unknown_for_dropped(self) -> None:
+        """A worker that reports that nothing was done, as its machine is gone, is found when something was."""
+        plan = {"kinds": ("crash_leader", "slow_disk"), "fault_pause": 0.2, "client_pause": 0.02}
+        self._find(takes_unknown_for_dropped(), "not done: .* and it was done", workers=1, **plan)
 
 
 class _Group:
