@@ -27,6 +27,7 @@ from etcd_twisted.logs import observers
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.process.background import Background
 from etcd_twisted.process.garbage_collection import Collector
+from etcd_twisted.process.huge_pages import HugePages
 from etcd_twisted.process.monotonic import use_monotonic_time
 from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.process.systemd import Readiness
@@ -88,6 +89,7 @@ class ProcessService(Service):
         self._pid_file = PidFile(Path(twistd["pidfile"]).absolute() if twistd["pidfile"] else None)
         self._readiness = readiness
         self._collector: Collector | None = None
+        self._huge_pages: HugePages | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, and make its log as configured, unless the application has an observer already."""
@@ -123,6 +125,8 @@ class ProcessService(Service):
             self._refuse(str(error))
         self._collector = collector = Collector(reactor)
         collector.start()
+        self._huge_pages = HugePages(reactor)
+        self._huge_pages.start()
         etcd.startService()
         if self._background is not None:
             etcd.accepted.addCallback(self._background.started)
@@ -156,6 +160,9 @@ class ProcessService(Service):
         if self._collector is not None:
             self._collector.stop()
             self._collector = None
+        if self._huge_pages is not None:
+            self._huge_pages.stop()
+            self._huge_pages = None
         return self.etcd.stopService() if self.etcd is not None else None
 
     def _refuse(self, reason: str) -> NoReturn:

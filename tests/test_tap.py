@@ -2,12 +2,17 @@
 L{etcd_twisted.tap}: what concerns the process. C{tests.processes} has the tests of whole processes.
 """
 
+import gc
+import sys
 import time
+from pathlib import Path
 
 from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.plugins.etcd_twisted_plugin import QuietServiceMaker, etcd
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.process.monotonic import use_monotonic_time
+from etcd_twisted.tap import Options
 
 
 class SomeReactor(ReactorBase):
@@ -55,3 +60,25 @@ class TimeTests(SynchronousTestCase):
         self.monotonic += 2
         self.reactor.runUntilCurrent()
         self.assertEqual(self.called, ["after 10"])
+
+
+class PluginTests(SynchronousTestCase):
+    """C{twistd} finds the options of the service by its plugin."""
+
+    def test_the_service_is_imported_without_the_collector(self) -> None:
+        """The collector runs again afterwards."""
+        self.assertTrue(gc.isenabled())
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / "imported_by_twistd.py").write_text("import gc\nOptions = gc.isenabled()\n")
+        self.patch(sys, "path", [str(path), *sys.path])
+        self.addCleanup(sys.modules.pop, "imported_by_twistd", None)
+        maker = QuietServiceMaker("etcd", "imported_by_twistd", "", "")
+        self.assertIs(maker.options, False)
+        self.assertTrue(gc.isenabled())
+
+    def test_a_collector_that_is_off_stays_off(self) -> None:
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.assertIs(etcd.options, Options)
+        self.assertFalse(gc.isenabled())

@@ -19,7 +19,7 @@ from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import ActionResult, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.nodes import Directory, File, Node, sorted_name_batches
-from etcd_twisted.keyspace.sizes import weigh
+from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes, weigh
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
@@ -224,6 +224,36 @@ class _PartialDirectory:
         self._files += files
         self._directories += directories
 
+    def add_files(self, records: Sequence[_Record | None], start: int) -> int:
+        """
+        Add the files from C{start} on, up to the first record that is something else, or has a TTL. This is most of
+        the work for loading a snapshot, and so has few calls.
+
+        @return: the position of that record.
+        """
+        children, last_name, size = self._children, self.last_name, 0
+        position = start
+        for position in range(start, len(records)):
+            record = records[position]
+            if record is None or record.value is None or record.expires is not None:
+                break
+            name, value, created, modified = record.name, record.value, record.created, record.modified
+            if name <= last_name:
+                raise _out_of_order()
+            last_name = name
+            # As the key space has one number for both when it creates a node, so that they take less memory.
+            children[name] = File(value, created, created if modified == created else modified)
+            if name.isascii() and value.isascii():  # as text_bytes counts, without the calls
+                size += len(name) + len(value)
+            else:
+                size += text_bytes(name) + text_bytes(value)
+        else:
+            position = len(records)
+        self.last_name = last_name
+        self._files += position - start
+        self._size += size + NODE_BYTES * (position - start)
+        return position
+
     def finish(self) -> Directory:
         """Returns the directory. All nodes have to be added before."""
         children, record = self._children.finish(), self._record
@@ -270,17 +300,22 @@ class SnapshotLoader:
             self._events.extend(Event(result) for result in part.results)
         elif isinstance(part, _Nodes):
             self._records += len(part.records)
-            for record in part.records:
-                self._take(record)
+            self._take_all(part.records)
         else:
             self._end = part
+
+    def _take_all(self, records: Sequence[_Record | None]) -> None:
+        position = 0
+        while (position := self._current.add_files(records, position)) < len(records):
+            self._take(records[position])
+            position += 1
 
     def _take(self, record: _Record | None) -> None:
         if record is None:
             self._close_directory()
             return
         if record.name <= self._current.last_name:
-            raise _damage("its nodes are out of order")
+            raise _out_of_order()
         self._current.last_name = record.name
         if record.expires is not None:
             names = [each.name for each in (*self._parents, self._current)]
@@ -313,3 +348,7 @@ class SnapshotLoader:
 
 def _damage(what: str) -> StorageError:
     return StorageError(f"the snapshot is not one of a whole key space: {what}")
+
+
+def _out_of_order() -> StorageError:
+    return _damage("its nodes are out of order")
