@@ -17,7 +17,7 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-large format lint bench simulate fuzz properties raft-campaign watch-campaign kill-campaign oldest wheel clean python
+.PHONY: help run test test-large format lint bench manual simulate fuzz properties raft-campaign watch-campaign kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -26,6 +26,7 @@ help:
 	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks; BENCH_OUTPUT=FILE for the table of docs/performance.md as well'
+	@echo 'make manual         write the manual page of txetcdctl, docs/txetcdctl.1'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story, WORKERS=N'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 25 in make test'
@@ -67,6 +68,9 @@ lint: .venv/installed-lint
 bench: .venv/installed-test
 	$(bin)/python -m benchmarks client
 	$(strip $(bin)/python -m benchmarks $(if $(BENCH_OUTPUT),--markdown $(BENCH_OUTPUT)) $(BENCH_OPTIONS))
+
+manual: .venv/installed-test
+	$(bin)/python -m etcd_twisted.ctl.manual > docs/txetcdctl.1
 
 SEEDS ?= 200
 FIRST ?= 0

@@ -60,8 +60,9 @@ def source() -> Path:
     leftovers = shutil.ignore_patterns("__pycache__", "dropin.cache")
     for name in ("etcd_twisted", "twisted"):
         shutil.copytree(SOURCE / name, copy / name, ignore=leftovers)
-    for name in ("pyproject.toml", "setup.cfg", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(SOURCE / name, copy)
+    (copy / "docs").mkdir()
+    for name in ("pyproject.toml", "setup.cfg", "setup.py", "README.md", "LICENSE", "docs/txetcdctl.1"):
+        shutil.copy(SOURCE / name, copy / name)
     return copy
 
 
@@ -195,7 +196,10 @@ class InstallationTests(SynchronousTestCase):
         self.assertEqual(printed, f"{installation()}/etcd_twisted/__init__.py\n")
 
     def test_command_line_tool_is_installed(self) -> None:
+        """Its manual page is too, where C{man} looks if the environment's programs are on the path."""
         self.assertEqual(succeed(self.python.with_name("txetcdctl"), "--version"), f"txetcdctl {__version__}\n")
+        installed = self.python.parent.parent / "share" / "man" / "man1" / "txetcdctl.1"
+        self.assertEqual(installed.read_text(), (SOURCE / "docs" / "txetcdctl.1").read_text())
 
     def test_help_is_printed(self) -> None:
         self.assertHelp(run(self.twistd, "etcd", "--help"))

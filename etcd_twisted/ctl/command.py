@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
+from etcd_twisted.ctl.completing import complete_key
 from etcd_twisted.ctl.session import Action
 from etcd_twisted.ctl.settings import Settings
 
@@ -115,7 +116,7 @@ def index(_ctx: click.Context, _param: click.Parameter, value: int) -> int | Non
     return value or None
 
 
-key_argument = click.argument("key", callback=lambda _ctx, _param, value: text(value))
+key_argument = click.argument("key", callback=lambda _ctx, _param, value: text(value), shell_complete=complete_key)
 ttl_option = click.option(
     "--ttl",
     metavar="SECONDS",

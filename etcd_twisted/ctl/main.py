@@ -38,7 +38,8 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
     aliases=commands.ALIASES,
     package=commands.__name__,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 wrong command line, 2 no machine has answered, 4 an error of the cluster.",
+    epilog="Exit status: 0 done, 1 wrong command line, 2 no machine has answered, 4 an error of the cluster, 5 not all"
+    " machines are healthy.",
 )
 @click.option(
     *("--endpoints", "--endpoint", "--peers", "-C"),
@@ -108,7 +109,7 @@ def cli(
     output: str,
 ) -> None:
     """
-    Read, change and watch the keys of a cluster that serves version 2 of etcd's API.
+    Read, change and watch keys, and look after the cluster, over version 2 of etcd's API.
 
     Global options come before the command, and options of the command before its arguments. TXETCDCTL_ENDPOINTS and so
     on stand for options that are not given, and ETCDCTL_ENDPOINTS and so on likewise.

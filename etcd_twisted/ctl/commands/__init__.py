@@ -49,7 +49,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "offline:restore",
         "check": "offline:check",
     },
-    "Shell": {},
+    "Shell": {
+        "completion": "shell:completion",
+    },
 }
 """
 The commands by what they are about, in the order in which the help shows them. A new command is a line here, and an

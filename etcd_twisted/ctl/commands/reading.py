@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from etcd_twisted.ctl.command import Command, Tool, key_argument, quorum_option, sort_option, text
+from etcd_twisted.ctl.completing import complete_key
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
 from etcd_twisted.ctl.output import print_names, print_reading, print_tree
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Reading
 
-_directory_argument = click.argument("directory", default="/", callback=lambda _ctx, _param, value: text(value))
+_directory_argument = click.argument(
+    "directory", default="/", callback=lambda _ctx, _param, value: text(value), shell_complete=complete_key
+)
 
 
 def _read(tool: Tool, key: str, recursive: bool, sort: bool, quorum: bool) -> "Reading":
