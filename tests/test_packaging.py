@@ -125,7 +125,11 @@ class WheelTests(SynchronousTestCase):
     def test_wheel_has_every_file(self) -> None:
         with zipfile.ZipFile(wheel()) as archive:
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        self.assertEqual(names, files_below(source() / "etcd_twisted") | {"twisted/plugins/etcd_twisted_plugin.py"})
+        others = {
+            "twisted/plugins/etcd_twisted_plugin.py",
+            f"etcd_twisted-{__version__}.data/data/share/man/man1/txetcdctl.1",
+        }
+        self.assertEqual(names, files_below(source() / "etcd_twisted") | others)
 
     def test_wheel_has_its_metadata(self) -> None:
         (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(installation())])

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 from twisted.internet.defer import ensureDeferred
@@ -35,12 +35,17 @@ def captured(
     environment: dict[str, str],
     runner: Runner,
     asker: Asker,
+    stdout: TextIO | None = None,
 ) -> Outcome:
-    """Returns what a command did that this runs."""
+    """
+    Returns what a command did that this runs.
+
+    @param stdout: where it prints, if not to what is returned.
+    """
     written = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
     patches = [
         test.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
-        test.patch(sys, "stdout", written[0]),
+        test.patch(sys, "stdout", stdout or written[0]),
         test.patch(sys, "stderr", written[1]),
         test.patch(os, "environ", environment),
     ]
