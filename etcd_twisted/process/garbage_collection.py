@@ -23,6 +23,12 @@ COLLECTION_INTERVAL_SECONDS = 0.1
 _PASSES_PER_FREEZE = 10
 """Every so many passes, what has survived several of them is looked at once more, and what is left is frozen."""
 
+_MOST_OBJECTS = 30_000
+"""
+If so many objects or more are there that the next pass would look at, it does not: it would take longer than a turn of
+the reactor may. So many are parts of a tree, which is loaded from a snapshot.
+"""
+
 _PASSES_PER_FULL_COLLECTION = 864_000
 """Every so many passes, which is a day, everything is looked at, at the price of one long turn."""
 
@@ -34,13 +40,16 @@ class Collector:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._passes = 0
+        self._survivors = 0
+        """About how many objects have survived a pass since the last were frozen."""
+        self._starting = True
         self._calling = LoopingCall(self.collect)
         self._calling.clock = clock
 
     def start(self) -> None:
         """Freeze all objects that exist, and run by the clock from now on."""
         gc.disable()
-        self.freeze()
+        self._freeze()
         self._calling.start(COLLECTION_INTERVAL_SECONDS, now=False).addErrback(self._stopped)
 
     def _stopped(self, failure: Failure) -> None:
@@ -48,8 +57,13 @@ class Collector:
         gc.enable()
 
     def freeze(self) -> None:
-        """Keep the collector from looking at any object that exists now: those live long."""
+        """The program has started: keep the collector from looking at any object that exists now. Those live long."""
+        self._starting = False
+        self._freeze()
+
+    def _freeze(self) -> None:
         gc.freeze()
+        self._survivors = 0
 
     def stop(self) -> None:
         """Leave the collector to itself again."""
@@ -62,11 +76,14 @@ class Collector:
         self._passes += 1
         if self._passes % _PASSES_PER_FULL_COLLECTION == 0:
             self._collect_all()
+        elif self._starting and gc.get_count()[0] >= _MOST_OBJECTS:
+            self._freeze()
         elif self._passes % _PASSES_PER_FREEZE == 0:
-            gc.collect(1)
-            gc.freeze()
+            if self._survivors < _MOST_OBJECTS:
+                gc.collect(1)
+            self._freeze()
         else:
-            gc.collect(0)
+            self._survivors += gc.get_count()[0] - gc.collect(0)
 
     def _collect_all(self) -> None:
         gc.unfreeze()

@@ -43,6 +43,27 @@ class CollectorTests(SynchronousTestCase):
         self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 7)
         self.assertIsNone(gone())
 
+    def test_a_large_tree_that_is_loaded_is_frozen_unseen(self) -> None:
+        """The passes before the start of the program has ended do not look at so many objects."""
+        gone = weakref.ref(Cycle())
+        tree = [[] for _ in range(40_000)]
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
+        self.assertIsNotNone(gone())
+        self.assertFalse(any(each is tree[0] for each in gc.get_objects()))
+
+    def test_once_the_program_has_started_young_garbage_goes_beside_many_objects(self) -> None:
+        """However many they are. What has survived is frozen without a second look."""
+        self.collector.freeze()
+        lived = Cycle()
+        gone, frozen = weakref.ref(Cycle()), weakref.ref(lived)
+        tree = [[] for _ in range(40_000)]
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
+        self.assertIsNone(gone())
+        del lived
+        self.clock.pump([COLLECTION_INTERVAL_SECONDS] * 9)
+        self.assertIsNotNone(frozen())
+        self.assertFalse(any(each is tree[0] for each in gc.get_objects()))
+
     def test_surviving_objects_are_frozen_until_the_next_day(self) -> None:
         cycle = Cycle()
         gone = weakref.ref(cycle)
