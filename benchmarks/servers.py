@@ -173,10 +173,13 @@ class Server(abc.ABC):
 
         @param content: is sent as JSON.
         @param port: C{None} for that of clients.
-        @raise BenchmarkError: it is refused.
+        @raise BenchmarkError: it is refused, or not answered.
         """
         headers = {"Content-Type": "application/json"}
-        answer = self.ask("PUT", path, None if content is None else json.dumps(content), headers, port)
+        try:
+            answer = self.ask("PUT", path, None if content is None else json.dumps(content), headers, port)
+        except (OSError, http.client.HTTPException) as failure:
+            raise BenchmarkError(f"{self.name} does not answer PUT {path}: {failure!r}") from failure
         if answer.status not in (http.client.OK, http.client.CREATED):
             raise BenchmarkError(f"{self.name} answered PUT {path} with status {answer.status}: {answer.body!r}")
 
@@ -405,7 +408,7 @@ class GoEtcd(Server):
 
     @classmethod
     def version(cls) -> str:
-        shown = subprocess.run([cls.executable(), "--version"], capture_output=True, text=True, check=True, timeout=10)
+        shown = subprocess.run([cls.executable(), "--version"], capture_output=True, text=True, check=True, timeout=60)
         found = re.search(r"etcd Version: (\S+)", shown.stdout)
         return f"{cls.name} {found[1]}" if found else cls.name
 

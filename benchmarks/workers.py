@@ -91,6 +91,7 @@ def _cost(name: str, directory: Path, options: Sequence[str], cell: Cell, second
     with KINDS[name](directory) as server:
         server.start(options)
         fill(server, load.KEYS)
+        load.run(server.url, "quorum GET", cell.connections, load.WARM_SECONDS)  # so that all copies have all keys
         load.run(server.url, cell.verb, cell.connections, load.WARM_SECONDS)
         before = _taken(server)
         result = load.run(server.url, cell.verb, cell.connections, seconds)

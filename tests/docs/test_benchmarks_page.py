@@ -10,11 +10,13 @@ import shutil
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import load
 from tests.docs.pages import planned
 from tests.docs.transcript import Step, steps_of
 from tests.processes.child import SOURCE
 
 PAGE = SOURCE / "docs" / "benchmarks.md"
+PERFORMANCE = SOURCE / "docs" / "performance.md"
 BENCHMARKS = [".venv/bin/python", "-m", "benchmarks"]
 
 
@@ -51,6 +53,21 @@ class CommandTests(TestCase):
         self.assertIn(BENCHMARKS, commands())
         self.assertIn(["make", "bench"], commands())
         self.assertEqual((await planned(self, "make bench")).splitlines()[-1], shlex.join(BENCHMARKS))
+
+
+class PerformanceTests(SynchronousTestCase):
+    """These tests read the first table of the page about performance, which C{make bench} measures."""
+
+    def test_each_line_is_measured(self) -> None:
+        """The table has no line of another name. It may have less lines, and less columns."""
+        self.patch(load, "executable", lambda: "wrk")
+        options = benchmarks.parser().parse_args(["--keys", "100000", "1000000"])
+        measured = {line.work for part in benchmarks.comparison_parts(options) for line in part.lines}
+        table = re.search(r"^\| work \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PERFORMANCE.read_text(), re.MULTILINE)
+        assert table is not None
+        shown = [row.split(" | ")[0].removeprefix("| ") for row in table[1].splitlines()]
+        self.assertGreater(len(shown), 10)
+        self.assertEqual(set(shown) - measured, set())
 
 
 class OptionTests(SynchronousTestCase):
