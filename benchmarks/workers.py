@@ -41,7 +41,7 @@ def parts(workers: int, seconds: int) -> list[Part]:
 
 
 def _lines(workers: int, cell: Cell) -> tuple[Line, ...]:
-    work, with_workers = f"1 machine, {cell}", f"with {workers} workers"
+    work, with_workers = f"1 machine, {cell}", f"with {workers} worker{'' if workers == 1 else 's'}"
     time = "processor time of a request"
     return (
         Line(f"{work}, {time}", " us", 1),
