@@ -10,9 +10,11 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IProtocol, IReactorProcess, IReactorSocket
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.protocol import Factory, ProcessProtocol
@@ -100,7 +102,8 @@ class WorkerProcess(ProcessProtocol):
     def kill(self) -> None:
         """End the process at once."""
         if self.pid is not None and not self.ended.called:
-            cast(IProcessTransport, self.transport).signalProcess(signal.SIGKILL)
+            with suppress(ProcessExitedAlready):  # what it has written is still to be read
+                cast(IProcessTransport, self.transport).signalProcess(signal.SIGKILL)
 
     def reap(self) -> None:
         """

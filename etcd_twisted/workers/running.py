@@ -50,6 +50,7 @@ class RunningWorker:
     @ivar number: the worker's.
     @ivar is_ready: whether it can serve.
     @ivar counts: what it has counted, as far as is known.
+    @ivar silent_seconds: for how long it has not said what it counts, for whoever counts that.
     @ivar ended: fires when the process has ended, with why.
     """
 
@@ -64,6 +65,7 @@ class RunningWorker:
         self.number = number
         self.is_ready = False
         self.counts = WorkerCounts()
+        self.silent_seconds = 0
         self._reactor = reactor
         self._attempts = attempts
         self._under_way: Counter[str] = Counter()
@@ -115,6 +117,7 @@ class RunningWorker:
                 self._relog(message)
             case Counted():
                 self.counts = message.counts
+                self.silent_seconds = 0
                 if message.request_id == self._requests:
                     self._counted.fire()
             case BeginAttempt():

@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorSocket
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -38,6 +39,9 @@ MOST_FAILED_STARTS = 3
 
 COUNT_TIMEOUT_SECONDS = 1.0
 """How long whoever shows what is counted waits for the workers."""
+
+MOST_SILENT_SECONDS = 60
+"""For how long a worker may say nothing: it says what it counts about once a second."""
 
 STOP_TIMEOUT_SECONDS = GRACE_SECONDS + 3.0
 """How long a worker may take to end in order."""
@@ -97,6 +101,8 @@ class Workers(Service):
         self._places = [_Place(number) for number in range(1, config.workers + 1)]
         self._ended = WorkerCounts()
         self._stopping = False
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
 
     # IWorkers
 
@@ -127,6 +133,21 @@ class Workers(Service):
         await self._sockets.open(self._wanted)
         for each in self._places:
             self._start(each)
+        looking = self._looking.start(1, now=False)
+        looking.addErrback(lambda failure: self._log.failure("Nobody looks for workers that hang", failure))
+
+    def _look(self) -> None:
+        """
+        End workers that hang. Calls are counted, and not seconds: this process may have had no time itself, and then
+        has not read yet what a worker has said.
+        """
+        for place in self._places:
+            running = place.running
+            if running is not None and running.is_ready:
+                running.silent_seconds += 1
+                if running.silent_seconds == MOST_SILENT_SECONDS:
+                    self._log.warn("Worker {number} does not go on, and is ended", number=place.number)
+                    running.kill()
 
     def _start(self, place: _Place) -> None:
         place.due = None
@@ -178,6 +199,8 @@ class Workers(Service):
         if place.failed_starts >= MOST_FAILED_STARTS and not self.ready.called:
             given = self._config.given("workers")
             self.ready.errback(StartError(f"{given}: a worker can't be started: it ended with {how}"))
+            if self._stopping:
+                return
         pause_seconds = place.backoff.next()
         self._log.warn(
             "Worker {number} has ended with {how}; it is started again in {seconds:.2f} seconds",
@@ -194,6 +217,8 @@ class Workers(Service):
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._looking.running:
+            self._looking.stop()
         for place in self._places:
             if place.due is not None and place.due.active():
                 place.due.cancel()
