@@ -4,6 +4,7 @@ The data directory of a machine of this program: it is read as a machine reads i
 This module must never change a directory that has a machine's identity.
 """
 
+import contextlib
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import closing
@@ -40,6 +41,9 @@ from etcd_twisted.keyspace.space import KeySpace
 
 _T = TypeVar("_T")
 
+_ATTEMPTS = 10
+"""How often a directory is read at most whose machine runs."""
+
 
 @attrs.frozen
 class MachineDirectory:
@@ -71,7 +75,26 @@ def read_machine_directory(path: Path, option: str) -> MachineDirectory:
     @raise StorageError: it is damaged, in use or none. The text is one line with the file, and the offset if there is
         one.
     """
-    with closing(ReadOnlyDirectory(path, option)) as directory:
+    return _read(path, option, in_use=False)
+
+
+def read_running_machine_directory(path: Path, option: str) -> MachineDirectory:
+    """
+    Read a whole data directory while its machine may run. The outcome is what the machine would find if it were killed
+    at some moment after this was called: files only grow, until others take their place.
+
+    @param option: what named the path, for messages.
+    @raise StorageError: as from L{read_machine_directory}, each of several times.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        # A file may go while this reads, or an append that was half done may be followed by others.
+        with contextlib.suppress(StorageError):
+            return _read(path, option, in_use=True)
+    return _read(path, option, in_use=True)
+
+
+def _read(path: Path, option: str, in_use: bool) -> MachineDirectory:
+    with closing(ReadOnlyDirectory(path, option, in_use)) as directory:
         storage = Storage.within(directory)
         keyspace = KeySpace(history_capacity=sys.maxsize, history_bytes=sys.maxsize)
         found = _run(recover(storage, keyspace, None, _no_turn))

@@ -15,7 +15,7 @@ from etcd_twisted.datadir.backup_file import is_backup, read_backup, write_backu
 from etcd_twisted.datadir.content import Content
 from etcd_twisted.datadir.etcd.directory import EtcdDirectory, read_etcd_directory
 from etcd_twisted.datadir.from_etcd import Converted, convert, machine_like
-from etcd_twisted.datadir.machine import make_machine_directory, read_machine_directory
+from etcd_twisted.datadir.machine import make_machine_directory, read_machine_directory, read_running_machine_directory
 from etcd_twisted.datadir.summaries import Summary
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.cluster import NAME, Machine
@@ -61,13 +61,15 @@ def check(path: Path) -> Summary:
     return summaries.of_backup(path, _read_backup(path))
 
 
-def back_up_directory(directory: Path, file: Path) -> Summary:
+def back_up_directory(directory: Path, file: Path, running: bool = False) -> Summary:
     """
-    Make a backup of a machine that does not run.
+    Make a backup of a machine.
 
+    @param running: whether the machine may run.
     @raise StorageError: the directory is damaged or in use, or the backup can't be written.
     """
-    found = read_machine_directory(directory, "--data-dir")
+    read = read_running_machine_directory if running else read_machine_directory
+    found = read(directory, "--data-dir")
     write_backup(file, "the backup", found.content)
     return summaries.of_backup(file, read_backup(file))
 

@@ -15,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.auth.state import AuthState, Role, User
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.recovery import recover
 from etcd_twisted.consensus.storage.data_directory import DataDirectory
 from etcd_twisted.consensus.storage.storage import Storage
+from etcd_twisted.datadir import machine
 from etcd_twisted.datadir.backup_file import read_backup, write_backup
 from etcd_twisted.datadir.content import Content, digest, with_auth
 from etcd_twisted.datadir.etcd.directory import read_etcd_directory
@@ -119,8 +121,7 @@ class NewDirectoryTests(MachineTestCase):
         files.apply(request("PUT", "/2/users/u", '{"user":"u","password":"$2a$10$x","roles":["r"]}'))
         etcd = read_etcd_directory(files.write())
         converted = convert(etcd)
-        machine = machine_like(etcd)
-        self.assertEqual(machine, Machine("m0", "http://127.0.0.1:2379", "http://127.0.0.1:2380"))
+        self.assertEqual(machine_like(etcd), Machine("m0", "http://127.0.0.1:2379", "http://127.0.0.1:2380"))
         make_machine_directory(self.path, "DIR", converted.content, MACHINE)
         found = read_machine_directory(self.path, "DIR").content
         nodes = {key: (each.created, each.modified, each.expires) for key, each in walk(found.state.root)}
@@ -170,6 +171,36 @@ class BackupTests(MachineTestCase):
         self.assertNotEqual(after.identity.machine_id, before.identity.machine_id)
         self.assertEqual(after.content.time, before.content.time)
         self.assertEqual(self.left(), {"machine", "backup", "restored"})
+
+    def test_running(self) -> None:
+        """A machine that runs is read only if that is asked for, and may write meanwhile."""
+        found = read_machine_directory(self.path, "DIR")
+        storage = Storage.within(DataDirectory(self.path))
+        self.addCleanup(storage.close)
+        storage.belong_to(found.identity)
+        list(storage.log.recover())
+        storage.log.resume()
+        self.assertRaises(StorageError, back_up_directory, self.path, self.backup)
+        index = found.content.log_index + 1
+        command = encode_command(Set("/d", 1, "4"))
+        storage.log.append(Record(None, (Entry(index, 4, EntryKind.COMMAND, command),)))
+        before = {each: each.stat() for each in self.path.rglob("*")}
+        summary = back_up_directory(self.path, self.backup, running=True)
+        self.assertEqual({each: each.stat() for each in self.path.rglob("*")}, before)
+        self.assertEqual((summary.fields["index"], summary.fields["logIndex"]), (4, index))
+
+    def test_file_goes(self) -> None:
+        """While a running machine is read, a file may go that the machine does not need any more."""
+        states = iter([StorageError("gone"), StorageError("torn"), None])
+
+        def failing(*arguments: object) -> object:
+            if (error := next(states)) is not None:
+                raise error
+            return recover(*arguments)  # type: ignore[arg-type]
+
+        self.patch(machine, "recover", failing)
+        self.assertEqual(back_up_directory(self.path, self.backup, running=True).fields["index"], 3)
+        self.assertEqual(list(states), [])
 
     def test_another_machine(self) -> None:
         """The new machine may have another name and other URLs; the old one is registered no more."""

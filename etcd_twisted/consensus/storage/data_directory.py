@@ -395,14 +395,15 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 class ReadOnlyDirectory(DataDirectory):
     """
-    The directory of a machine that does not run, to be read alone: nothing in it is made, changed or removed.
+    The directory of a machine, to be read alone: nothing in it is made, changed or removed.
 
     A machine that is started meanwhile is refused, as the directory is locked for it until L{close}.
     """
 
-    def __init__(self, path: Path, option: str) -> None:
+    def __init__(self, path: Path, option: str, in_use: bool = False) -> None:
         """
         @param option: what named the path, for messages.
+        @param in_use: whether its machine may run: then it is not locked.
         @raise StorageError: the directory is none of a machine, is in use, or can't be read.
         """
         self.path = path
@@ -414,7 +415,7 @@ class ReadOnlyDirectory(DataDirectory):
             names = set(os.listdir(path))
         if _IDENTITY not in names:
             raise StorageError(f"{option} {path} is no data directory of a machine: there is no {_IDENTITY} in it")
-        if _LOCK in names:
+        if _LOCK in names and not in_use:
             self._acquire_shared()
 
     def _acquire_shared(self) -> None:

@@ -53,14 +53,15 @@ def show(tool: Tool, *summaries: "Summary") -> None:
 
 
 @click.command(cls=Command)
-@click.option("--data-dir", metavar="DIRECTORY", type=_path, required=True, help="The directory of a stopped machine.")
+@click.option("--data-dir", metavar="DIRECTORY", type=_path, required=True, help="The directory of the machine.")
+@click.option("--running", is_flag=True, help="Read it although the machine runs.")
 @click.argument("file", type=_path)
 @click.pass_obj
-def backup(tool: Tool, data_dir: Path, file: Path) -> None:
+def backup(tool: Tool, data_dir: Path, running: bool, file: Path) -> None:
     """Write everything of a machine into FILE, and verify that."""
     from etcd_twisted.datadir.operations import back_up_directory
 
-    show(tool, back_up_directory(data_dir, file))
+    show(tool, back_up_directory(data_dir, file, running))
 
 
 @click.command(cls=Command)
