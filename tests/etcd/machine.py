@@ -42,15 +42,24 @@ class EtcdMachine:
     @ivar name: its name.
     @ivar url: where it serves clients.
     @ivar peer_url: where other machines reach it.
+    @ivar data: its data directory.
     @ivar discovery: the URL at which it finds the other machines of its cluster, if it does not know them.
     """
 
     child: ChildProcess
 
-    def __init__(self, test: Scope, name: str, authority: Authority | None = None, token: str = "etcd") -> None:
+    def __init__(
+        self,
+        test: Scope,
+        name: str,
+        authority: Authority | None = None,
+        token: str = "etcd",
+        flags: Sequence[str] = (),
+    ) -> None:
         """
         @param authority: gives it its certificate, and wants one of the same authority of its clients.
         @param token: what tells its cluster from others at the same addresses.
+        @param flags: further options.
         """
         self.name = name
         port, peer_port = free_ports(2)
@@ -62,13 +71,13 @@ class EtcdMachine:
         self._test = test
         self._directory = Path(test.mktemp()).resolve()
         self._directory.mkdir()
-        self._data = self._directory / "data"
+        self.data = self._directory / "data"
         self._peers: Sequence[EtcdMachine] = [self]
         self._tls: Tls | None = None
-        self._flags: tuple[str | Path, ...] = ()
+        self._flags: tuple[str | Path, ...] = tuple(flags)
         if authority is not None:
             certificate, key = authority.certificate(name)
-            self._flags = ("--cert-file", certificate, "--key-file", key)
+            self._flags += ("--cert-file", certificate, "--key-file", key)
             self._flags += ("--trusted-ca-file", authority.path, "--client-cert-auth")
             self._tls = Tls(authority.path, certificate, key)
 
@@ -79,7 +88,7 @@ class EtcdMachine:
     async def start(self) -> None:
         """Start the process, and return when the machine is well, which takes a quorum of its cluster."""
         cluster = ",".join(f"{each.name}={each.peer_url}" for each in self._peers)
-        command: list[str | Path] = [str(ETCD), "--name", self.name, "--data-dir", self._data]
+        command: list[str | Path] = [str(ETCD), "--name", self.name, "--data-dir", self.data]
         command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         command += ["--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url]
         if self.discovery is None:
@@ -110,9 +119,14 @@ class EtcdMachine:
         self.child.signal(signal.SIGKILL)
         await self.child.when_ended()
 
+    async def stop(self) -> None:
+        """Tell the process to stop, and return when it has ended."""
+        self.child.signal(signal.SIGTERM)
+        await self.child.when_ended()
+
     async def start_afresh(self, token: str) -> None:
         """Start it again with nothing in it, as another cluster."""
-        shutil.rmtree(self._data)
+        shutil.rmtree(self.data)
         self.token = token
         await self.start()
 
