@@ -5,9 +5,11 @@ This module must never touch a file.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import attrs
 
+from etcd_twisted.auth.rights import is_reserved
 from etcd_twisted.auth.state import AUTH_KEY, AuthState
 from etcd_twisted.auth.state import encode as encode_auth
 from etcd_twisted.auth.state import read as read_auth
@@ -17,7 +19,7 @@ from etcd_twisted.interfaces.cluster import DIRECTORY as MACHINES
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.member_records import DIRECTORY as MEMBER_RECORDS
 from etcd_twisted.keyspace import tree
-from etcd_twisted.keyspace.nodes import Directory, File
+from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.sizes import NodeCount, count_nodes
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.state import KeySpaceState
@@ -46,6 +48,15 @@ class Content:
     def auth(self) -> AuthState:
         """The users and roles."""
         return read_auth(find(self.state.root, AUTH_KEY))
+
+    def nodes_of_clients(self) -> Iterator[tuple[str, str | None, Node]]:
+        """
+        Yields the key, the value and the node of all that clients have, a directory before what is in it. The value of
+        a directory is C{None}.
+        """
+        for key, node in walk(self.state.root):
+            if not is_reserved(key):
+                yield key, node.value if isinstance(node, File) else None, node
 
     def count(self) -> NodeCount:
         """Returns how many keys and directories there are."""

@@ -4,12 +4,16 @@ What the commands for data directories do. Each operation is one function, which
 This module must never print anything, nor know how a command line looks, but for the names of its options.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 
 from etcd_twisted.config.addresses import read_url
 from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.storage.files import naming
 from etcd_twisted.datadir import summaries
 from etcd_twisted.datadir.backup_file import is_backup, read_backup, write_backup
 from etcd_twisted.datadir.content import Content
@@ -17,6 +21,7 @@ from etcd_twisted.datadir.etcd.directory import EtcdDirectory, read_etcd_directo
 from etcd_twisted.datadir.from_etcd import Converted, convert, machine_like
 from etcd_twisted.datadir.machine import make_machine_directory, read_machine_directory, read_running_machine_directory
 from etcd_twisted.datadir.summaries import Summary
+from etcd_twisted.datadir.unfinished import put_in_place, unfinished
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.cluster import NAME, Machine
 
@@ -111,6 +116,23 @@ def make_from_etcd(etcd: EtcdDirectory, converted: Converted, directory: Path, n
     @raise ValueError: the new machine's name or URLs are missing, or wrong.
     """
     return _make(directory, "--to-data-dir", converted.content, new.machine(machine_like(etcd)))
+
+
+def write_file(path: Path, option: str, write: Callable[[BinaryIO], None]) -> None:
+    """
+    Write a new file, which has its name only when it is whole.
+
+    @param option: what named the path, for messages.
+    @raise StorageError: there is something at the path, or the disk has failed.
+    """
+    path = path.absolute()
+    with unfinished(path, option) as place, naming(place):
+        made = place / "file"
+        with made.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(made, path)
 
 
 def _make(directory: Path, option: str, content: Content, machine: Machine) -> Summary:
