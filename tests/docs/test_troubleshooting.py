@@ -13,7 +13,11 @@ from tests.processes.child import SOURCE
 
 PACKAGE = SOURCE / "etcd_twisted"
 _PAGE = "docs/troubleshooting.md"
-_PAGES_BY_ROOM = {"etcd_twisted/client/": "docs/client.md", "etcd_twisted/datadir/": "docs/backup.md"}
+_PAGES_BY_ROOM = {
+    "etcd_twisted/client/": "docs/client.md",
+    "etcd_twisted/datadir/etcd/": "docs/migration.md",
+    "etcd_twisted/datadir/": "docs/backup.md",
+}
 """The pages of the rooms whose lines somebody else than the server's operator reads."""
 
 _ERRORS = {"StartError", "ConfigError", "StorageError"}
