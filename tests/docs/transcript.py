@@ -34,6 +34,7 @@ _MASKS = [
     (re.compile(r'("(?:current|average|standardDeviation|minimum|maximum|fail|success)": ?)[\d.e-]+'), r"\g<1>0"),
     (re.compile(r"\bprocess \d+"), "process N"),
     (re.compile(r'"[0-9a-f]{14,16}"'), '"ID"'),
+    (re.compile(r"\bin \d+\.\d s\b"), "in N s"),
     (re.compile(r"\b(id|cluster)( +)[0-9a-f]{16}\b"), r"\1\2ID"),
     (re.compile(r"(?m)^X-Etcd-Cluster-Id: [0-9a-f]{16}(\r?)$"), r"X-Etcd-Cluster-Id: ID\1"),
 ]
