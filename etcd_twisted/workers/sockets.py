@@ -88,7 +88,9 @@ class Sockets:
                 for owner, one in enumerate(opened, 1):
                     self._add(one.fileno(), one.family, each.is_secure, owner)
             else:
-                port: Any = await listen(self._reactor, each.address, Factory())
+                factory = Factory()
+                factory.noisy = False
+                port: Any = await listen(self._reactor, each.address, factory)
                 port.stopReading()  # what is accepted here would be lost
                 self._ports.append(port)
                 self._add(port.fileno(), port.socket.family, each.is_secure, None)
