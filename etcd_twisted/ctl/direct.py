@@ -10,6 +10,7 @@ have got.
 import base64
 import http.client
 import os
+import time
 import urllib.parse
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -17,12 +18,15 @@ from http import HTTPStatus
 import attrs
 
 from etcd_twisted.client.answers import Verdict, error_of, judge
-from etcd_twisted.client.errors import OutcomeUnknown
+from etcd_twisted.client.errors import ConnectionFailed, OutcomeUnknown
 from etcd_twisted.client.machines import read_endpoint
 from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.ctl.settings import Settings
 
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
+
+_LEAST_SECONDS = 1.0
+"""A client is not left with less time than this for what a machine could not do just now."""
 
 
 @attrs.frozen
@@ -40,6 +44,7 @@ def ask(settings: Settings, request: Request) -> Answer | None:
 
     @raise ClientError: the cluster answers with an error, or nobody knows whether it has made a change.
     """
+    deadline = time.monotonic() + settings.total_seconds - _LEAST_SECONDS
     try:
         machines = [read_endpoint(each) for each in settings.endpoints]
     except ValueError:
@@ -58,7 +63,7 @@ def ask(settings: Settings, request: Request) -> Answer | None:
         except OSError:
             continue
         try:
-            return _outcome(request, _exchange(connection, machine, settings, request))
+            return _outcome(request, _exchange(connection, machine, settings, request), deadline)
         except (OSError, http.client.HTTPException) as error:
             _check_repeatable(request, machine, str(error) or type(error).__name__)
             return None
@@ -83,7 +88,7 @@ def _exchange(connection: http.client.HTTPConnection, machine: str, settings: Se
     return Answer(machine, response.status, _Headers(response.msg), response.read())
 
 
-def _outcome(request: Request, answer: Answer) -> Answer | None:
+def _outcome(request: Request, answer: Answer, deadline: float) -> Answer | None:
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return answer
     if answer.status in _REDIRECTS:
@@ -92,6 +97,8 @@ def _outcome(request: Request, answer: Answer) -> Answer | None:
     verdict = judge(error)
     if verdict is Verdict.FINAL:
         raise error
+    if verdict is Verdict.TRY_AGAIN and time.monotonic() > deadline:
+        raise ConnectionFailed(f"no machine has answered: {answer.machine}: {error}")
     if verdict is Verdict.UNKNOWN:
         _check_repeatable(request, answer.machine, str(error))
     return None

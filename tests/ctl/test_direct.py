@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import KeyExists, OutcomeUnknown, keys
+from etcd_twisted.client import ConnectionFailed, KeyExists, OutcomeUnknown, keys
 from etcd_twisted.client.answers import event_of, reading_of
 from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.ctl.direct import ask
@@ -114,6 +114,13 @@ class DirectTests(SynchronousTestCase):
             for request in (READ, WRITE):
                 self.received = b""
                 self.assertIsNone(self.answer_to(request, response(status, body)), status)
+
+    def test_no_time_is_left(self) -> None:
+        """A client would send a write for whose answer it can't wait. Nothing was changed, and the reason is told."""
+        answer = response("500 Internal Server Error", ERROR % (300, b"no leader is known; try again"))
+        settings = Settings((self.serve(answer),), total_seconds=0.9)
+        error = self.assertRaises(ConnectionFailed, ask, settings, WRITE)
+        self.assertIn("no leader is known; try again", str(error))
 
     def test_unknown_outcomes(self) -> None:
         """A machine that may have carried out a write is not asked again, nor is another one; a read is harmless."""
