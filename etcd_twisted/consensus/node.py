@@ -190,7 +190,7 @@ class Node:
 
     def holds_lease(self) -> bool:
         """Returns whether only this machine can lead now, and whether it has applied all that is committed."""
-        return self._raft.holds_lease(self._now()) and self._state_machine.applied_index >= self._raft.commit_index
+        return self._raft.holds_lease(self._now()) and self._state_machine.applied_index >= self._log.commit_index
 
     def receive(self, sender: str, messages: Iterable[Message]) -> None:
         """Handle messages from another machine."""

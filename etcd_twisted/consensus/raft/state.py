@@ -99,7 +99,8 @@ class RaftState:
 
     def holds_lease(self, now: float) -> bool:
         """Returns whether this machine leads, knows what is committed, and no other machine can lead now."""
-        return self.leads_own_term and self.leadership is not None and self.leadership.holds_lease(now)
+        leadership = self.leadership
+        return leadership is not None and self.log.commit_index >= leadership.starts and leadership.holds_lease(now)
 
     # Who is in the group
 
