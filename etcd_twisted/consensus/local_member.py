@@ -266,8 +266,9 @@ class LocalMember:
         @raise ValueError: one of them has a term that no cluster reaches.
         """
         furthest = self.raft.term + MOST_TERMS_AHEAD
-        if any(message.term > furthest for message in messages):
-            raise ValueError("no Raft messages: a term that no cluster reaches")
+        for message in messages:
+            if message.term > furthest:
+                raise ValueError("no Raft messages: a term that no cluster reaches")
         self._messenger.heard(sender, messages, length)
         self.node.receive(sender, messages)
 

@@ -39,6 +39,9 @@ class Messenger:
     def send(self, machine_id: str, messages: list[Message]) -> None:
         """See L{etcd_twisted.consensus.node.MessageSender}."""
         transport = self._transport
+        if len(messages) == 1:
+            self._carry(transport.send_ahead if goes_ahead(messages[0]) else transport.send, machine_id, messages)
+            return
         ahead = [message for message in messages if goes_ahead(message)]
         if ahead:
             self._carry(transport.send_ahead, machine_id, ahead)
@@ -85,7 +88,7 @@ class Messenger:
         now = self._clock.seconds()
         self._traffic.add_received(sender, length)
         if self._raft.leadership is None:
-            appends = sum(isinstance(message, Append) for message in messages)
+            appends = len([message for message in messages if isinstance(message, Append)])
             if appends:
                 self._traffic.received.add(now, length, appends)
         else:

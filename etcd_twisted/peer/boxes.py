@@ -105,10 +105,15 @@ class BoxReader:
         self._rest = data[at:]
 
 
+def short_box(payload: bytes) -> bytes:
+    """Returns the box that carries a payload of at most L{MAX_SHORT_PAYLOAD_BYTES}, as it goes over the wire."""
+    return b"".join((_START, _pack_length(len(payload)), payload, _END))
+
+
 def payload_boxes(payload: bytes) -> Iterator[bytes]:
     """Yields the boxes that carry a payload, as they go over the wire. Each is made when it is needed."""
     if len(payload) <= MAX_SHORT_PAYLOAD_BYTES:
-        yield b"".join((_START, _pack_length(len(payload)), payload, _END))
+        yield short_box(payload)
         return
     starts = range(0, len(payload), PAYLOAD_BYTES_PER_BOX)
     for start in starts:

@@ -22,7 +22,14 @@ from twisted.python.failure import Failure
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.net.reasons import reason_of
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS, tune, write_now
-from etcd_twisted.peer.boxes import Box, BoxError, BoxReader, PayloadAssembler
+from etcd_twisted.peer.boxes import (
+    MAX_SHORT_PAYLOAD_BYTES,
+    Box,
+    BoxError,
+    BoxReader,
+    PayloadAssembler,
+    short_box,
+)
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.outbox import Outbox
 
@@ -181,6 +188,8 @@ class MessageConnection(BoxConnection):
         self._paused = False
         self._paused_since = 0.0
         self._outbox = Outbox()
+        """Empty while the connection is neither paused nor emptying it."""
+        self._emptying = False
 
     # Coming in
 
@@ -212,11 +221,19 @@ class MessageConnection(BoxConnection):
 
     def deliver(self, payload: bytes) -> bool:
         """Send a payload behind the others. Returns whether there was room for it."""
-        return not self.closing and self._write_if(self._outbox.add(payload))
+        return self._send_short(payload) or (not self.closing and self._write_if(self._outbox.add(payload)))
 
     def deliver_ahead(self, payload: bytes) -> bool:
         """Send a payload ahead of the others. Returns whether there was room for it."""
-        return not self.closing and self._write_if(self._outbox.add_ahead(payload))
+        return self._send_short(payload) or (not self.closing and self._write_if(self._outbox.add_ahead(payload)))
+
+    def _send_short(self, payload: bytes) -> bool:
+        """Send a payload past the outbox if that is empty and one box suffices. Returns whether it was sent."""
+        if self._paused or self._emptying or self.closing or len(payload) > MAX_SHORT_PAYLOAD_BYTES:
+            return False
+        self.has_sent = True
+        self.send_bytes(short_box(payload))
+        return True
 
     def _write_if(self, taken: bool) -> bool:
         if taken:
@@ -226,8 +243,10 @@ class MessageConnection(BoxConnection):
 
     def _write(self) -> None:
         """Write what there is room for."""
+        self._emptying = True
         while not self._paused and (box := self._outbox.take()) is not None:
             self.send_bytes(box)
+        self._emptying = False
 
     def pauseProducing(self) -> None:
         """Stop writing until the other side reads."""

@@ -29,13 +29,13 @@ class Follower:
 
         @return: the answer, or C{None} when the answer has to wait for the disk or the leader needs none.
         """
-        log = self._log
+        log, last_index = self._log, append.last_index
         self.leader_commit = max(self.leader_commit, append.commit)
         if not self._agrees(append):
             return self._rejection(append)
         log.merge(append.entries)
-        self._matched = max(self._matched, append.last_index)
-        log.commit_index = max(log.commit_index, min(append.commit, append.last_index))
+        self._matched = max(self._matched, last_index)
+        log.commit_index = max(log.commit_index, min(append.commit, last_index))
         if append.entries and log.durable_index < self._matched:
             self._unanswered = append
             return None

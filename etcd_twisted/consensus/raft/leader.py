@@ -308,7 +308,7 @@ class Leader:
 
     def _replicate(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         messages: list[Message | InstallSnapshot] = []
-        while progress.has_room and progress.next <= self._log.last_index:
+        while progress.next <= self._log.last_index and progress.has_room:
             messages.append(self._append(progress, min(progress.room, self._limits.batch_bytes)))
         if not messages and beat:
             messages.append(self._append(progress, 0))
@@ -323,11 +323,11 @@ class Leader:
         before = progress.next - 1
         entries = self._log.between(progress.next, progress.next + self._limits.batch_entries) if room else ()
         entries = fitting(entries, room)
-        append = Append(self._term, self._round, before, self._log.term(before), self._log.commit_index, entries)
-        progress.commit = min(self._log.commit_index, append.last_index)
+        commit, last = self._log.commit_index, before + len(entries)
+        progress.commit = min(commit, last)
         if entries:
-            progress.sent(append.last_index, sum(len(entry.data) for entry in entries))
-        return append
+            progress.sent(last, sum([len(entry.data) for entry in entries]))
+        return Append(self._term, self._round, before, self._log.term(before), commit, entries)
 
     def _told_commit(self, progress: Progress) -> Append:
         """Returns the commit index alone. A machine that has the entry before need not answer it."""

@@ -67,7 +67,9 @@ class RaftLog:
         """
         if index == self.first_index - 1:
             return self._snapshot_term
-        return self._at(index).term
+        if self.first_index <= index <= self.last_index:
+            return self._entries[index - self.first_index].term
+        return self._at(index).term  # which says what is wrong
 
     def has(self, index: int, term: int) -> bool:
         """Returns whether the entry at C{index} is of C{term}. It may be the last one that the snapshot covers."""
