@@ -281,16 +281,14 @@ class Traffic:
 
     def add_sent(self, machine_id: str, length: int) -> None:
         """Count bytes that were sent to a machine."""
-        self._with(machine_id).sent += length
+        (self.peers.get(machine_id) or self._begin(machine_id)).sent += length
 
     def add_received(self, machine_id: str, length: int) -> None:
         """Count bytes that were received from a machine."""
-        self._with(machine_id).received += length
+        (self.peers.get(machine_id) or self._begin(machine_id)).received += length
 
-    def _with(self, machine_id: str) -> PeerTraffic:
-        peer = self.peers.get(machine_id)
-        if peer is None:
-            peer = self.peers[machine_id] = PeerTraffic()
+    def _begin(self, machine_id: str) -> PeerTraffic:
+        peer = self.peers[machine_id] = PeerTraffic()
         return peer
 
     def keep(self, machine_ids: Collection[str]) -> None:

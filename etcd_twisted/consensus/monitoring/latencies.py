@@ -44,7 +44,10 @@ class Latencies:
         """The names of those that could not be reached and have not answered since."""
 
     def _of(self, name: str) -> FollowerTraffic:
-        return self._traffic.followers.setdefault(name, FollowerTraffic())
+        followers = self._traffic.followers
+        if name not in followers:
+            followers[name] = FollowerTraffic()
+        return followers[name]
 
     def sent(self, name: str, append: Append, now: float) -> None:
         """Note a message to a follower. While the follower can't be reached it may be lost, and is not remembered."""

@@ -194,16 +194,16 @@ class Leader:
 
         @param own: the index up to which this machine has it.
         """
-        return quorum.reached(
+        return quorum.reached([
             own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
-        )
+        ])
 
     # Whether it leads still
 
     def _note_confirmed(self) -> None:
-        reached = quorum.reached(
+        reached = quorum.reached([
             self._round if voter == self._id else self.progress[voter].round for voter in self._configuration.voters
-        )
+        ])
         self._confirmed_round = max(self._confirmed_round, reached)
         while self._sent and self._sent[0][0] <= self._confirmed_round:
             self._confirmed = self._sent.popleft()[1]
@@ -291,7 +291,8 @@ class Leader:
             self._note_confirmed()
         messages: list[Outgoing] = []
         for machine_id, progress in self.progress.items():
-            messages += [(machine_id, each) for each in self._due_to(progress, beat)]
+            for each in self._due_to(progress, beat):
+                messages.append((machine_id, each))  # noqa: PERF401  # a comprehension is a call, and most are empty
         return messages if self.handover is None else messages + self._hand_over(now)
 
     def _due_to(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:

@@ -133,7 +133,10 @@ class RaftState:
         Returns whether a machine is in the group, or was in it before changes that are not known to be committed.
         Until they are committed, it may lead.
         """
-        return any(machine_id in each for each in self.log.configurations.since(self.log.commit_index))
+        log = self.log
+        if log.configurations.index <= log.commit_index:  # as nearly always, and asked for each message
+            return machine_id in log.configurations.current
+        return any(machine_id in each for each in log.configurations.since(log.commit_index))
 
     @property
     def members(self) -> set[str]:
@@ -151,7 +154,10 @@ class RaftState:
         only one with the entry of that change, and then the others can't continue without it (dissertation, section
         4.2.2).
         """
-        return any(self.machine_id in each.voters for each in self.log.configurations.since(self.log.commit_index))
+        log = self.log
+        if log.configurations.index <= log.commit_index:  # as nearly always, and asked in each turn
+            return self.machine_id in log.configurations.current.voters
+        return any(self.machine_id in each.voters for each in log.configurations.since(log.commit_index))
 
     @property
     def has_vote(self) -> bool:
