@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from etcd_twisted.config.config import Text
 from etcd_twisted.interfaces.statistics import WorkerCounts
-
-_LENGTH_BYTES = 4
 
 _Sent = TypeVar("_Sent")
 _Received = TypeVar("_Received")
@@ -139,7 +138,7 @@ ToWorker = Configure | Accept | Count | Attempt | Stop
 FromWorker = Ready | Logged | Counted | BeginAttempt | EndAttempt
 
 
-class ControlConnection(Protocol, Generic[_Sent, _Received]):
+class ControlConnection(Int32StringReceiver, Generic[_Sent, _Received]):
     """
     One end.
 
@@ -147,32 +146,24 @@ class ControlConnection(Protocol, Generic[_Sent, _Received]):
     @ivar on_lost: called when the other end is gone.
     """
 
+    MAX_LENGTH = 1 << 30
+
     def __init__(self, decoder: "msgspec.msgpack.Decoder[_Received]", on_message: Callable[[_Received], None]) -> None:
         self.on_message = on_message
         self.on_lost: Callable[[], None] = lambda: None
         self._decoder = decoder
         self._encoder = msgspec.msgpack.Encoder()
-        self._received = bytearray()
 
     def send(self, message: _Sent) -> None:
         """Send a message, unless the other end is gone."""
-        if self.transport is not None and self.connected:
-            body = self._encoder.encode(message)
-            self.transport.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+        if self.connected:
+            self.sendString(self._encoder.encode(message))  # type: ignore[no-untyped-call]  # Twisted has no types there
 
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes."""
-        received = self._received
-        received += data
-        while len(received) >= _LENGTH_BYTES:
-            end = _LENGTH_BYTES + int.from_bytes(received[:_LENGTH_BYTES], "big")
-            if len(received) < end:
-                return
-            body = bytes(received[_LENGTH_BYTES:end])
-            del received[:end]
-            self.on_message(self._decoder.decode(body))
+    def stringReceived(self, string: bytes) -> None:
+        """Take a message."""
+        self.on_message(self._decoder.decode(string))
 
-    def connectionLost(self, _reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002  # Twisted's name
         """See L{on_lost}."""
         self.on_lost()
 

@@ -5,6 +5,9 @@ For each request, the worker makes a connection, a pair of Unix sockets, and sen
 process, together with who makes the request: so nobody but a worker can say that. The request goes over the connection
 as HTTP/1.0, and what comes back until its end is the response. A worker whose client has gone closes the connection.
 
+L{twisted.web.client.Agent} is not used: it takes a target apart and puts it together in another way, and what a client
+has asked for is passed on as it came, byte for byte. A request is one write, and a response what comes until the end.
+
 This module must never send a request twice, nor take a response for whole that has broken off.
 """
 # Twisted's HTTP server has no types.
