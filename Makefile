@@ -108,7 +108,8 @@ kill-campaign: .venv/installed-test
 
 # Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
 OLDEST_TESTS ?= tests.auth tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
-	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.ctl tests.testing tests.test_service
+	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.datadir tests.ctl tests.testing \
+	tests.test_service
 oldest: export PIP_CONSTRAINT =
 oldest:
 	rm -rf .venv-oldest
