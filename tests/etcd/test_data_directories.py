@@ -1,11 +1,16 @@
 """
 Data directories that Debian's etcd has written under load, with users, and after which it was stopped or killed: what
-is read of them is what etcd itself lists when it is started again.
+is read of them is what etcd itself lists when it is started again. And those of machines of this program that run.
 """
 
 import contextlib
+import itertools
+import json
 import random
+import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -16,14 +21,16 @@ from etcd_twisted.client import ApiError, Client, ClientError, Reading
 from etcd_twisted.datadir.content import Content
 from etcd_twisted.datadir.etcd.directory import EtcdDirectory, read_etcd_directory
 from etcd_twisted.datadir.from_etcd import convert
-from etcd_twisted.datadir.operations import NewMachine, make_from_etcd, read_etcd
+from etcd_twisted.datadir.operations import NewMachine, check, make_from_etcd, read_etcd
 from etcd_twisted.datadir.trees import walk
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import is_hidden
 from tests.etcd.machine import MISSING, EtcdMachine
+from tests.processes.child import spawn
 from tests.processes.machine import Machine
 
+_TXETCDCTL = Path(sys.executable).with_name("txetcdctl")
 _MOMENTS = 6
 _WRITERS = 8
 _SNAPSHOT_COUNT = "150"
@@ -203,3 +210,35 @@ class EtcdDirectoryTests(TestCase):
         error = self.assertRaises(StorageError, self.read)
         self.assertIn("in use by a running etcd", str(error))
         await self.client.set("/a", "b")
+
+
+class RunningMachineTests(TestCase):
+    """A machine of this program is backed up while it is written to, and takes snapshots of its own."""
+
+    timeout = 300
+
+    async def test_backups(self) -> None:
+        """Each backup has all that was acknowledged before it began, and so has the directory after a kill."""
+        machine = Machine(self, "m0")
+        await machine.start("--snapshot-count", "200")
+        client = Client(machine.url, reactor=reactor, refresh_seconds=None)
+        self.addCleanup(client.close)
+        acknowledged = [0]
+
+        async def write(name: int) -> None:
+            with contextlib.suppress(ClientError):
+                for number in itertools.count():
+                    event = await client.set(f"/{name}/{number % 100}", "x" * 300)
+                    acknowledged.append(event.node.modified_index)
+
+        writing = DeferredList([ensureDeferred(write(name)) for name in range(_WRITERS)], fireOnOneErrback=True)
+        for number in range(5):
+            before = max(acknowledged)
+            path = machine.directory / f"backup{number}"
+            command = [_TXETCDCTL, "-o", "json", "backup", "--data-dir", machine.data, "--running", path]
+            child = spawn(self, command, machine.directory)
+            self.assertEqual((await child.when_ended(), child.errors), (0, ""))
+            self.assertGreaterEqual(json.loads(child.output)["index"], before)
+        machine.child.signal(signal.SIGKILL)
+        await writing
+        self.assertGreaterEqual(check(machine.data).fields["index"], max(acknowledged))
