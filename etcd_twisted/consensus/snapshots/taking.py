@@ -46,6 +46,9 @@ two and a half times as long for the entries as for the snapshot.
 _CHECKS_PER_COUNT = 10
 """How often to look, in the time of L{Snapshotter}'s count, whether a large snapshot is due by now."""
 
+_ENTRIES_FREED_A_TURN = 10_000
+"""How many entries that a snapshot covers are freed in one turn of the reactor."""
+
 _log = Logger()
 
 
@@ -123,8 +126,12 @@ class Snapshotter:
         await disk.compact_log(metadata.index)
         if metadata.index < self._log.snapshot_index:
             return  # a newer snapshot of the leader was installed meanwhile
+        covered = list(self._log.between(self._log.first_index, metadata.index + 1))
         self._node.compacted(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)
+        while covered and not self._stopping:
+            del covered[-_ENTRIES_FREED_A_TURN:]  # all of them at once would take longer than a turn may
+            await next_turn(self._clock)
 
     async def _write(self, file: SnapshotWriter, content: KeySpaceState) -> bool:
         """Write the chunks. Returns whether all of them were written before L{stop} was called."""
