@@ -8,6 +8,7 @@ import abc
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -215,5 +216,7 @@ def run(names: Sequence[str], directory: Path, parts: Sequence[Part], count: int
     caption = f"medians of {count}; {syncs.summary(measured.syncs)}"
     if markdown is not None:
         machine = tables.machine(directory, [KINDS[name].version() for name in names])
-        markdown.write_text(f"{machine}; {caption}.\n\n{tables.markdown(rows(lines, names, measured))}\n")
+        markdown.write_text(
+            f"{time.strftime('%Y-%m-%d')}: {machine}; {caption}.\n\n{tables.markdown(rows(lines, names, measured))}\n"
+        )
     return f"{caption}\n{table(lines, names, measured)}"

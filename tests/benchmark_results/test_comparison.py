@@ -237,7 +237,7 @@ class RunTests(SynchronousTestCase):
         fake = FakePart([100.0, 80.0], target=AtLeast(1.25, 2.0))
         comparison.run(NAMES, self.directory, [fake.part], 1, page)
         machine, _, head, rule, row = page.read_text().splitlines()
-        self.assertRegex(machine, r"^\d+ cores, Linux .*, etcd 3\.4; medians of 1; a sync took .*\.$")
+        self.assertRegex(machine, r"^\d{4}-\d\d-\d\d: \d+ cores, Linux .*, etcd 3\.4; medians of 1; a sync took .*\.$")
         self.assertTrue(head.startswith("| work | etcd_twisted "))
         self.assertEqual(rule, "|---|---|---|---|---|---|")
         self.assertEqual(row, "| work | 100/s | 80/s | 1.25 | >= 1.25 (2.00) | yes |")
