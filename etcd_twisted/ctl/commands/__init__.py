@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Copies": {
         "export": "exporting:export",
         "import": "importing:import_",
+        "mirror": "mirroring:mirror",
     },
     "Backups": {
         "backup": "offline:backup",

@@ -1,0 +1,129 @@
+"""
+A mirror as a command: its target, its output, its metrics.
+
+This module must never decide what is copied.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+from twisted.internet.task import LoopingCall
+
+from etcd_twisted.client import Client, KeyNotFound, Tls
+from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
+from etcd_twisted.ctl.mirror.copies import Copy
+from etcd_twisted.ctl.mirror.engine import Mirror
+from etcd_twisted.ctl.mirror.metrics import Metrics
+from etcd_twisted.ctl.mirror.v2_copy import V2Copy
+from etcd_twisted.ctl.mirror.v3_copy import V3Copy
+from etcd_twisted.ctl.mirror.v3_gateway import Gateway
+from etcd_twisted.ctl.session import connect
+from etcd_twisted.ctl.settings import Settings
+from etcd_twisted.ctl.subtree import Move, is_within
+
+if TYPE_CHECKING:
+    from etcd_twisted.ctl.mirror.lag import Lag
+
+
+@attrs.frozen
+class Options:
+    """
+    What the command line says of a mirror.
+
+    @ivar move: the directory of the source, and that of the copy.
+    @ivar target: how to reach the target.
+    @ivar to_v3: whether the target has version 3 of the API.
+    @ivar overwrite: see L{Mirror.run}.
+    @ivar resync: see L{Mirror.run}.
+    @ivar once: see L{Mirror.run}.
+    @ivar report_seconds: how often to tell of the lag, or C{None} for never.
+    @ivar metrics_port: where to serve metrics, or C{None}.
+    @ivar metrics_file: where to write metrics, or C{None}.
+    @ivar as_json: whether to print JSON.
+    """
+
+    move: Move
+    target: Settings
+    to_v3: bool
+    overwrite: bool
+    resync: bool
+    once: bool
+    report_seconds: float
+    metrics_port: int | None
+    metrics_file: Path | None
+    as_json: bool
+
+
+async def run(source: Client, options: Options) -> None:
+    """Copy, as the options say."""
+    copy = await _open_copy(source, options)
+    try:
+        mirror = Mirror(source, copy, options.move, lambda text: click.echo(text, err=True))
+        await _observed(mirror, options, source.reactor)
+    finally:
+        await copy.close()
+
+
+async def _open_copy(source: Client, options: Options) -> Copy:
+    """
+    Returns what keeps the copy.
+
+    @raise CommandFailedError: it would be a part of the source.
+    """
+    target, directory = options.target, options.move.target
+    if options.to_v3:
+        tls = Tls(target.ca_file, target.cert_file, target.key_file)
+        gateway = Gateway(source.reactor, target.endpoints, tls, target.credentials)
+        return V3Copy(source.reactor, gateway, directory)
+    client = await connect(target, source.reactor)
+    for each in (source, client):
+        try:
+            await each.get("/")
+        except KeyNotFound:
+            continue
+    is_inside = is_within(directory, options.move.source) or is_within(options.move.source, directory)
+    if is_inside and source.cluster_id is not None and source.cluster_id == client.cluster_id:
+        await client.close()
+        text = f"{directory} and {options.move.source} are in the same cluster, and one is in the other"
+        raise CommandFailedError(f"{text}: choose another directory with --to-directory", BAD_ARGUMENTS)
+    return V2Copy(client, directory)
+
+
+async def _observed(mirror: Mirror, options: Options, reactor: Any) -> None:
+    """Run a mirror, and tell of it meanwhile."""
+    metrics = Metrics(mirror.lag)
+    port = None
+    if options.metrics_port is not None:
+        port = reactor.listenTCP(options.metrics_port, metrics.site(), interface="127.0.0.1")
+    reporting = LoopingCall(_report, mirror.lag, metrics, options)
+    reporting.clock = reactor
+    ended = reporting.start(options.report_seconds, now=False)
+    try:
+        running = mirror.run(options.overwrite, options.resync, options.once)
+        await running
+        _report(mirror.lag, metrics, options)
+    finally:
+        reporting.stop()
+        await ended
+        if port is not None:
+            await port.stopListening()
+
+
+def _report(lag: "Lag", metrics: Metrics, options: Options) -> None:
+    changes = sum(lag.changes.values())
+    if options.as_json:
+        fields = {
+            "lagSeconds": round(lag.seconds, 3),
+            "sourceIndex": lag.source_index,
+            "appliedIndex": lag.applied_index,
+        }
+        fields |= {"changes": changes, "resyncs": lag.resyncs, "retries": lag.retries}
+        click.echo(json.dumps(fields, separators=(",", ":")))
+    else:
+        text = f"{lag.seconds:.1f} s behind at index {lag.applied_index} of {lag.source_index}"
+        click.echo(f"{text}; {changes} changes, {lag.resyncs} comparisons, {lag.retries} retries")
+    if options.metrics_file is not None:
+        metrics.write(options.metrics_file)

@@ -1,0 +1,309 @@
+"""
+What C{mirror} is made of: whatever happens to the source, to the target and to the mirror, the copy is the same at the
+end.
+"""
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.client import KeyNotFound
+from etcd_twisted.ctl.failures import CommandFailedError
+from etcd_twisted.ctl.mirror.copies import name_of
+from etcd_twisted.ctl.mirror.engine import Mirror
+from etcd_twisted.ctl.mirror.leases import LOOK_SECONDS, Leases
+from etcd_twisted.ctl.mirror.metrics import Metrics
+from etcd_twisted.ctl.mirror.v2_copy import V2Copy
+from etcd_twisted.ctl.mirror.v3_gateway import decoded, encoded, end_of
+from etcd_twisted.ctl.subtree import Move
+from etcd_twisted.testing.memory_machine import MemoryMachine
+from etcd_twisted.testing.replica import FakeReplica
+from tests import examples
+
+Tree = dict[str, tuple[str | None, bool]]
+"""The value of each key, C{None} for a directory, and whether it expires."""
+
+_NAMES = ("a", "b", "d", "d/a", "d/b", "d/e/f")
+_keys = st.sampled_from([f"/app/{name}" for name in _NAMES])
+_steps = st.one_of(
+    st.tuples(st.just("set"), _keys, st.sampled_from(["1", "2"]), st.sampled_from([None, None, 2, 30])),
+    st.tuples(st.just("mkdir"), _keys, st.just(""), st.sampled_from([None, 3])),
+    st.tuples(st.just("remove"), st.one_of(_keys, st.just("/app"))),
+    st.tuples(st.just("refresh"), _keys),
+    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.3, 2.5, 8.0])),
+    st.tuples(st.just("flood")),
+    st.tuples(st.just("lose"), st.sampled_from(["source", "target"])),
+    st.tuples(st.just("restart")),
+)
+
+
+class MirrorTest(SynchronousTestCase):
+    """Two machines in memory have one clock. The source keeps few events, so that some are lost."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.source, self.target = (
+            MemoryMachine(FakeReplica(self.clock, history_capacity=capacity)) for capacity in (5, 1_000)
+        )
+        for machine in (self.source, self.target):
+            self.addCleanup(machine.__exit__, None, None, None)
+        self.said: list[str] = []
+        self.mirror: Mirror
+        self.running: Deferred[None] | None = None
+        self.addCleanup(self.stop)
+
+    def start(self, overwrite: bool = False, resync: bool = False, once: bool = False) -> "Deferred[None]":
+        """Starts the mirror."""
+        copy = V2Copy(self.target.client(), "/copy")
+        self.mirror = Mirror(self.source.client(), copy, Move("/app", "/copy"), self.said.append)
+        self.running = Deferred.fromCoroutine(self.mirror.run(overwrite, resync, once))
+        return self.running
+
+    def stop(self) -> None:
+        """Ends the mirror, as a signal does."""
+        if self.running is not None:
+            self.running.addErrback(lambda _: None)
+            self.running.cancel()
+            self.running = None
+
+    def tree(self, machine: MemoryMachine, directory: str) -> Tree:
+        """Returns what there is in a directory."""
+        try:
+            reading = machine.result_of(machine.client().list(directory, recursive=True))
+        except KeyNotFound:
+            return {}
+        nodes = [node for node in reading.node.walk() if node.key != directory]
+        return {node.key.removeprefix(directory): (node.value, node.expires_at is not None) for node in nodes}
+
+    def put(self, key: str, value: str, **parameters: Any) -> None:
+        """Has somebody change the source."""
+        self.source.result_of(self.source.client().set(key, value, **parameters))
+
+    def assertSame(self) -> None:
+        """Asserts that the copy becomes the same as the source."""
+        for machine in (self.source, self.target):
+            machine.heal()
+        self.source.advance(10.0)
+        self.assertEqual(self.tree(self.target, "/copy"), self.tree(self.source, "/app"), self.said)
+
+
+class CopyTests(MirrorTest):
+    """The source is C{/app}, and the copy C{/copy}."""
+
+    def test_copy(self) -> None:
+        """What is there is copied, and then what happens, in order."""
+        self.put("/app/a", "1")
+        self.put("/app/d/b", "2", ttl_seconds=100)
+        self.put("/else", "x")
+        self.start()
+        self.source.advance(1.0)
+        self.assertEqual(
+            self.tree(self.target, "/copy"), {"/a": ("1", False), "/d": (None, False), "/d/b": ("2", True)}
+        )
+        watch = self.target.client().watch("/copy", recursive=True)
+        self.target.result_of(watch.connected())
+        for value in "234":
+            self.put("/app/a", value)
+        self.source.result_of(self.source.client().delete("/app/d/b"))
+        self.put("/app/z", "last")
+        changes = [self.target.result_of(watch.next()) for _ in range(5)]
+        seen = [(each.action, each.node.key, each.node.value) for each in changes]  # type: ignore[union-attr]
+        self.assertEqual(
+            seen,
+            [("set", "/copy/a", value) for value in "234"]
+            + [("delete", "/copy/d/b", None), ("set", "/copy/z", "last")],
+        )
+        self.assertSame()
+        self.assertEqual((self.mirror.lag.resyncs, sum(self.mirror.lag.changes.values())), (1, 5))
+
+    def test_restart(self) -> None:
+        """It goes on where it was, without a comparison."""
+        self.put("/app/a", "1")
+        self.start()
+        self.source.advance(2.0)
+        self.stop()
+        for value in "234":
+            self.put("/app/a", value)
+        watch = self.target.client().watch("/copy", recursive=True)
+        self.target.result_of(watch.connected())
+        self.start()
+        self.assertEqual([self.target.result_of(watch.next()).node.value for _ in range(3)], ["2", "3", "4"])  # type: ignore[union-attr]
+        self.assertEqual(self.mirror.lag.resyncs, 0)
+        self.assertIn("Going on after index 2", self.said)
+
+    def test_lost_history(self) -> None:
+        """Then the copy is compared."""
+        self.put("/app/a", "1")
+        self.put("/app/b", "1")
+        self.start()
+        self.source.advance(2.0)
+        self.stop()
+        self.source.result_of(self.source.client().delete("/app/b"))
+        for number in range(10):
+            self.put(f"/app/n{number}", "x")
+        self.start()
+        self.assertSame()
+        self.assertEqual(self.mirror.lag.resyncs, 1)
+        self.assertIn("The source does not keep the changes since then any more", self.said)
+
+    def test_once(self) -> None:
+        """It ends when the copy is the same, and is no reason not to begin again."""
+        self.put("/app/a", "1")
+        self.source.result_of(self.start(once=True))
+        self.put("/app/b", "2")
+        self.source.result_of(self.start(once=True))
+        self.assertSame()
+
+    def test_refused(self) -> None:
+        """It does not begin where there is something, nor go on with another source."""
+        self.put("/app/a", "1")
+        self.target.result_of(self.target.client().set("/copy/mine", "x"))
+        with self.assertRaisesRegex(
+            CommandFailedError, r"/copy of the target has keys already, such as /copy.*--overwrite"
+        ):
+            self.source.result_of(self.start())
+        self.assertEqual(self.tree(self.target, "/copy"), {"/mine": ("x", False)})
+        self.source.result_of(self.start(overwrite=True, once=True))
+        self.assertSame()
+        key = f"/_txetcdctl/mirror/{name_of('/copy')}"
+        for position, reason in (
+            ({"cluster": "beef", "directory": "/app", "index": 2}, "is a copy of the cluster beef.*--resync"),
+            ({"cluster": "", "directory": "/other", "index": 2}, "is a copy of /other, not of /app: --resync"),
+            ({"index": 2}, "where the position should be, holds something else"),
+        ):
+            self.target.result_of(self.target.client().set(key, json.dumps(position)))
+            with self.assertRaisesRegex(CommandFailedError, reason):
+                self.source.result_of(self.start())
+        self.target.result_of(self.target.client().delete(key))
+        self.source.result_of(self.start(overwrite=True, resync=True, once=True))
+        self.assertSame()
+
+    def test_refreshed_ttl(self) -> None:
+        """A TTL that is extended without an event is extended in the copy; a key that expires there expires here."""
+        self.put("/app/a", "1", ttl_seconds=5)
+        self.start()
+        client = self.source.client()
+        for _ in range(10):
+            self.source.advance(4.0)
+            self.source.result_of(client.refresh("/app/a", 5))
+        self.assertEqual(self.tree(self.target, "/copy"), {"/a": ("1", True)})
+        self.assertEqual(sum(self.mirror.lag.changes.values()), 0)
+        self.source.advance(5.5)
+        self.assertEqual((self.tree(self.target, "/copy"), self.tree(self.source, "/app")), ({}, {}))
+
+    def test_ttl_without_source(self) -> None:
+        """A copy's key expires a little later than it should if the source is gone."""
+        self.put("/app/a", "1", ttl_seconds=5)
+        self.start()
+        self.source.advance(1.0)
+        self.source.cut()
+        self.source.advance(12.0)
+        self.assertEqual(self.tree(self.target, "/copy"), {})
+
+    def test_lag(self) -> None:
+        """It grows while the target does not answer, or the source, and is none while all is quiet."""
+        self.put("/app/a", "1")
+        self.start()
+        self.source.advance(5.0)
+        self.assertEqual(self.mirror.lag.seconds, 0.0)
+        self.target.cut()
+        self.put("/app/a", "2")
+        self.source.advance(20.0)
+        self.assertGreater(self.mirror.lag.seconds, 15.0)
+        self.target.heal()
+        self.source.advance(10.0)
+        self.assertEqual(self.mirror.lag.seconds, 0.0)
+        self.source.cut()
+        self.source.advance(20.0)
+        self.assertGreater(self.mirror.lag.seconds, 15.0)
+        text = Metrics(self.mirror.lag).text().decode()
+        self.assertIn('txetcdctl_mirror_changes_total{action="set"} 1.0\n', text)
+        self.assertRegex(text, r"\ntxetcdctl_mirror_lag_seconds [12]\d\.")
+        self.assertIn("\ntxetcdctl_mirror_applied_index 3.0\n", text)
+
+    @settings(max_examples=examples(100))
+    @given(st.lists(_steps, max_size=12))
+    def test_same_at_the_end(self, steps: list[Any]) -> None:
+        """Whatever happens."""
+        self.setUp()
+        self.start()
+        for name, *arguments in steps:
+            getattr(self, f"do_{name}")(*arguments)
+        self.assertSame()
+        self.stop()
+
+    def do_set(self, key: str, value: str, ttl_seconds: int | None) -> None:
+        self.change(lambda client: client.set(key, value, ttl_seconds=ttl_seconds))
+
+    def do_mkdir(self, key: str, _: str, ttl_seconds: int | None) -> None:
+        self.change(lambda client: client.make_directory(key, ttl_seconds=ttl_seconds))
+
+    def do_remove(self, key: str) -> None:
+        self.change(lambda client: client.remove_directory(key, recursive=True))
+
+    def do_refresh(self, key: str) -> None:
+        self.change(lambda client: client.refresh(key, 30))
+
+    def do_wait(self, seconds: float) -> None:
+        self.source.advance(seconds)
+
+    def do_flood(self) -> None:
+        for number in range(8):
+            self.source.replica.put("/else", str(number))
+
+    def do_lose(self, which: str) -> None:
+        (self.source if which == "source" else self.target).cut()
+
+    def do_restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def change(self, request: Any) -> None:
+        """Has somebody change the source, who reaches it while the mirror may not."""
+        reachable, self.source.reachable = self.source.reachable, True
+        changing = request(self.source.client())
+        changing.addErrback(lambda _: None)  # such as a directory that is there
+        self.source.result_of(changing)
+        self.source.reachable = reachable
+
+
+class LeasesTests(SynchronousTestCase):
+    """Keys expire, are extended, and are removed."""
+
+    def test_leases(self) -> None:
+        leases = Leases()
+        self.assertIsNone(leases.next_look())
+        for key, expires_at in (("/a", 10.0), ("/b", 5.0), ("/a", 20.0), ("/c", 7.0), ("/d", 8.0)):
+            leases.set(key, expires_at)
+        leases.set("/c", None)
+        leases.remove("/d")
+        self.assertEqual((leases.next_look(), len(leases)), (5.0 + LOOK_SECONDS, 2))
+        self.assertIsNone(leases.overdue(5.0))
+        self.assertEqual([leases.overdue(6.0), leases.overdue(6.0), leases.overdue(30.0)], ["/b", None, "/a"])
+        self.assertEqual((leases.next_look(), len(leases)), (None, 0))
+
+
+class NameTests(SynchronousTestCase):
+    """Keys become names, and texts of version 3."""
+
+    @given(st.lists(st.text("a/~0", max_size=6), min_size=2, max_size=2))
+    def test_names(self, directories: list[str]) -> None:
+        """Other directories have other names."""
+        first, second = (f"/{directory.strip('/')}" for directory in directories)
+        self.assertEqual(name_of(first) == name_of(second), first == second)
+        self.assertNotIn("/", name_of(first))
+
+    @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
+    def test_ranges(self, prefix: str, text: str) -> None:
+        """A range has what begins with the prefix, and nothing else."""
+        self.assertEqual(decoded(encoded(text)), text)
+        end, key = base64.b64decode(end_of(prefix)), (prefix + text).encode()
+        self.assertTrue(prefix.encode() <= key and (key < end or end == b"\0"))
+        if not text.startswith(prefix) and prefix:
+            self.assertFalse(prefix.encode() <= text.encode() < end)
