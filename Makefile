@@ -17,7 +17,7 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-large format lint bench manual simulate fuzz properties raft-campaign watch-campaign kill-campaign oldest wheel clean python
+.PHONY: help run test test-large format lint bench manual simulate fuzz properties raft-campaign watch-campaign kill-campaign move-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -33,6 +33,7 @@ help:
 	@echo 'make watch-campaign have watches follow 10,000 changes while leaders die; WATCH_CHANGES=N, WATCH_SEEDS=N'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill machines and clients, over and over, and look for lost writes and locks with two holders'
+	@echo 'make move-campaign  export, import and mirror much, and kill all of them; MOVE_KEYS=N, MIRROR_SECONDS=N'
 	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
@@ -105,6 +106,14 @@ kill-campaign: .venv/installed-test
 	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 \
 		tests.processes.test_durability tests.campaigns.test_client_outages \
 		tests.campaigns.test_cluster_kills tests.campaigns.test_recipe_kills
+
+MOVE_KEYS ?= 100000
+MOVE_KILLS ?= 10
+MIRROR_SECONDS ?= 600
+MOVE_SEED ?= 0
+move-campaign: .venv/installed-test
+	MOVE_KEYS=$(MOVE_KEYS) MOVE_KILLS=$(MOVE_KILLS) MIRROR_SECONDS=$(MIRROR_SECONDS) MOVE_SEED=$(MOVE_SEED) \
+		$(bin)/trial tests.etcd.test_moving
 
 # Run this with the oldest Python that setup.cfg allows. It leaves out the tests with whole processes and browsers.
 OLDEST_TESTS ?= tests.auth tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
