@@ -206,6 +206,20 @@ class CopyTests(MirrorTest):
         self.source.advance(5.5)
         self.assertEqual((self.tree(self.target, "/copy"), self.tree(self.source, "/app")), ({}, {}))
 
+    def test_refreshed_ttl_while_there_was_no_mirror(self) -> None:
+        """It is extended when the mirror begins again, for keys and directories."""
+        client = self.source.client()
+        self.put("/app/a", "1", ttl_seconds=5)
+        self.source.result_of(client.make_directory("/app/d", ttl_seconds=5))
+        self.start()
+        self.source.advance(2.0)
+        self.stop()
+        for key in ("/app/a", "/app/d"):
+            self.source.result_of(client.refresh(key, 60))
+        self.start()
+        self.source.advance(40.0)
+        self.assertEqual(self.tree(self.target, "/copy"), {"/a": ("1", True), "/d": (None, True)})
+
     def test_ttl_without_source(self) -> None:
         """A copy's key expires a little later than it should if the source is gone."""
         self.put("/app/a", "1", ttl_seconds=5)

@@ -40,8 +40,8 @@ _T = TypeVar("_T")
 SAVE_SECONDS = 1.0
 """How often the position is saved."""
 
-SAME_EXPIRY_SECONDS = GRACE_SECONDS + 3.0
-"""By how much a key of the copy may expire at another time than wanted before a comparison sets it again."""
+LATEST_EXPIRY_SECONDS = GRACE_SECONDS + 3.0
+"""By how much a key of the copy may expire later than that of the source before its TTL is set again."""
 
 _LONGEST_PAUSE_SECONDS = 2.0
 _IDLE_SECONDS = 0.25
@@ -89,6 +89,7 @@ class Mirror:
         else:
             self._index = position.index
             self._note_leases(entries)
+            await self._extend_all(entries)
             self._say(f"Going on after index {position.index}")
         if not once:
             await self._follow()
@@ -220,11 +221,26 @@ class Mirror:
             if node.expires_at is None or target is None:
                 continue  # the event is on its way
             self._leases.set(key, max(node.expires_at, now))
-            ttl_seconds = _ttl_of(_entry_of(node), now)
-            if node.directory:
-                await self._persist(self._copy.put_directory, target, ttl_seconds)
-            else:
-                await self._persist(self._copy.extend, target, ttl_seconds)
+            await self._extend(target, _entry_of(node), now)
+
+    async def _extend(self, target: str, entry: Entry, now: float) -> None:
+        """Give a key of the copy the TTL that it has at the source, and nothing else."""
+        ttl_seconds = _ttl_of(entry, now)
+        if entry.value is None:
+            await self._persist(self._copy.put_directory, target, ttl_seconds)
+        else:
+            await self._persist(self._copy.extend, target, ttl_seconds)
+
+    async def _extend_all(self, entries: Mapping[str, Entry]) -> None:
+        """Give keys of the copy the TTLs that the source has extended while there was no mirror."""
+        there = await self._persist(self._copy.entries)
+        for key, entry in entries.items():
+            target = self._move.moved(key)
+            old = None if target is None else there.get(target)
+            if target is None or old is None or None in {entry.expires_at, old.expires_at}:
+                continue  # if they differ in this, there are events to come
+            if (entry.value is None) is (old.value is None) and not _expire_alike(entry, old):
+                await self._extend(target, entry, self._source.reactor.seconds())
 
     # Comparing
 
@@ -317,8 +333,11 @@ def _ttl_of(entry: Entry, now: float) -> int | None:
 
 def _is_same(wanted: Entry, there: Entry | None) -> bool:
     """Returns whether what is there does not have to be set."""
-    if there is None or wanted.value != there.value:
-        return False
+    return there is not None and wanted.value == there.value and _expire_alike(wanted, there)
+
+
+def _expire_alike(wanted: Entry, there: Entry) -> bool:
+    """Returns whether what is there expires when it should: not before the source's, and not much later."""
     if wanted.expires_at is None or there.expires_at is None:
         return wanted.expires_at is there.expires_at
-    return abs(wanted.expires_at - there.expires_at) <= SAME_EXPIRY_SECONDS
+    return 0.0 <= there.expires_at - wanted.expires_at <= LATEST_EXPIRY_SECONDS
