@@ -75,7 +75,7 @@ class ContentSource:
 
 
 def open_etcd_directory(
-    tool: Tool, directory: Path, wal_directory: Path | None, target: Target, dry_run: bool
+    tool: Tool, directory: Path, wal_directory: Path | None, uncommitted: bool, target: Target, dry_run: bool
 ) -> Source | None:
     """
     Read a data directory of etcd, and put it where it should go, unless that is a running cluster.
@@ -84,7 +84,7 @@ def open_etcd_directory(
     """
     from etcd_twisted.datadir import operations
 
-    etcd, converted, summary = operations.read_etcd(directory, wal_directory)
+    etcd, converted, summary = operations.read_etcd(directory, wal_directory, uncommitted)
     if dry_run:
         show(tool, summary)
         return None

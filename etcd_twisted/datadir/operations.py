@@ -96,14 +96,17 @@ def restore(source: Path, directory: Path, new: NewMachine) -> Summary:
     return _make(directory, "--data-dir", content, machine)
 
 
-def read_etcd(directory: Path, wal_directory: Path | None) -> tuple[EtcdDirectory, Converted, Summary]:
+def read_etcd(
+    directory: Path, wal_directory: Path | None, uncommitted: bool = False
+) -> tuple[EtcdDirectory, Converted, Summary]:
     """
     Read a data directory of etcd, and say what there is.
 
     @param wal_directory: where its log is, if that is not in the directory.
+    @param uncommitted: whether to take what the log has behind the commit index that it knows too.
     @raise StorageError: it is damaged, in use or none.
     """
-    etcd = read_etcd_directory(directory, wal_directory)
+    etcd = read_etcd_directory(directory, wal_directory, uncommitted)
     converted = convert(etcd)
     return etcd, converted, summaries.of_etcd(etcd, converted)
 

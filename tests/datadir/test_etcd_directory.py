@@ -176,6 +176,9 @@ class DirectoryTests(SynchronousTestCase):
         found = self.read()
         self.assertEqual((list(shown(found)), found.not_committed, len(found.members)), (["/1/a"], 1, 2))
         self.assertIn("1 entries behind the commit index 6", found.warnings[0])
+        self.assertIn("ends at index 7, term 2", found.warnings[0])
+        found = read_etcd_directory(self.files.path, uncommitted=True)
+        self.assertEqual((list(shown(found)), found.not_committed, found.warnings), (["/1/a", "/1/b"], 0, ()))
 
     def test_replaced_entries(self) -> None:
         """A new leader replaces entries of the one before."""

@@ -44,6 +44,7 @@ def _directory(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 )
 @click.option("--from-data-dir", metavar="DIRECTORY", type=_path, help="Import the data directory of a stopped etcd.")
 @click.option("--wal-dir", metavar="DIRECTORY", type=_path, help="etcd's --wal-dir, if it had one.")
+@click.option("--uncommitted", is_flag=True, help="Take what etcd's log has behind the commit index too.")
 @click.option("--to-data-dir", metavar="DIRECTORY", type=_path, help="Make a data directory of it.")
 @click.option("--to-file", metavar="FILE", type=_path, help="Make a file of it, as export does.")
 @machine_options
@@ -61,6 +62,7 @@ def import_(
     state: Path | None,
     from_data_dir: Path | None,
     wal_dir: Path | None,
+    uncommitted: bool,
     to_data_dir: Path | None,
     to_file: Path | None,
     name: str | None,
@@ -86,13 +88,15 @@ def import_(
         raise click.UsageError("--passwords is for --users, which is not given")
     if (file is None) is (from_data_dir is None):
         raise click.UsageError("give either FILE or --from-data-dir")
-    if from_data_dir is None and (wal_dir or to_data_dir or to_file):
-        raise click.UsageError("--wal-dir, --to-data-dir and --to-file are for --from-data-dir, which is not given")
+    if from_data_dir is None and (wal_dir or uncommitted or to_data_dir or to_file):
+        raise click.UsageError(
+            "--wal-dir, --uncommitted, --to-data-dir and --to-file are for --from-data-dir, which is not given"
+        )
     if to_data_dir is not None and to_file is not None:
         raise click.UsageError("give either --to-data-dir or --to-file")
     if from_data_dir is not None:
         target = Target(to_data_dir, to_file, name, client_url, peer_url)
-        source = open_etcd_directory(tool, from_data_dir, wal_dir, target, dry_run)
+        source = open_etcd_directory(tool, from_data_dir, wal_dir, uncommitted, target, dry_run)
         if source is None:
             return
     else:

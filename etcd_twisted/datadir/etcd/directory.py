@@ -65,18 +65,19 @@ class EtcdDirectory:
     warnings: tuple[str, ...]
 
 
-def read_etcd_directory(path: Path, wal_directory: Path | None = None) -> EtcdDirectory:
+def read_etcd_directory(path: Path, wal_directory: Path | None = None, uncommitted: bool = False) -> EtcdDirectory:
     """
     Read a data directory of etcd.
 
     @param wal_directory: the directory of the log, if it is another one than C{member/wal} in there.
+    @param uncommitted: whether to apply what the log has behind the commit index that it knows too.
     @raise StorageError: etcd uses it, or it is damaged, or is none. The text is one line with the path.
     """
     snapshots = path / "member" / "snap"
     wal = wal_directory or path / "member" / "wal"
     _check_kind(path, wal)
     with _locked([*log_files(wal), snapshots / "db"]):
-        return _Reader(path, wal, snapshots).read()
+        return _Reader(path, wal, snapshots, uncommitted).read()
 
 
 def _check_kind(path: Path, wal: Path) -> None:
@@ -122,6 +123,7 @@ class _Reader:
     _path: Path
     _wal: Path
     _snapshots: Path
+    _uncommitted: bool
     _warnings: list[str] = attrs.Factory(list)
 
     def read(self) -> EtcdDirectory:
@@ -131,7 +133,7 @@ class _Reader:
         commit = log.state.commit
         # A member that is alone commits all that its log has when it starts; nobody else can have other entries.
         is_alone = len(voters_after(voters, log.entries)) == 1
-        applied = log.entries if is_alone else log.entries[: max(commit - log.start.index, 0)]
+        applied = log.entries if is_alone or self._uncommitted else log.entries[: max(commit - log.start.index, 0)]
         last = log.start if not applied else applied[-1]
         try:
             store.pads_in_order_keys = pads = _pads(store, log)
@@ -141,8 +143,9 @@ class _Reader:
         left_out = len(log.entries) - len(applied)
         if left_out:
             self._warnings.append(
-                f"{left_out} entries behind the commit index {commit} were left out: only the other members can tell"
-                " whether they count. Of several directories, take the one with the highest commit index."
+                f"{left_out} entries behind the commit index {commit} were left out, though the last ones may have been"
+                f" acknowledged: --uncommitted takes them too. Its log ends at index {log.last_index}, term"
+                f" {log.entries[-1].term}: of all members, take the one with the highest term, then the highest index."
             )
         if log.torn is not None:
             self._warnings.append(
