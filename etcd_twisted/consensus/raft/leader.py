@@ -194,16 +194,16 @@ class Leader:
 
         @param own: the index up to which this machine has it.
         """
-        return quorum.reached([
-            own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
-        ])
+        return quorum.reached(
+            [own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters]
+        )
 
     # Whether it leads still
 
     def _note_confirmed(self) -> None:
-        reached = quorum.reached([
-            self._round if voter == self._id else self.progress[voter].round for voter in self._configuration.voters
-        ])
+        reached = quorum.reached(
+            [self._round if voter == self._id else self.progress[voter].round for voter in self._configuration.voters]
+        )
         self._confirmed_round = max(self._confirmed_round, reached)
         while self._sent and self._sent[0][0] <= self._confirmed_round:
             self._confirmed = self._sent.popleft()[1]

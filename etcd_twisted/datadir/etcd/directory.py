@@ -143,7 +143,7 @@ class _Reader:
         left_out = len(log.entries) - len(applied)
         if left_out:
             self._warnings.append(
-                f"{left_out} entries behind the commit index {commit} were left out, though the last ones may have been"
+                f"{left_out} entries behind the commit index {commit} were left out, though they may have been"
                 f" acknowledged: --uncommitted takes them too. Its log ends at index {log.last_index}, term"
                 f" {log.entries[-1].term}: of all members, take the one with the highest term, then the highest index."
             )
