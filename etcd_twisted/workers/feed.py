@@ -8,11 +8,13 @@ must never hold up the reactor for long because of a worker, nor send a worker a
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,6 +26,7 @@ from etcd_twisted.consensus.raft.log import fitting
 from etcd_twisted.errors import CannotForwardError, RequestDroppedError
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.state import KeySpaceState
+from etcd_twisted.net.sockets import write_now
 from etcd_twisted.workers.frames import (
     Answer,
     Entries,
@@ -78,7 +81,9 @@ class WorkerConnection(Protocol):
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
-        self.transport.registerProducer(self, True)
+        transport = self.transport
+        self._write = partial(write_now, transport) if isinstance(transport, Connection) else transport.write
+        transport.registerProducer(self, True)
         self._feed.begin(self)
 
     # To the worker
@@ -86,7 +91,7 @@ class WorkerConnection(Protocol):
     def send(self, data: bytes) -> None:
         """Send a frame after all others."""
         if not (self._paused or self._waiting):
-            self.transport.write(data)
+            self._write(data)
             return
         self._waiting.append(data)
         self.waiting_bytes += len(data)

@@ -8,12 +8,14 @@ read. This module must never let the replica go on without what it has missed.
 
 import itertools
 from collections import deque
+from functools import partial
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,6 +23,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.raft.entries import Entry, SnapshotMetadata
 from etcd_twisted.errors import CannotForwardError, RequestDroppedError
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
+from etcd_twisted.net.sockets import write_now
 from etcd_twisted.workers.frames import (
     Answer,
     Down,
@@ -99,9 +102,14 @@ class WorkerFeed(Protocol):
             self._send(Withdraw(number))
 
     def _send(self, message: Up) -> None:
-        self.transport.write(frame(message))
+        self._write(frame(message))
 
     # What comes
+
+    def connectionMade(self) -> None:
+        """See L{Protocol}."""
+        transport = self.transport
+        self._write = partial(write_now, transport) if isinstance(transport, Connection) else transport.write
 
     def dataReceived(self, data: bytes) -> None:
         """See L{Protocol}."""
