@@ -17,9 +17,9 @@ from etcd_twisted.keyspace import snapshot
 from etcd_twisted.keyspace.commands import CompareAndSwap, Set
 from etcd_twisted.keyspace.events import MICROSECONDS_PER_SECOND, Event
 from etcd_twisted.keyspace.nodes import File
-from etcd_twisted.testing.simulation.workers import SimulatedWorker
 from etcd_twisted.workers import feed
 from etcd_twisted.workers.frames import Entries, Piece, Request, decode_down, decode_up
+from etcd_twisted.workers.learner import WorkerFeed
 from etcd_twisted.workers.replica import WorkerReplica
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.workers.machines import WorkerTestCase, workers_of
@@ -34,11 +34,12 @@ def value(replica: WorkerReplica, key: str) -> str:
     return node.value
 
 
-def sent(worker: SimulatedWorker) -> mock.Mock:
-    """Replaces what writes to a worker, which goes on all the same; has what is written from now on."""
-    transport = worker.connection.transport
-    patched = mock.patch.object(transport, "write", wraps=transport.write)
-    return patched.start()
+def written_by(end: feed.WorkerConnection | WorkerFeed) -> mock.Mock:
+    """Returns what is called with everything that one end writes from now on, which is sent all the same."""
+    transport = end.transport
+    written = mock.patch.object(transport, "write", wraps=transport.write).start()
+    mock.patch.object(end, "_write", written).start()
+    return written
 
 
 def messages(written: mock.Mock) -> list[Any]:
@@ -99,8 +100,8 @@ class OneMachineTests(WorkerTestCase):
 
     def test_changes_of_one_turn_are_one_request(self) -> None:
         """And their entries are encoded once for all workers."""
-        up = mock.patch.object(self.first.feed.transport, "write", wraps=self.first.feed.transport.write).start()
-        written = [sent(worker) for worker in (self.first, self.second)]
+        up = written_by(self.first.feed)
+        written = [written_by(worker.connection) for worker in (self.first, self.second)]
         made = [self.set(f"/{number}", "x") for number in range(100)]
         for each in made:
             self.group.result_of(each)
@@ -117,7 +118,7 @@ class OneMachineTests(WorkerTestCase):
 
     def test_entries_go_in_frames_of_bounded_size(self) -> None:
         self.patch(feed, "ENTRIES_BYTES", 10_000)
-        written = sent(self.second)
+        written = written_by(self.second.connection)
         for each in [self.set(f"/{number}", "x" * 3_000) for number in range(50)]:
             self.group.result_of(each)
         self.group.result_of(self.set("/long", "y" * 100_000))
@@ -282,7 +283,7 @@ class OneMachineTests(WorkerTestCase):
         begin = feed.Feed.begin
 
         def begun(itself: feed.Feed, worker: feed.WorkerConnection) -> None:
-            written.append(mock.patch.object(worker.transport, "write", wraps=worker.transport.write).start())
+            written.append(written_by(worker))
             begin(itself, worker)
 
         self.patch(feed.Feed, "begin", begun)
