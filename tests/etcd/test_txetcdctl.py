@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from tests.etcd.test_etcdctl import ETCDCTL, KEYS, Outcome, Place
+from tests.etcd.test_etcdctl import ETCDCTL, KEYS, MEMBERS_OF_ONE, Outcome, Place
 from tests.processes.machine import Machine
 
 TXETCDCTL = str(Path(sys.executable).with_name("txetcdctl"))
@@ -104,7 +104,9 @@ class ToolTests(TestCase):
         for tool in (str(ETCDCTL), TXETCDCTL):
             machine = Machine(self)
             await machine.embed()
-            place = Place(self, machine.directory, machine.url, machine.client, {}, tool=tool)
+            peer_url = f"http://127.0.0.1:{machine.peer_port}"
+            known = {machine.url: "client 1", peer_url: "peer 1", "machine0": "id 1"}
+            place = Place(self, machine.directory, machine.url, machine.client, known, tool=tool)
             await place.begin()
             self.places.append(place)
 
@@ -119,6 +121,26 @@ class ToolTests(TestCase):
             refused += theirs.status == 4
             self.assertEqual(ours, theirs, line)
         self.assertGreater(refused, 20)
+
+    async def test_members(self) -> None:
+        """C{member} and C{cluster-health}."""
+        await self.assertSame(MEMBERS_OF_ONE)
+
+    async def assertSame(self, script: str) -> None:
+        """Asserts that each command prints the same, and fails with the same error."""
+        refused = 0
+        for line in script.strip().splitlines():
+            running = [ensureDeferred(place.run(line)) for place in self.places]
+            theirs, ours = await gatherResults(running)
+            self.assertEqual(bool(ours.status), bool(theirs.status), f"{line}\n{theirs}\n{ours}")
+            output = re.sub(r"^(New password|Password): \r?\n?", "", theirs.output)
+            if theirs.status == 0:
+                self.assertEqual(ours.output, output, f"{line}\n{theirs}\n{ours}")
+            elif ours.status == 4:
+                refused += 1
+                if theirs.errors.startswith("auth: ") and not line.startswith("user add alice:"):
+                    self.assertIn(theirs.errors.strip(), ours.errors, line)
+        self.assertGreater(refused, 2)
 
     async def test_watches(self) -> None:
         """C{watch} ends with the first change or goes on, and C{exec-watch} tells a command of each."""

@@ -51,7 +51,7 @@ def list_users(tool: Tool) -> None:
 def get_user(tool: Tool, name: str) -> None:
     """Print the roles of a user."""
     found = tool.run(lambda client: client.auth.user(name))
-    show(tool, _user_as_json(found), [f"User: {found.name}", f"Roles:  {' '.join(found.roles)}"])
+    show(tool, _user_as_json(found), [f"User: {found.name}", "Roles: " + "".join(f" {each}" for each in found.roles)])
 
 
 @user.command(name="add")
