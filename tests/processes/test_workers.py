@@ -5,7 +5,7 @@ Tests of a machine with workers: the common case; tests.multiprocess has the oth
 from twisted.trial.unittest import TestCase
 
 from tests.processes.machine import STOPPED, Machine
-from tests.processes.workers import kill_worker, runs, until_ended, worker_pids
+from tests.processes.workers import kill_worker, runs, worker_pids
 
 
 class WorkersTests(TestCase):
@@ -37,24 +37,3 @@ class WorkersTests(TestCase):
         self.assertEqual((await fresh.get("/a", "?quorum=true")).json()["node"]["value"], "1")
         self.assertEqual(await machine.terminate(), STOPPED)
         self.assertFalse(any(map(runs, worker_pids(machine).values())))
-
-    async def test_workers_end_with_their_machine(self) -> None:
-        """When the consensus process is killed, nobody listens any more; it can start again at once."""
-        machine = Machine(self, "machine0")
-        await machine.start("--workers", "2")
-        await machine.client.put("/a", value="1")
-        pids = worker_pids(machine).values()
-        await machine.kill()
-        await until_ended(*pids)
-        await machine.start("--workers", "2")
-        self.assertEqual((await machine.client.get("/a")).json()["node"]["value"], "1")
-
-    async def test_address_of_another_machine_is_refused(self) -> None:
-        """Two machines never share an address, though their workers do."""
-        machine, second = Machine(self, "machine0"), Machine(self, "machine1")
-        await machine.start("--workers", "1")
-        second.port = machine.port
-        child = second.launch("--workers", "1")
-        self.assertEqual(await child.when_ended(), 1)
-        self.assertIn(f"--addr 127.0.0.1:{machine.port} can't be listened on: another program uses it", child.errors)
-        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
