@@ -135,7 +135,7 @@ class ExportTests(MovingTest):
         """They begin with the index, and have each node that is not hidden."""
         self.fill()
         outcome = self.type("export", "--file", self.file)
-        self.assertEqual((outcome.status, outcome.output, outcome.errors), (0, "", "Exported 9 records\n"))
+        self.assertEqual((outcome.status, outcome.output, outcome.errors), (0, "Exported 9 records\n", ""))
         header, *records, end = self.lines()
         self.assertEqual((header["format"], header["prefix"], header["index"]), ("txetcdctl-export", "/", 9))
         self.assertEqual(

@@ -79,4 +79,4 @@ def export(
     summary = f"Exported {writer.count} records"
     if users and exporting.users:
         summary += "; passwords are not among them, since the API does not tell them"
-    click.echo(summary, err=True)
+    click.echo(summary, err=file is None)
