@@ -3,7 +3,8 @@ The commands that change keys: C{set}, C{mk}, C{mkdir}, C{rm}, C{rmdir}, C{updat
 """
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +13,8 @@ from etcd_twisted.ctl.output import print_event
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Client, Event
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _value(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> str:
@@ -33,6 +36,17 @@ def _value(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...])
 _value_argument = click.argument("value", nargs=-1, type=click.UNPROCESSED, metavar="[VALUE]", callback=_value)
 
 
+def _index_option(name: str) -> Callable[[_F], _F]:
+    return click.option(
+        *(name, "previous_index"),
+        metavar="INDEX",
+        type=click.IntRange(min=0),
+        default=0,
+        callback=index,
+        help="Only if this is the index of the last change.",
+    )
+
+
 def _print_unless_directory(tool: Tool, event: "Event") -> None:
     if not event.node.directory or tool.output != "text":
         print_event(event, tool.output)
@@ -41,14 +55,7 @@ def _print_unless_directory(tool: Tool, event: "Event") -> None:
 @click.command(cls=Command, name="set")
 @ttl_option
 @click.option("--swap-with-value", metavar="VALUE", default="", help="Only if this is the value now.")
-@click.option(
-    *("--swap-with-index", "previous_index"),
-    metavar="INDEX",
-    type=click.IntRange(min=0),
-    default=0,
-    callback=index,
-    help="Only if this is the index of the last change.",
-)
+@_index_option("--swap-with-index")
 @key_argument
 @_value_argument
 @click.pass_obj
@@ -145,14 +152,7 @@ def updatedir(tool: Tool, key: str, ttl: int | None) -> None:
 @click.option("--dir", "directory", is_flag=True, help="Remove an empty directory too.")
 @click.option("--recursive", "-r", is_flag=True, help="Remove a directory with everything in it.")
 @click.option("--with-value", metavar="VALUE", default="", help="Only if this is the value now.")
-@click.option(
-    *("--with-index", "previous_index"),
-    metavar="INDEX",
-    type=click.IntRange(min=0),
-    default=0,
-    callback=index,
-    help="Only if this is the index of the last change.",
-)
+@_index_option("--with-index")
 @key_argument
 @click.pass_obj
 def rm(tool: Tool, key: str, directory: bool, recursive: bool, with_value: str, previous_index: int | None) -> None:
