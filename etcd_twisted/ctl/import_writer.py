@@ -103,10 +103,11 @@ class ImportWriter:
         from twisted.internet.defer import Deferred
 
         self._records = records
-        self._ended = Deferred()
+        ended: Deferred[None] = Deferred()
+        self._ended = ended
         self._fill()
         try:
-            await self._ended
+            await ended
         finally:
             self._state.save()
         now = self._now()

@@ -204,6 +204,28 @@ class ImportTests(MovingTest):
             1, "the standard input, line 6: the file is cut off here", "import", "--to", "/c", "-", stdin=cut
         )
 
+    def test_users(self) -> None:
+        """They come without their passwords, which a file may give, and can be imported twice."""
+        self.printed("user", "add", "alice:one")
+        self.printed("user", "add", "bob:two")
+        self.printed("role", "add", "ops")
+        self.printed("role", "grant", "ops", "--path", "/app/*", "--readwrite")
+        self.printed("user", "grant", "alice", "--roles", "ops")
+        exported = self.printed("export", "--users", "--file", self.file)
+        self.assertIn("passwords are not among them", exported)
+        self.assertNotIn("one", Path(self.file).read_text())
+        self.another_machine()
+        passwords = self.directory / "passwords"
+        passwords.write_text("alice:another\n")
+        arguments = ("import", "--users", "--passwords", str(passwords), self.file)
+        self.assertIn("User bob has a random password, since the file has none", self.printed(*arguments))
+        self.assertNotIn("random password", self.printed(*arguments))
+        auth = self.machine.client().auth
+        users = self.machine.result_of(auth.users())
+        self.assertEqual([(user.name, user.roles) for user in users], [("alice", ("ops",)), ("bob", ())])
+        role = self.machine.result_of(auth.role("ops"))
+        self.assertEqual((role.read, role.write), (("/app/*",), ("/app/*",)))
+
     def test_part(self) -> None:
         """Only what is in a directory is imported."""
         self.fill()
