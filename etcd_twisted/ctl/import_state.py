@@ -20,6 +20,7 @@ class _Wire(msgspec.Struct):
     target: str
     started: float
     position: int
+    directory: str
 
 
 @attrs.define
@@ -30,6 +31,7 @@ class ImportState:
     @ivar path: where the file is; C{None} to keep none.
     @ivar source: what is imported: see L{etcd_twisted.ctl.sources.Survey.identity}.
     @ivar cluster: the id of the cluster that it is imported into.
+    @ivar directory: which directory of the source is imported.
     @ivar target: the directory there.
     @ivar started: when it was begun, in seconds since the epoch.
     @ivar position: how many records were written for certain.
@@ -38,6 +40,7 @@ class ImportState:
     path: Path | None
     source: str
     cluster: str
+    directory: str
     target: str
     started: float
     position: int = 0
@@ -58,6 +61,8 @@ class ImportState:
             raise self._failed(f"can't be read: {error}") from error
         if (wire.source, wire.target) != (self.source, self.target):
             raise self._failed(f"is of the import of another file, or into another directory ({wire.target})")
+        if wire.directory != self.directory:
+            raise self._failed(f"is of an import of another directory ({wire.directory})")
         if wire.cluster != self.cluster:
             raise self._failed(f"is of an import into another cluster ({wire.cluster})")
         self.position, self.started = wire.position, wire.started
@@ -74,7 +79,7 @@ class ImportState:
         """
         if self.path is None:
             return
-        wire = _Wire(self.source, self.cluster, self.target, self.started, self.position)
+        wire = _Wire(self.source, self.cluster, self.target, self.started, self.position, self.directory)
         partial = self.path.with_name(f"{self.path.name}.partial")
         try:
             with partial.open("wb") as file:

@@ -179,11 +179,11 @@ class ImportWriter:
         key = self._move.moved(record.key)
         if key is None or key == "/":
             return None
-        if record.directory and record.expires_at is not None and record.expires_at >= self._state.started:
-            self._leased_directories.append((record.expires_at, key))
         if is_over:
             self.expired += 1
             return None
+        if record.directory and record.expires_at is not None:
+            self._leased_directories.append((record.expires_at, key))
         return NodeRecord(key, record.value, record.expires_at)
 
     def _request(self, node: NodeRecord) -> Any:
@@ -269,11 +269,14 @@ class ImportWriter:
     async def _sweep(self, key: str) -> None:
         """
         Remove a directory that has expired while it was imported: a write that was on its way may have made it again,
-        without a TTL.
+        without a TTL. One with a TTL is somebody else's.
         """
         from etcd_twisted.client import KeyNotFound, NotADirectory
 
         try:
+            node = (await self._client.get(key, quorum=True, timeout_seconds=WRITE_TIMEOUT_SECONDS)).node
+            if not node.directory or node.expires_at is not None:
+                return
             await self._client.remove_directory(key, recursive=True, timeout_seconds=WRITE_TIMEOUT_SECONDS)
         except (KeyNotFound, NotADirectory):
             return

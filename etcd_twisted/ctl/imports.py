@@ -101,10 +101,14 @@ class Import:
             self.options.state_file if identity else None,
             identity,
             client.cluster_id or "",
+            move.source,
             move.target,
             client.reactor.seconds(),
         )
-        if not state.load() and example is not None and not self.options.overwrite:
+        if state.load():
+            if example is None:  # what was written is gone: the cluster began anew, maybe with the same id
+                state.position = 0
+        elif example is not None and not self.options.overwrite:
             text = f"{move.target} has keys already, such as {example}: choose another directory with --to"
             raise CommandFailedError(f"{text}, or have keys replaced with --overwrite", SERVER_ERROR)
         state.save()

@@ -27,6 +27,7 @@ from etcd_twisted.ctl.export_format import (
     UserRecord,
     is_export,
 )
+from etcd_twisted.ctl.subtree import parents_of
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Node
@@ -36,17 +37,21 @@ _STANDARD_INPUT = "-"
 
 
 class Expiry:
-    """Tells which nodes, in the order of a source, have expired, if only with a directory that they are in."""
+    """
+    Tells which nodes have expired, if only with a directory that they are in, which comes before them. Hidden nodes
+    come last, so that all directories that have expired are kept, but for those in one that has.
+    """
 
     def __init__(self) -> None:
-        self._directory: str | None = None  # the newest one that has expired
+        self._directories: set[str] = set()
 
     def is_over(self, record: NodeRecord, now: float) -> bool:
         """Returns whether a node has expired."""
-        if self._directory is not None and record.key.startswith(self._directory):
+        if self._directories and any(parent in self._directories for parent in parents_of(record.key)):
             return True
         is_over = record.expires_at is not None and record.expires_at <= now
-        self._directory = f"{record.key}/" if is_over and record.directory else None
+        if is_over and record.directory:
+            self._directories.add(record.key)
         return is_over
 
 

@@ -5,6 +5,7 @@ This module must never look at anything but texts.
 """
 
 import posixpath
+from collections.abc import Iterator
 
 import attrs
 
@@ -17,6 +18,14 @@ def normal(key: str) -> str:
 def is_within(key: str, directory: str) -> bool:
     """Returns whether a key is a directory itself or below it."""
     return directory in {"/", key} or key.startswith(f"{directory}/")
+
+
+def parents_of(key: str) -> Iterator[str]:
+    """Returns the directories that a key is in, but for the root, beginning with the highest."""
+    end = key.find("/", 1)
+    while end > 0:
+        yield key[:end]
+        end = key.find("/", end + 1)
 
 
 @attrs.frozen

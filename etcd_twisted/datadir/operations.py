@@ -123,7 +123,7 @@ def make_from_etcd(etcd: EtcdDirectory, converted: Converted, directory: Path, n
 
 def write_file(path: Path, option: str, write: Callable[[BinaryIO], None]) -> None:
     """
-    Write a new file, which has its name only when it is whole.
+    Write a new file, which has its name only when it is whole, and which only its owner may read.
 
     @param option: what named the path, for messages.
     @raise StorageError: there is something at the path, or the disk has failed.
@@ -131,7 +131,7 @@ def write_file(path: Path, option: str, write: Callable[[BinaryIO], None]) -> No
     path = path.absolute()
     with unfinished(path, option) as place, naming(place):
         made = place / "file"
-        with made.open("xb") as file:
+        with open(made, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

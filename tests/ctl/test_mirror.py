@@ -13,14 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.client import ConnectionFailed, KeyNotFound
+from etcd_twisted.client import ConnectionFailed, KeyNotFound, Tls
 from etcd_twisted.ctl.failures import CommandFailedError
 from etcd_twisted.ctl.mirror.copies import name_of
 from etcd_twisted.ctl.mirror.engine import Mirror
 from etcd_twisted.ctl.mirror.leases import LOOK_SECONDS, Leases
 from etcd_twisted.ctl.mirror.metrics import Metrics
 from etcd_twisted.ctl.mirror.v2_copy import V2Copy
-from etcd_twisted.ctl.mirror.v3_gateway import decoded, encoded, end_of
+from etcd_twisted.ctl.mirror.v3_copy import BYTES_AT_ONCE, OPERATIONS_AT_ONCE, V3Copy
+from etcd_twisted.ctl.mirror.v3_gateway import Gateway, decoded, encoded, end_of
 from etcd_twisted.ctl.subtree import Move
 from etcd_twisted.testing.memory_machine import MemoryMachine
 from etcd_twisted.testing.replica import FakeReplica
@@ -229,6 +230,25 @@ class CopyTests(MirrorTest):
         self.source.advance(12.0)
         self.assertEqual(self.tree(self.target, "/copy"), {})
 
+    def test_source_that_began_anew(self) -> None:
+        """It does not go on with a source that has lost changes, which the copy has, as etcd's id may be the same."""
+        for number in range(5):
+            self.put("/app/a", str(number))
+        self.start()
+        self.source.advance(2.0)
+        self.stop()
+        self.source = MemoryMachine(FakeReplica(self.clock))
+        self.addCleanup(self.source.__exit__, None, None, None)
+        self.put("/app/a", "new")
+        running = self.start()
+        self.source.advance(2.0)
+        error = self.failureResultOf(running, CommandFailedError).value
+        self.assertIn("has the changes up to index 6, and the source is at index 2 only", str(error))
+        self.assertEqual(self.tree(self.target, "/copy"), {"/a": ("4", False)})
+        self.start(resync=True)
+        self.source.advance(2.0)
+        self.assertEqual(self.tree(self.target, "/copy"), {"/a": ("new", False)})
+
     def test_lag(self) -> None:
         """It grows while the target does not answer, or the source, and is none while all is quiet."""
         self.put("/app/a", "1")
@@ -299,6 +319,38 @@ class CopyTests(MirrorTest):
         changing.addErrback(lambda _: None)  # such as a directory that is there
         self.source.result_of(changing)
         self.source.reachable = reachable
+
+
+class V3CopyTests(SynchronousTestCase):
+    """What is sent to version 3 of the API."""
+
+    def test_sizes(self) -> None:
+        """A transaction has no more keys, and no more bytes, than etcd takes, and one that is larger comes alone."""
+
+        class FakeGateway:
+            def __init__(self) -> None:
+                self.transactions: list[list[str]] = []
+
+            async def transact(self, operations: list[dict[str, Any]]) -> None:
+                self.transactions.append([decoded(each["requestPut"]["key"]) for each in operations])
+
+        gateway = FakeGateway()
+        copy = V3Copy(Clock(), gateway, "/")  # type: ignore[arg-type]
+        values = {"/a": 10, "/b": BYTES_AT_ONCE * 2, "/c": BYTES_AT_ONCE // 2, "/d": BYTES_AT_ONCE // 2, "/e": 1}
+        values |= {f"/{number}": 1 for number in range(OPERATIONS_AT_ONCE)}
+        self.successResultOf(
+            Deferred.fromCoroutine(copy.put_all((key, "x" * size, None) for key, size in values.items()))
+        )
+        self.assertEqual([key for each in gateway.transactions for key in each], list(values))
+        self.assertEqual([len(each) for each in gateway.transactions], [1, 1, 1, OPERATIONS_AT_ONCE, 2])
+
+    def test_too_large(self) -> None:
+        """What is larger than etcd takes is refused, and not sent again and again."""
+        gateway = Gateway(Clock(), ["http://127.0.0.1:1"], Tls(), None)
+        body = b'{"error":"grpc: received message larger than max (3804322 vs. 2097152)","code":8}'
+        with self.assertRaises(CommandFailedError):
+            gateway._reason(429, body, "http://127.0.0.1:1")
+        self.assertEqual(gateway._reason(429, b'{"error":"too many requests"}', ""), "too many requests")
 
 
 class LeasesTests(SynchronousTestCase):

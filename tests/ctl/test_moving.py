@@ -56,6 +56,22 @@ class MoveTests(SynchronousTestCase):
 class ExpiryTests(SynchronousTestCase):
     """Nodes come as a source has them."""
 
+    def test_hidden(self) -> None:
+        """What is hidden comes last, and expires with a directory that came long before."""
+        expiry = Expiry()
+        records = [
+            NodeRecord("/a", None, 5.0),
+            NodeRecord("/a/b", None, 4.0),
+            NodeRecord("/b", None),
+            NodeRecord("/b/c", "x", 5.0),
+            NodeRecord("/a/_h", "x", 20.0),
+            NodeRecord("/b/c/_h", "x"),
+            NodeRecord("/ab/_h", "x"),
+        ]
+        self.assertEqual(
+            [expiry.is_over(each, 10.0) for each in records], [True, True, False, True, True, False, False]
+        )
+
     def test_directories(self) -> None:
         """What is in a directory expires with it, and its sisters don't."""
         expiry = Expiry()
@@ -171,7 +187,19 @@ class ExportTests(MovingTest):
         self.assertFails(4, "100: Key not found (/none)", "export", "-f", self.file, "/none")
         self.assertEqual(Path(self.file).read_text(), "before")
         self.assertFails(1, "No such file or directory", "export", "-f", f"{self.directory}/none/keys.jsonl")
+        self.assertFails(1, f"{self.directory} is no file", "export", "-f", str(self.directory))
         self.assertEqual(list(self.directory.iterdir()), [Path(self.file)])
+
+
+    def test_modes(self) -> None:
+        """Only the owner may read a new file. An old one keeps its mode, and a link to it stays one."""
+        link = self.directory / "link"
+        link.symlink_to("keys.jsonl")
+        for mode in (0o600, 0o640):
+            self.type("export", "-f", str(link))
+            self.assertEqual(Path(self.file).stat().st_mode & 0o777, mode)
+            self.assertTrue(link.is_symlink())
+            Path(self.file).chmod(0o640)
 
 
 class ImportTests(MovingTest):
@@ -324,10 +352,11 @@ class ImportTests(MovingTest):
         state = Path(f"{self.file}.import-state")
         self.saved(NodeRecord("/a", "x"))
         digest = hashlib.sha256(Path(self.file).read_bytes()).hexdigest()
-        fields = {"source": digest, "cluster": "", "target": "/", "started": 0.0, "position": 0}
+        fields = {"source": digest, "cluster": "", "target": "/", "started": 0.0, "position": 0, "directory": "/"}
         for name, value, text in (
             ("source", "other", "is of the import of another file"),
             ("target", "/other", "into another directory (/other)"),
+            ("directory", "/other", "is of an import of another directory (/other)"),
             ("cluster", "beef", "is of an import into another cluster (beef)"),
             ("position", "x", "can't be read"),
         ):
@@ -335,6 +364,29 @@ class ImportTests(MovingTest):
             self.assertFails(1, text, "import", self.file)
             self.assertFails(1, f"Error:  {state} ", "import", self.file)
             self.assertFails(1, "; remove it to begin a new import", "import", self.file)
+
+    def interrupted(self, position: int) -> None:
+        """Leaves the state of an import of the file that has not ended."""
+        digest = hashlib.sha256(Path(self.file).read_bytes()).hexdigest()
+        cluster = self.machine.replica.cluster_id
+        fields = {"source": digest, "cluster": cluster, "directory": "/", "target": "/", "started": 0.0}
+        Path(f"{self.file}.import-state").write_text(json.dumps(fields | {"position": position}))
+
+    def test_emptied_cluster(self) -> None:
+        """An import does not go on in a cluster that has lost what was written."""
+        self.saved(*(NodeRecord(f"/{n}", str(n)) for n in range(9)))
+        self.interrupted(5)
+        self.printed("import", self.file)
+        self.assertEqual(len(self.tree()), 9)
+
+    def test_directory_of_others(self) -> None:
+        """One that somebody else has made is not removed since the one of the file has expired."""
+        self.machine.advance(100.0)
+        self.saved(NodeRecord("/d", None, 90.0), NodeRecord("/d/a", "x"), NodeRecord("/e", "x"))
+        self.interrupted(0)
+        self.printed("set", "/d/theirs", "x")
+        self.type("import", self.file)
+        self.assertEqual(self.tree().keys(), {"/d", "/d/theirs", "/e"})
 
     def test_mistakes(self) -> None:
         """Each gets a line that helps."""

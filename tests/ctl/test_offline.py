@@ -72,6 +72,7 @@ class OfflineTests(CommandTest):
             records = list(reader)
         self.assertEqual((reader.header.index, reader.header.server), (6, "etcd 3.4.0"))
         self.assertEqual(records[0], UserRecord("u", (), "$2a$10$x"))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         nodes = [each for each in records if isinstance(each, NodeRecord)]
         self.assertEqual(
             nodes,
@@ -94,6 +95,7 @@ class OfflineTests(CommandTest):
     def test_mistakes(self) -> None:
         """Each is said in a line."""
         self.imported()
+        from_etcd = ("import", "--from-data-dir", self.etcd)
         for status, message, *command in (
             (UNUSABLE_DATA, "no identity.json", "check", self.etcd),
             (UNUSABLE_DATA, "No such file", "check", self.backup),
@@ -105,6 +107,9 @@ class OfflineTests(CommandTest):
             (BAD_ARGUMENTS, "give either FILE or --from-data-dir", "import"),
             (BAD_ARGUMENTS, "give either FILE or --from-data-dir", "import", "--from-data-dir", self.etcd, "file"),
             (BAD_ARGUMENTS, "which is not given", "import", "--to-data-dir", self.data, "file"),
+            (BAD_ARGUMENTS, "--to-data-dir, which is not given", *from_etcd, "--name", "m"),
+            (BAD_ARGUMENTS, "are for a running cluster", *from_etcd, "--to-data-dir", self.restored, "--from", "/app"),
+            (BAD_ARGUMENTS, "are for a running cluster", *from_etcd, "--to-file", self.restored, "--users"),
             (
                 *(BAD_ARGUMENTS, "give either --to-data-dir or --to-file", "import", "--from-data-dir", self.etcd),
                 *("--to-data-dir", self.restored, "--to-file", self.backup),

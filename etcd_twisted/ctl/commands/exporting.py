@@ -6,6 +6,7 @@ This module must never leave half a file under the name of a whole one.
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,19 @@ def _keys(_ctx: click.Context, _param: click.Parameter, keys: tuple[str, ...]) -
 
 @contextlib.contextmanager
 def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when the block has succeeded, and is on the disk then."""
+    """
+    A file that gets its name when the block has succeeded, and is on the disk then. Only its owner may read it, unless
+    the file that it replaces says otherwise.
+    """
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        if path.exists() and not path.is_file():
+            raise CommandFailedError(f"{path} is no file: leave --file out for the standard output", BAD_ARGUMENTS)
+        path = path.resolve()
+        partial = path.with_name(partial.name)
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+        partial.unlink(missing_ok=True)
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -94,6 +94,13 @@ def import_(
         )
     if to_data_dir is not None and to_file is not None:
         raise click.UsageError("give either --to-data-dir or --to-file")
+    if (to_data_dir or to_file) and (source_directory or target_directory or overwrite or users or state):
+        raise click.UsageError(
+            "--from, --to, --overwrite, --users and --state are for a running cluster,"
+            " not for --to-data-dir or --to-file, which take everything"
+        )
+    if to_data_dir is None and (name or client_url or peer_url):
+        raise click.UsageError("--name, --client-url and --peer-url are for --to-data-dir, which is not given")
     if from_data_dir is not None:
         target = Target(to_data_dir, to_file, name, client_url, peer_url)
         source = open_etcd_directory(tool, from_data_dir, wal_dir, uncommitted, target, dry_run)

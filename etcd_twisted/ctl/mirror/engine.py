@@ -96,7 +96,7 @@ class Mirror:
 
     async def _begin(self, overwrite: bool, resync: bool) -> Position | None:
         """Returns the position, when it is certain that the copy may be written."""
-        await self._read_index()
+        index = await self._read_index()
         self._cluster = self._source.cluster_id or ""
         position = await self._persist(self._copy.load)
         if position is None:
@@ -112,6 +112,10 @@ class Mirror:
         elif position.cluster != self._cluster:
             text = f"{self._move.target} of the target is a copy of the cluster {position.cluster or 'without an id'}"
             raise CommandFailedError(f"{text}, not of {self._cluster}: --resync makes it one of this", SERVER_ERROR)
+        elif position.index > index:
+            text = f"{self._move.target} of the target has the changes up to index {position.index}"
+            reason = f"the source is at index {index} only, so that it has lost some, or begun anew"
+            raise CommandFailedError(f"{text}, and {reason}: --resync compares both", SERVER_ERROR)
         return position
 
     async def _read_index(self) -> int:

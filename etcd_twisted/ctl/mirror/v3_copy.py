@@ -19,6 +19,9 @@ from etcd_twisted.ctl.mirror.v3_gateway import Gateway, delete, encoded, end_of,
 OPERATIONS_AT_ONCE = 100
 """How many keys one transaction sets: etcd takes 128 by default."""
 
+BYTES_AT_ONCE = 2**20
+"""How large the keys and values of one transaction may be together: etcd takes 1.5 MiB in all by default."""
+
 LEASED = math.inf
 """When a key expires that has a lease: it is not asked for."""
 
@@ -67,11 +70,14 @@ class V3Copy:
     async def put_all(self, entries: Iterable[tuple[str, str, int | None]]) -> None:
         """See L{Copy}."""
         operations: list[dict[str, Any]] = []
+        size = 0
         for key, value, ttl_seconds in entries:
-            operations.append(put(key, value, await self._lease(ttl_seconds)))
-            if len(operations) == OPERATIONS_AT_ONCE:
+            more = len(key.encode()) + len(value.encode())
+            if operations and (len(operations) == OPERATIONS_AT_ONCE or size + more > BYTES_AT_ONCE):
                 await self._gateway.transact(operations)
-                operations = []
+                operations, size = [], 0
+            operations.append(put(key, value, await self._lease(ttl_seconds)))
+            size += more
         if operations:
             await self._gateway.transact(operations)
 

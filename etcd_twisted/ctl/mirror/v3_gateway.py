@@ -26,6 +26,7 @@ PAGE_SIZE = 1000
 
 _CONNECT_SECONDS = 2.0
 _UNAUTHENTICATED = 401
+_TOO_LARGE = "message larger than max"
 
 
 def encoded(text: str | bytes) -> str:
@@ -172,7 +173,7 @@ class Gateway:
                 text = f"{machine} wants a user: name one with --to-username NAME:PASSWORD"
                 raise CommandFailedError(text, SERVER_ERROR)
             raise _UnauthenticatedError(message)
-        if status in {429, 500, 502, 503, 504}:
+        if status in {429, 500, 502, 503, 504} and _TOO_LARGE not in message:
             return message or f"status {status}"
         raise CommandFailedError(f"{machine} refuses it: {message} (status {status})", SERVER_ERROR)
 
