@@ -119,18 +119,18 @@ def listening_sockets(wanted: ListenAddress, address: Address, count: int) -> li
     opened: list[socket.socket] = []
     try:
         family, host = _resolved(wanted, address)
-        with socket.socket(family) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind((host, address.port))
-            port = alone.getsockname()[1]
+        port = address.port
         for _ in range(count):
             opened.append(socket.socket(family))
             opened[-1].setblocking(False)
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if len(opened) > 1:
+                opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             opened[-1].bind((host, port))
-        for each in opened:
-            each.listen(_BACKLOG)
+            opened[-1].listen(_BACKLOG)
+            # The first one shares the port only when it listens: until then, it is refused beside any other.
+            opened[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            port = opened[0].getsockname()[1]
     except OSError as error:
         for each in opened:
             each.close()

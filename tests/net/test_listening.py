@@ -2,12 +2,15 @@
 Tests of opening ports, and of the reasons given when a port can't be opened.
 """
 
+import contextlib
 import errno
 import os
 import socket
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
@@ -18,7 +21,62 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
-from etcd_twisted.net.listening import ListenAddress, listen
+from etcd_twisted.net.listening import ListenAddress, listen, listening_sockets
+
+
+@contextlib.contextmanager
+def patched(bind: Any, listen: Any) -> Iterator[None]:
+    """Has sockets bind and listen in other ways."""
+    with mock.patch("socket.socket.bind", bind), mock.patch("socket.socket.listen", listen):
+        yield
+
+
+class SharedPortTests(SynchronousTestCase):
+    """Tests of L{listening_sockets}; the sockets are real."""
+
+    def open(self, port: int, count: int = 2) -> list[socket.socket]:
+        address = Address("127.0.0.1", port)
+        opened = listening_sockets(ListenAddress(address, "--addr", "--addr"), address, count)
+        for each in opened:
+            self.addCleanup(each.close)
+        return opened
+
+    def test_all_sockets_listen_at_one_port(self) -> None:
+        """The system spreads connections over all of them."""
+        opened = self.open(0, 3)
+        (address,) = {each.getsockname() for each in opened}
+        for _ in range(100):
+            socket.create_connection(address).close()
+        for each in opened:
+            each.accept()[0].close()
+
+    def test_who_comes_meanwhile_is_refused_or_refuses(self) -> None:
+        """
+        Of two machines that open the same port at the same time, one gets it, wherever the other one is when it does.
+        """
+        bind, listen = socket.socket.bind, socket.socket.listen
+        for moment in range(6):  # each moment at which the sockets of one have been bound, or listen
+            others: list[socket.socket] = []
+            left = [moment]
+
+            def other(taken: int, others: list[socket.socket] = others, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] == -1:
+                    with contextlib.suppress(StartError), patched(bind, listen):
+                        others += self.open(taken)
+
+            def bound(one: socket.socket, address: Any, other: Callable[[int], None] = other) -> None:
+                bind(one, address)
+                other(one.getsockname()[1])
+
+            def listens(one: socket.socket, backlog: int, other: Callable[[int], None] = other) -> None:
+                listen(one, backlog)
+                other(one.getsockname()[1])
+
+            opened: list[socket.socket] = []
+            with contextlib.suppress(StartError), patched(bound, listens):
+                opened = self.open(0)
+            self.assertEqual((bool(opened), bool(others)), (not others, not opened), moment)
 
 
 class ListenTests(TestCase):
