@@ -106,10 +106,14 @@ class RunningWorker:
         self._process.kill()
 
     def count(self) -> "Deferred[None]":
-        """Returns a Deferred that fires when L{counts} says what the worker counts now, or the worker has ended."""
+        """Returns a Deferred that fires when L{counts} says what the worker counts now; see also L{stop_counting}."""
         self._requests += 1
         self._control.send(Count(self._requests))
         return self._counted.wait()
+
+    def stop_counting(self) -> None:
+        """Have L{count} fire: the worker has ended, and whoever sums up has what it counted."""
+        self._counted.fire()
 
     def _told(self, message: FromWorker) -> None:
         match message:
@@ -161,5 +165,4 @@ class RunningWorker:
         self._under_way.clear()
         if self._receiver is not None:
             self._receiver.close()
-        self._counted.fire()
         return how

@@ -165,8 +165,8 @@ class Workers(Service):
 
     def _became_ready(self, place: _Place) -> None:
         running = place.running
-        if running is None:
-            return
+        if running is None or self._stopping:
+            return  # one that stops is not told to accept connections again
         place.has_served = True
         place.ready_since = self._reactor.seconds()
         self._log.info("Worker {number} serves clients, in process {pid}", number=place.number, pid=running.pid)
@@ -186,6 +186,7 @@ class Workers(Service):
         worker.counts.end()
         self._ended.add(worker.counts)
         place.running = None
+        worker.stop_counting()
         if self._stopping:
             return
         self._share_sockets()
