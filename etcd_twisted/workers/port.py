@@ -46,7 +46,7 @@ class WorkersPort(Service):
         self._pages = pages = client_pages(reactor, config, replica, usage, access, workers)
         self._site = client_site(reactor, config, replica, pages, usage, access, None)
         limits = Limits.of(config, file_descriptors.client_connections())
-        self._relayed = workers.site = RelayedSite(reactor, pages, limits)
+        self._relayed = workers.site = RelayedSite(reactor, replica, pages, limits)
         self._openings = metrics_openings(reactor, config, pages, tls)
         self._ports: list[IListeningPort] = []
 

@@ -28,6 +28,9 @@ from etcd_twisted.interfaces import IReactor
 CONTROL, FEED, RELAY, FIRST_SOCKET = 3, 4, 5, 6
 """File descriptors of a worker. All from the last one on are listening sockets."""
 
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A terminal and some service managers send these to all processes: the consensus process says when to stop."""
+
 _REAP_SECONDS = 0.1
 _LONGEST_LINE = 4_096
 
@@ -71,6 +74,8 @@ class WorkerProcess(ProcessProtocol):
         """
         ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         nothing = os.open(os.devnull, os.O_RDWR)
+        # The worker inherits that these are blocked, and ignores them when it runs: none can end it before.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
         try:
             inherited = [*(each.fileno() for each in theirs), relay.fileno(), *sockets]
             descriptors: dict[int, int | str] = {0: nothing, 1: "r", 2: "r"}
@@ -89,6 +94,7 @@ class WorkerProcess(ProcessProtocol):
                 each.close()
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             os.close(nothing)
             for each in (*theirs, relay):
                 each.close()

@@ -13,11 +13,14 @@ This module must never send a request twice, nor take a response for whole that 
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import errno
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+import attrs
 import msgspec
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,6 +37,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.browsers import ANY, BrowserPolicy
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.ordinary.request import Request as ChannelRequest
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.web.api_responses import error_response
@@ -47,8 +51,14 @@ _OF_THE_CONNECTION = frozenset(
 )
 """The headers of a request that are not passed on."""
 
-_OF_THE_DOOR = frozenset((b"connection", b"content-length", b"date", b"server", b"x-content-type-options"))
-"""The headers of a response that the worker's own door sends."""
+_APPLIED = b"x-applied-index"
+"""The header by which a response tells a worker the log index up to which the machine has applied the log."""
+
+_OF_THE_DOOR = frozenset((b"connection", b"content-length", b"date", b"server", b"x-content-type-options", _APPLIED))
+"""The headers of a response that the worker's own door sends, or that are for the worker."""
+
+_READING = (b"GET", b"HEAD", b"OPTIONS")
+"""The methods of requests that change nothing."""
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
@@ -119,21 +129,35 @@ class _RelayedChannel(Channel):
         return self.origin.is_secure
 
 
+class _RelayedRequest(ChannelRequest):
+    """A request from a worker. The response says what the machine has applied; see L{RelayedPages}."""
+
+    def write(self, data: bytes) -> None:
+        """See L{ChannelRequest.write}."""
+        if not self.startedWriting and self.channel is not None:
+            self.setHeader(_APPLIED, b"%d" % cast(RelayedSite, cast(Any, self.channel).site).replica.raft_index)
+        super().write(data)
+
+
 class RelayedSite(Site):
-    """What serves the requests of workers."""
+    """
+    What serves the requests of workers.
+
+    @ivar replica: the machine's.
+    """
 
     protocol = _RelayedChannel
+    requestFactory = _RelayedRequest  # noqa: N815  # Twisted's name
 
-    def __init__(self, clock: IReactor, pages: Resource, limits: Limits) -> None:
+    def __init__(self, clock: IReactor, replica: IReplica, pages: Resource, limits: Limits) -> None:
         # The worker has asked its own policy, and knows the names by which the machine is called.
         super().__init__(clock, pages, None, limits, browsers=BrowserPolicy((ANY,), (), (ANY,)))
+        self.replica = replica
 
 
 @implementer(IReadDescriptor)
 class RelayReceiver(_Line):
     """Takes the connections that one worker sends."""
-
-    _log = Logger()
 
     def __init__(self, reactor: IReactor, end: socket.socket, site: RelayedSite) -> None:
         super().__init__(reactor, end)
@@ -149,18 +173,22 @@ class RelayReceiver(_Line):
             return None
         except OSError as error:
             return cast(Failure, error)  # Twisted takes either
-        if not descriptors:
+        if not message:
             return cast(Failure, ConnectionResetError("the worker is gone"))
-        connected = socket.socket(fileno=descriptors[0])
-        channel: _RelayedChannel | None = self._site.buildProtocol(None)
-        if channel is None:
-            connected.close()
-        else:
-            origin = msgspec.msgpack.decode(message, type=Origin)
-            channel.origin = origin
-            channel.common_name = origin.common_name
-            adopt(self._whole_reactor, connected, channel)
+        try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # so the system has closed the connection
+            with socket.socket(fileno=descriptors[0]) as connected:
+                self._take(msgspec.msgpack.decode(message, type=Origin), connected)
+        except (OSError, msgspec.DecodeError) as error:  # the worker notices that the connection has ended
+            self._site.rate_limited_log.warn("relay", f"A request of a worker is not taken: {error}")
         return None
+
+    def _take(self, origin: Origin, connected: socket.socket) -> None:
+        channel: _RelayedChannel | None = self._site.buildProtocol(None)
+        if channel is not None:
+            channel.origin, channel.common_name = origin, origin.common_name
+            adopt(self._whole_reactor, connected, channel)
 
 
 # In a worker
@@ -170,13 +198,21 @@ class RelayReceiver(_Line):
 class RelaySender(_Line):
     """Sends connections to the consensus process."""
 
-    def __init__(self, reactor: IReactor, end: socket.socket) -> None:
+    def __init__(self, reactor: IReactor, end: socket.socket, on_lost: Callable[[], None]) -> None:
+        """
+        @param on_lost: called when nothing can be sent any more.
+        """
         super().__init__(reactor, end)
         self._whole_reactor = reactor
+        self._on_lost = on_lost
         self._unsent: deque[tuple[bytes, socket.socket]] = deque()
 
     def connect(self, origin: Origin, protocol: Protocol) -> None:
-        """Connect a protocol to the consensus process, for a request of somebody."""
+        """
+        Connect a protocol to the consensus process, for a request of somebody.
+
+        @raise OSError: there are no file descriptors left for the connection.
+        """
         here, there = socket.socketpair()
         self._unsent.append((msgspec.msgpack.encode(origin), there))
         self._reactor.addWriter(self)
@@ -196,6 +232,13 @@ class RelaySender(_Line):
             there.close()
         self._reactor.removeWriter(self)
         return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The other end is gone, or does not work."""
+        super().connectionLost(reason)
+        for _, there in self._unsent:
+            there.close()
+        self._on_lost()
 
 
 class _Answer(Protocol):
@@ -230,46 +273,71 @@ class _Answer(Protocol):
 
 
 class RelayedPages(Resource):
-    """The pages that the consensus process serves, as a worker has them."""
+    """
+    The pages that the consensus process serves, as a worker has them.
+
+    The worker passes the response to a change on when its copy has that change: the client may read it, or use a right
+    that it was given or has taken from somebody.
+    """
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, connect: Callable[[Origin, Protocol], None]) -> None:
+    def __init__(
+        self,
+        replica: IReplica,
+        connect: Callable[[Origin, Protocol], None],
+        when_applied: Callable[[int], "Deferred[None]"],
+    ) -> None:
         """
         @param connect: see L{RelaySender.connect}.
+        @param when_applied: see L{etcd_twisted.workers.replica.WorkerReplica.when_applied}.
         """
         super().__init__()
         self._replica = replica
+        self._when_applied = when_applied
         self._connect = connect
 
     def render(self, request: IRequest) -> int:
         """Have the consensus process answer a request, unless the client goes before."""
         answer = _Answer(_request_bytes(request))
-        self._connect(_origin(request), answer)
+        try:
+            self._connect(_origin(request), answer)
+        except OSError as error:
+            cause = f"the request was not passed on within this machine: {error.strerror}"
+            response = error_response(EtcdError(ErrorCode.RAFT_INTERNAL, cause), self._replica.index)
+            request.write(send(request, response))
+            request.finish()
+            return NOT_DONE_YET
         gone = cast(Request, request).notifyFinish()
         gone.addErrback(lambda _: answer.whole.cancel())
-        answer.whole.addCallback(self._answer, request)
+        answer.whole.addCallback(self._when_in_copy, request)
         answer.whole.addErrback(self._failed, request)
         return NOT_DONE_YET
 
-    def _answer(self, whole: bytes, request: Any) -> None:
+    def _when_in_copy(self, whole: bytes, request: Any) -> "Deferred[None] | None":
+        """Answer a request, once the copy has what it has changed."""
         parsed = _parsed(whole, request.method == b"HEAD")
+        if parsed is None or request.method in _READING:
+            self._answer(parsed, request)
+            return None
+        return self._when_applied(parsed.applied_index).addCallback(lambda _: self._answer(parsed, request))
+
+    def _answer(self, parsed: "_Parsed | None", request: Any) -> None:
         if parsed is None:
             cause = "no answer to the request came from within this machine; whether it was done is unknown"
             error = EtcdError(ErrorCode.RAFT_INTERNAL, cause)
             request.write(send(request, error_response(error, self._replica.index)))
         else:
-            status, headers, length, body = parsed
-            request.setResponseCode(status)
-            for name, value in headers:
+            request.setResponseCode(parsed.status)
+            for name, value in parsed.headers:
                 if name.lower() == b"content-type":
                     request.responseHeaders.setRawHeaders(name, [value])
                 else:
                     request.responseHeaders.addRawHeader(name, value)
-            request.setHeader(b"Content-Length", length)
-            request.write(body)
+            request.setHeader(b"Content-Length", parsed.length)
+            request.write(parsed.body)
         request.finish()
 
     def _failed(self, failure: Failure, request: Any) -> None:
@@ -297,8 +365,23 @@ def _request_bytes(request: Any) -> bytes:
     return b"".join(lines)
 
 
-def _parsed(whole: bytes, has_no_body: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes, bytes] | None:
-    """Returns the status, the headers, the length and the body of a response; C{None} if it is not whole."""
+@attrs.frozen
+class _Parsed:
+    """
+    A response.
+
+    @ivar applied_index: see L{_APPLIED}.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    length: bytes
+    body: bytes
+    applied_index: int
+
+
+def _parsed(whole: bytes, has_no_body: bool) -> _Parsed | None:
+    """Returns what is in a response; C{None} if it is not whole."""
     head, separator, body = whole.partition(b"\r\n\r\n")
     if not separator:
         return None
@@ -308,4 +391,5 @@ def _parsed(whole: bytes, has_no_body: bool) -> tuple[int, list[tuple[bytes, byt
     if len(lengths) != 1 or (not has_no_body and int(lengths[0]) != len(body)):
         return None
     headers = [(name, value) for name, value in fields if name.lower() not in _OF_THE_DOOR]
-    return int(first.split(b" ", 2)[1]), headers, lengths[0], body
+    applied = max((int(value) for name, value in fields if name.lower() == _APPLIED), default=0)
+    return _Parsed(int(first.split(b" ", 2)[1]), headers, lengths[0], body, applied)

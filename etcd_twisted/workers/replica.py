@@ -168,6 +168,18 @@ class WorkerReplica:
 
     # State
 
+    def when_applied(self, index: int) -> "Deferred[None]":
+        """
+        Returns a Deferred that fires when the copy has what the machine had applied at a log index, or when it is
+        uncertain whether that comes.
+        """
+        applied: Deferred[None] = Deferred()
+        if self.copy is None:
+            applied.callback(None)
+        else:
+            self.copy.forwarder.once_applied(index, [lambda _error: applied.callback(None)])
+        return applied
+
     @property
     def peer(self) -> IRaftPeer:
         """See L{IReplica}."""

@@ -51,7 +51,7 @@ from etcd_twisted.workers.control import (
     worker_end,
 )
 from etcd_twisted.workers.learner import WorkerFeed
-from etcd_twisted.workers.process import CONTROL, FEED, RELAY, adopt
+from etcd_twisted.workers.process import CONTROL, FEED, IGNORED_SIGNALS, RELAY, adopt
 from etcd_twisted.workers.relay import RelayedPages, RelaySender
 from etcd_twisted.workers.replica import WorkerReplica
 from etcd_twisted.workers.reports import LogSender, RemoteAttempts
@@ -59,9 +59,6 @@ from etcd_twisted.workers.sharing import SharingReactor
 
 COUNT_SECONDS = 1.0
 """How often the consensus process is told what is counted, so that little is lost when a worker is killed."""
-
-IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A terminal and some service managers send these to all processes: the consensus process says when to stop."""
 
 
 class Worker:
@@ -89,6 +86,7 @@ class Worker:
         """Take what the consensus process says."""
         for each in IGNORED_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)
         file_descriptors.raise_limit()
         adopt(self._reactor, socket.socket(fileno=CONTROL), self._control)
 
@@ -116,13 +114,13 @@ class Worker:
         self._sockets = message.sockets
         feed = WorkerFeed(reactor, config)
         feed.lost.addBoth(lambda _: _end())
-        relay = RelaySender(reactor, socket.socket(fileno=RELAY))
+        relay = RelaySender(reactor, socket.socket(fileno=RELAY), _end)
         tls = client_port_tls(config)
         adopt(reactor, socket.socket(fileno=FEED), feed)
         self._replica = replica = await feed.loaded
         self._collector.freeze()
         self._access = access = Access(replica, reactor, attempts=self._attempts)
-        pages = RelayedPages(replica, relay.connect)
+        pages = RelayedPages(replica, relay.connect, replica.when_applied)
         self._site = site = client_site(reactor, config, replica, pages, self._usage, access, tls)
         self._factories = {False: site, True: site if tls is None else SecureFactory(tls, site, reactor)}
         sharing = cast(IReactor, SharingReactor(reactor))

@@ -103,7 +103,7 @@ def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
 
 def reads_before_it_has_applied() -> contextlib.AbstractContextManager[object]:
     """Makes whoever asks the leader to confirm a read not wait until its own copy is as new."""
-    return mock.patch.object(Forwarder, "_once_applied", lambda _self, _index, go_on: go_on(None))
+    return mock.patch.object(Forwarder, "once_applied", lambda _self, _index, go_on: go_on(None))
 
 
 def takes_unknown_for_dropped() -> contextlib.AbstractContextManager[object]:

@@ -2,7 +2,11 @@
 Requests that a worker relays, over real Unix sockets between two halves in one process.
 """
 
+import errno
+import os
+import socket
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
@@ -16,7 +20,7 @@ from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.ordinary.request import credentials
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.testing.replica import FakeReplica
-from etcd_twisted.workers.relay import RelayedPages, RelayedSite, RelayReceiver, RelaySender, relay_ends
+from etcd_twisted.workers.relay import Origin, RelayedPages, RelayedSite, RelayReceiver, RelaySender, relay_ends
 
 _LIMITS = Limits(100, 1_000_000, 10.0, 10.0)
 
@@ -45,6 +49,8 @@ class Pages(Resource):
         if request.path == b"/broken":
             request.channel.abort()
             return NOT_DONE_YET
+        if request.path == b"/host":
+            return request.getRequestHostname()
         request.setResponseCode(202)
         request.setHeader(b"X-Own", b"1")
         peer = request.getClientAddress()
@@ -73,20 +79,33 @@ class RelayTests(TestCase):
     """A worker's port on the loopback address, and what serves its relayed requests."""
 
     timeout = 60
+    waits = False
 
     def setUp(self) -> None:
         self.pages = Pages()
         ours, theirs = relay_ends()
-        self.relayed = RelayedSite(reactor, self.pages, _LIMITS)
-        receiver = RelayReceiver(reactor, ours, self.relayed)
-        self.sender = RelaySender(reactor, theirs)
-        site = Site(reactor, RelayedPages(FakeReplica(), self.sender.connect), None, _LIMITS)
+        self.machine = FakeReplica()
+        self.relayed = RelayedSite(reactor, self.machine, self.pages, _LIMITS)
+        self.receiver = receiver = RelayReceiver(reactor, ours, self.relayed)
+        self.lost: Deferred[None] = Deferred()
+        self.sender = RelaySender(reactor, theirs, lambda: self.lost.callback(None))
+        self.awaited: list[tuple[int, Deferred[None]]] = []
+        pages = RelayedPages(FakeReplica(), self.sender.connect, self.when_applied)
+        site = Site(reactor, pages, None, _LIMITS)
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         self.addCleanup(site.stop, 1)
         self.addCleanup(self.relayed.stop, 1)
         self.addCleanup(receiver.close)
         self.addCleanup(self.sender.close)
+
+    def when_applied(self, index: int) -> "Deferred[None]":
+        """Waits for what the machine has applied already if the test says so, until it fires what is in L{awaited}."""
+        applied: Deferred[None] = Deferred()
+        self.awaited.append((index, applied))
+        if not self.waits:
+            applied.callback(None)
+        return applied
 
     async def connected(self, request: bytes) -> Received:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
@@ -134,6 +153,71 @@ class RelayTests(TestCase):
         asked = [ensureDeferred(self.ask(b"GET /%d" % number)) for number in range(60)]
         for number, (_, body) in enumerate(await gatherResults(asked)):
             self.assertIn(b"b'/%d'" % number, body)
+
+    async def test_change_is_answered_when_it_is_in_the_copy(self) -> None:
+        """So the client finds on this connection what it has changed, and nobody has a right that is gone."""
+        self.waits = True
+        change = ensureDeferred(self.ask(b"POST /x", body=b"x=1"))
+        await self.ask(b"GET /x")  # does not wait
+        while not self.awaited:
+            await self.ask(b"GET /x")
+        self.assertNoResult(change)
+        ((index, applied),) = self.awaited
+        self.assertEqual(index, self.machine.raft_index)
+        applied.callback(None)
+        head, _ = await change
+        self.assertTrue(head.startswith(b"HTTP/1.1 202 "), head)
+        self.assertNotIn(b"applied", head.lower())
+
+    async def test_client_that_leaves_meanwhile_is_forgotten(self) -> None:
+        """Nobody writes to its connection when the copy has the change."""
+        self.waits = True
+        client = await self.connected(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        while not self.awaited:
+            await self.ask(b"GET /x")
+        client.transport.abortConnection()
+        await client.ended
+        await self.ask(b"GET /x")  # the worker has noticed the end before it has answered this
+        ((_, applied),) = self.awaited
+        if not applied.called:
+            applied.callback(None)
+
+    async def test_request_without_a_host(self) -> None:
+        """HTTP/1.0 needs none, and the health checks of load balancers have none."""
+        received = await (await self.connected(b"GET /host HTTP/1.0\r\n\r\n")).ended
+        self.assertRegex(received, rb"(?s)^HTTP/1.0 200 .*\r\n\r\nlocalhost$")
+
+    async def test_requests_go_on_after_one_that_cannot_be_taken(self) -> None:
+        """A moment without file descriptors, or a client with a name of any length, does not end the relay."""
+        taken = socket.recv_fds
+
+        def without_descriptors(*arguments: Any) -> Any:
+            message, descriptors, flags, address = taken(*arguments)
+            for each in descriptors:
+                os.close(each)
+            return message, [], flags, address
+
+        with mock.patch("socket.recv_fds", without_descriptors):
+            head, _ = await self.ask(b"PUT /x", body=b"x=1")
+        self.assertTrue(head.startswith(b"HTTP/1.1 500 "), head)
+        self.sender.connect(Origin("h", 1, True, "n" * 10_000), Received())
+        head, _ = await self.ask(b"PUT /x", body=b"x=1")
+        self.assertTrue(head.startswith(b"HTTP/1.1 202 "), head)
+
+    async def test_request_that_cannot_be_sent_is_answered(self) -> None:
+        """A worker without file descriptors says that nothing was done."""
+        with mock.patch("socket.socketpair", side_effect=OSError(errno.EMFILE, "Too many open files")):
+            head, body = await self.ask(b"PUT /x", body=b"x=1")
+        self.assertTrue(head.startswith(b"HTTP/1.1 500 "), head)
+        self.assertIn(b"was not passed on within this machine: Too many open files", body)
+
+    async def test_end_of_the_relay_is_noticed(self) -> None:
+        """The worker is of no use then, and is started again."""
+        self.receiver.close()
+        received = Received()
+        self.sender.connect(Origin("h", 1, False, None), received)
+        await self.lost
+        self.assertEqual(await received.ended, b"")
 
     async def test_client_cannot_say_who_it_is(self) -> None:
         """No header of a client changes what the consensus process knows of it."""

@@ -184,7 +184,7 @@ class Forwarder:
                 raise _not_leading(answer)
             applied: Deferred[bytes] = Deferred()
             # It is done, even if this machine is removed or loses the leader before it has applied what that had.
-            self._once_applied(answer.index, [lambda _error: applied.callback(answer.answer)])
+            self.once_applied(answer.index, [lambda _error: applied.callback(answer.answer)])
             return applied
 
         return asked.addCallback(answered)
@@ -286,13 +286,17 @@ class Forwarder:
         if not isinstance(answer, Confirmed):
             self._not_confirmed(Failure(_not_leading(answer)), waiting)
             return
-        self._once_applied(answer.index, waiting)
+        self.once_applied(answer.index, waiting)
 
     def _not_confirmed(self, failure: Failure, waiting: list[ConfirmationCallback]) -> None:
         lost = failure.check(ConnectionError)
         tell(waiting, RequestDroppedError(str(failure.value)) if lost else failure.value)
 
-    def _once_applied(self, index: int, waiting: list[ConfirmationCallback]) -> None:
+    def once_applied(self, index: int, waiting: list[ConfirmationCallback]) -> None:
+        """
+        Call back once this machine has applied the entry of a log index: with C{None}, or with an error if another
+        machine may lead meanwhile.
+        """
         if self._machine.applied_index >= index:
             tell(waiting, None)
         else:

@@ -207,6 +207,12 @@ class Request(server.Request):
             name, _, value = line.partition(b": ")
             self.responseHeaders.addRawHeader(name, value)
 
+    def getRequestHostname(self) -> bytes:
+        """Returns the host that the request names, or else that of the address that it came to, if this has one."""
+        if self.requestHeaders.hasHeader(b"host") or hasattr(self.getHost(), "host"):
+            return super().getRequestHostname()
+        return b"localhost"
+
     def write(self, data: bytes) -> None:
         """Add the header fields of every response, and count it, when it begins."""
         if not self.startedWriting and self.channel is not None:
