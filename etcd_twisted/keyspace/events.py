@@ -65,6 +65,8 @@ def remaining_ttl(expires: int, now: int) -> int:
 def view(key: str, node: Node, now: int) -> NodeView:
     """Returns a node as clients see it, without its children. C{now} is in microseconds since the epoch."""
     expires = node.expires
+    if expires is None and type(node) is File:  # by far the commonest node
+        return NodeView(key, node.value, False, None, 0, node.modified, node.created)
     expiration, ttl = (None, 0) if expires is None else (format_time(expires), remaining_ttl(expires, now))
     if isinstance(node, File):
         return NodeView(key, node.value, False, expiration, ttl, node.modified, node.created)

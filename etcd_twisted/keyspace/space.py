@@ -257,7 +257,8 @@ class KeySpace:
         key, index, time, expires = lookup.key, self.index + 1, command.time, command.expires
         node = empty_directory(index, expires) if command.directory else File(command.value, index, index, expires)
         self.root = tree.put(lookup, node, index)
-        self._schedule_expiry(key, expires)
+        if expires is not None or key in self.ttls:
+            self._schedule_expiry(key, expires)
         previous = None if lookup.node is None else view(key, lookup.node, time)
         return (make_event or self._published_event)(action, view(key, node, time), previous)
 

@@ -45,6 +45,9 @@ def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) ->
         return form
     if content_type is not None and content_type != _URLENCODED:
         _refuse_other_type(content_type)
+    is_plain = body.isascii() and not (b"&" in body or b"%" in body or b"+" in body)
+    if is_plain and not query and body.startswith(b"value="):  # by far the commonest form of a write
+        return {"value": body[6:].decode()}
     form = {}
     _read(body, form, "body")
     if query:

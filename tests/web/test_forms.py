@@ -37,6 +37,17 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(forms.parse(text), first)
         self.assertEqual(forms.parse(b"", text), first)
 
+    @given(st.one_of(st.binary(), TEXT.map(str.encode), st.text("ab%+&=41").map(str.encode)))
+    def test_a_value_alone_is_read_as_any_form(self, value: bytes) -> None:
+        """A body that is nothing but a value is read, or refused, as one with an empty pair after it."""
+        alone, others = b"value=" + value, b"value=" + value + b"&"
+        try:
+            expected = forms.parse(b"", others)
+        except EtcdError as error:
+            self.assertEqual(self.refused(b"", alone), error.cause)
+        else:
+            self.assertEqual(forms.parse(b"", alone), expected)
+
     @given(PAIRS, PAIRS)
     def test_body_overrides_query(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
         """A name in both has the body's value, and all others stay (spec, "Parameters")."""

@@ -55,8 +55,9 @@ def encoded(command: Change) -> bytes:
     """
     try:
         data = encode_command(command)
-        if not (type(command) is Set and _is_plain(command)):
-            decode_command(data)
+        if type(command) is Set and _is_plain(command):
+            return data
+        decode_command(data)
     except UnicodeEncodeError as error:
         raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
     except (msgspec.ValidationError, OverflowError, TypeError) as error:
@@ -74,13 +75,19 @@ def encoded(command: Change) -> bytes:
 
 
 def _is_plain(command: Set) -> bool:
-    """Returns whether a C{Set}, the commonest of all commands, has the types that it should have, and no TTL."""
+    """
+    Returns whether a C{Set}, the commonest of all commands, has the types that it should have, a clean key that is not
+    long, and no TTL, so that nothing else has to be checked.
+    """
+    key = command.key
     return (
-        type(command.value) is str
-        and type(command.key) is str
+        type(key) is str
+        and type(command.value) is str
         and type(command.time) is int
         and command.expires is None
         and command.directory is False
+        and len(key) <= SAFE_KEY_CHARACTERS
+        and clean(key) == key
     )
 
 
