@@ -5,11 +5,14 @@ end.
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,9 +22,11 @@ from etcd_twisted.ctl.mirror.copies import name_of
 from etcd_twisted.ctl.mirror.engine import Mirror
 from etcd_twisted.ctl.mirror.leases import LOOK_SECONDS, Leases
 from etcd_twisted.ctl.mirror.metrics import Metrics
+from etcd_twisted.ctl.mirror.run import Options, _observed
 from etcd_twisted.ctl.mirror.v2_copy import V2Copy
 from etcd_twisted.ctl.mirror.v3_copy import BYTES_AT_ONCE, OPERATIONS_AT_ONCE, V3Copy
 from etcd_twisted.ctl.mirror.v3_gateway import Gateway, decoded, encoded, end_of
+from etcd_twisted.ctl.settings import Settings
 from etcd_twisted.ctl.subtree import Move
 from etcd_twisted.testing.memory_machine import MemoryMachine
 from etcd_twisted.testing.replica import FakeReplica
@@ -230,6 +235,19 @@ class CopyTests(MirrorTest):
         self.source.advance(12.0)
         self.assertEqual(self.tree(self.target, "/copy"), {})
 
+    def test_half_made(self) -> None:
+        """A copy that was killed before it was the same for the first time is gone on with."""
+        self.target = MemoryMachine(FakeReplica(self.clock), latency_seconds=0.05)
+        self.addCleanup(self.target.__exit__, None, None, None)
+        self.put("/app/d/b", "2")
+        self.start()
+        while not any("/copy/" in target for _, target in self.target.requests):
+            self.target.advance(0.01)
+        self.stop()
+        self.put("/app/e", "3")
+        self.start()
+        self.assertSame()
+
     def test_source_that_began_anew(self) -> None:
         """It does not go on with a source that has lost changes, which the copy has, as etcd's id may be the same."""
         for number in range(5):
@@ -351,6 +369,39 @@ class V3CopyTests(SynchronousTestCase):
         with self.assertRaises(CommandFailedError):
             gateway._reason(429, body, "http://127.0.0.1:1")
         self.assertEqual(gateway._reason(429, b'{"error":"too many requests"}', ""), "too many requests")
+
+
+class ObservedTests(MirrorTest):
+    """A mirror is told of."""
+
+    def observed(self, **changes: Any) -> "Deferred[None]":
+        options = Options(Move("/app", "/copy"), Settings(), False, False, False, False, 2.0, None, None, True)
+        mirror = Mirror(self.source.client(), V2Copy(self.target.client(), "/copy"), options.move, self.said.append)
+        return Deferred.fromCoroutine(_observed(mirror, attrs.evolve(options, **changes), self.clock))
+
+    def test_metrics_file(self) -> None:
+        """A file that can't be written ends it, at the beginning or later."""
+        error = self.failureResultOf(self.observed(metrics_file=Path("/none/x")), CommandFailedError).value
+        self.assertIn("--metrics-file: can't write /none/x.partial", str(error))
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        running = self.observed(metrics_file=directory / "x")
+        self.source.advance(3.0)
+        self.assertIn(b"lag_seconds", (directory / "x").read_bytes())
+        (directory / "x").unlink()
+        directory.rmdir()
+        self.source.advance(3.0)
+        self.failureResultOf(running, CommandFailedError)
+
+    def test_metrics_port(self) -> None:
+        """One that is taken is named."""
+
+        def listen(port: int, *_: Any, **__: Any) -> None:
+            raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+
+        self.clock.listenTCP = listen  # type: ignore[attr-defined]
+        error = self.failureResultOf(self.observed(metrics_port=9105), CommandFailedError).value
+        self.assertRegex(str(error), "^--metrics-port: .*9105.*in use")
 
 
 class LeasesTests(SynchronousTestCase):

@@ -22,7 +22,7 @@ class Position(msgspec.Struct, frozen=True):
 
     @ivar cluster: the id of the source's cluster, or an empty text.
     @ivar directory: the directory there.
-    @ivar index: the index of the last change that was made in the copy.
+    @ivar index: the index of the last change that was made in the copy; 0 until it was the same for the first time.
     """
 
     cluster: str

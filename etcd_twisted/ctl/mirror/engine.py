@@ -84,7 +84,9 @@ class Mirror:
         """
         position = await self._begin(overwrite, resync)
         entries, index = await self._read_source()
-        if position is None or resync or once:
+        if position is None:  # so that a copy that is half made can be gone on with
+            await self._save()
+        if position is None or position.index == 0 or resync or once:
             await self._compare(entries, index)
         else:
             self._index = position.index

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
 from etcd_twisted.ctl.mirror.lag import Lag
 
 _CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -49,10 +50,18 @@ class Metrics:
         return generate_latest(self._registry)
 
     def write(self, path: Path) -> None:
-        """Write them into a file, which is never half written."""
+        """
+        Write them into a file, which is never half written.
+
+        @raise CommandFailedError: that is not possible.
+        """
         partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(self.text())
-        partial.replace(path)
+        try:
+            partial.write_bytes(self.text())
+            partial.replace(path)
+        except OSError as error:
+            text = f"--metrics-file: can't write {partial}: {error.strerror}"
+            raise CommandFailedError(text, BAD_ARGUMENTS) from error
 
     def site(self) -> Site:
         """Returns what serves them at C{/metrics}."""

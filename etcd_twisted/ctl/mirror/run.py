@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from etcd_twisted.client import Client, KeyNotFound, Tls
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
@@ -97,19 +100,33 @@ async def _observed(mirror: Mirror, options: Options, reactor: Any) -> None:
     metrics = Metrics(mirror.lag)
     port = None
     if options.metrics_port is not None:
-        port = reactor.listenTCP(options.metrics_port, metrics.site(), interface="127.0.0.1")
+        try:
+            port = reactor.listenTCP(options.metrics_port, metrics.site(), interface="127.0.0.1")
+        except CannotListenError as error:
+            raise CommandFailedError(f"--metrics-port: {error}", BAD_ARGUMENTS) from error
+    if options.metrics_file is not None:
+        metrics.write(options.metrics_file)
+    running = Deferred.fromCoroutine(mirror.run(options.overwrite, options.resync, options.once))
+
+    failures: list[Failure] = []
+
+    def fail(failure: Failure) -> None:
+        failures.append(failure)
+        running.cancel()
+
     reporting = LoopingCall(_report, mirror.lag, metrics, options)
     reporting.clock = reactor
-    ended = reporting.start(options.report_seconds, now=False)
+    reporting.start(options.report_seconds, now=False).addErrback(fail)
     try:
-        running = mirror.run(options.overwrite, options.resync, options.once)
         await running
         _report(mirror.lag, metrics, options)
     finally:
-        reporting.stop()
-        await ended
         if port is not None:
             await port.stopListening()
+        if reporting.running:
+            reporting.stop()
+        if failures:
+            failures[0].raiseException()
 
 
 def _report(lag: "Lag", metrics: Metrics, options: Options) -> None:
