@@ -51,6 +51,7 @@ class ImportWriter:
 
     @ivar written: how many nodes were written.
     @ivar expired: how many were not, since they have expired.
+    @ivar found: how many there are in the directory of the source.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ImportWriter:
         """
         self.written = 0
         self.expired = 0
+        self.found = 0
         self._client = client
         self._bulk = bulk
         self._state = state
@@ -177,7 +179,10 @@ class ImportWriter:
         now = self._now()
         is_over = self._expiry.is_over(record, now)
         key = self._move.moved(record.key)
-        if key is None or key == "/":
+        if key is None:
+            return None
+        self.found += 1
+        if key == "/":
             return None
         if is_over:
             self.expired += 1

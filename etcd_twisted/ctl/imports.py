@@ -118,6 +118,10 @@ class Import:
             await writer.write(self._noted(self.source.records()))
         finally:
             bulk.close()
+        if self.options.source_directory not in {None, "/"} and not writer.found:
+            state.remove()
+            text = f"there is nothing in {move.source} of {self.source.name}, which has {self.source.header.prefix}"
+            raise CommandFailedError(f"{text}: nothing was written", BAD_ARGUMENTS)
         random = []
         if self.options.with_users:
             random = await import_users(client, self.roles, self.users, self.options.passwords)

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
-from etcd_twisted.consensus.storage.files import naming
+from etcd_twisted.consensus.storage.files import REMEDY, naming
 from etcd_twisted.consensus.storage.snapshot_files import SNAPSHOT_MAGIC, SnapshotReader, SnapshotStore, snapshot_path
 from etcd_twisted.datadir.content import Content, digest, with_short_history
 from etcd_twisted.datadir.unfinished import check_free, put_in_place, unfinished
@@ -32,16 +32,14 @@ def read_backup(path: Path) -> Content:
     @raise StorageError: it is damaged, or none. The text has the file, and the offset if there is one.
     """
     loader = SnapshotLoader()
-    with closing(SnapshotReader(path, is_named=False)) as reader:
-        try:
+    try:
+        with closing(SnapshotReader(path, is_named=False)) as reader:
             for chunk in reader:
                 loader.feed(chunk)
-            state = loader.finish()
-        except StorageError as error:
-            if str(path) in str(error):
-                raise
-            raise StorageError(f"{path}: {error}") from None
-        about = reader.metadata
+            state, about = loader.finish(), reader.metadata
+    except StorageError as error:
+        text = str(error).replace(REMEDY, "take another backup")
+        raise StorageError(text if str(path) in text else f"{path}: {text}") from None
     return Content(state, about.index, about.term, about.configuration, about.cluster_id, about.time)
 
 

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.client import ConnectionFailed, KeyNotFound, Tls
-from etcd_twisted.ctl.failures import CommandFailedError
+from etcd_twisted.ctl.failures import SERVER_ERROR, CommandFailedError
 from etcd_twisted.ctl.mirror.copies import name_of
 from etcd_twisted.ctl.mirror.engine import Mirror
 from etcd_twisted.ctl.mirror.leases import LOOK_SECONDS, Leases
@@ -361,6 +361,18 @@ class V3CopyTests(SynchronousTestCase):
         )
         self.assertEqual([key for each in gateway.transactions for key in each], list(values))
         self.assertEqual([len(each) for each in gateway.transactions], [1, 1, 1, OPERATIONS_AT_ONCE, 2])
+
+    def test_refused(self) -> None:
+        """What can't be set is named."""
+
+        class FakeGateway:
+            async def transact(self, _: list[dict[str, Any]]) -> None:
+                raise CommandFailedError("too large", SERVER_ERROR)
+
+        copy = V3Copy(Clock(), FakeGateway(), "/")  # type: ignore[arg-type]
+        for keys, text in ((["/a"], "can't set /a: too large"), (["/a", "/b"], "can't set /a, or one of 1 others: ")):
+            putting = Deferred.fromCoroutine(copy.put_all((key, "x", None) for key in keys))
+            self.assertIn(text, str(self.failureResultOf(putting, CommandFailedError).value))
 
     def test_too_large(self) -> None:
         """What is larger than etcd takes is refused, and not sent again and again."""

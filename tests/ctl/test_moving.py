@@ -190,7 +190,6 @@ class ExportTests(MovingTest):
         self.assertFails(1, f"{self.directory} is no file", "export", "-f", str(self.directory))
         self.assertEqual(list(self.directory.iterdir()), [Path(self.file)])
 
-
     def test_modes(self) -> None:
         """Only the owner may read a new file. An old one keeps its mode, and a link to it stays one."""
         link = self.directory / "link"
@@ -259,6 +258,10 @@ class ImportTests(MovingTest):
         self.fill()
         self.type("export", "-f", self.file)
         self.printed("import", "--from", "/session", "--to", "/copy", self.file)
+        message = f"there is nothing in /sess of {self.file}, which has /"
+        self.assertFails(1, message, "import", "--from", "/sess", "--to", "/x", self.file)
+        self.assertFails(4, "/x", "get", "/x")
+        self.assertEqual(list(self.directory.iterdir()), [Path(self.file)])
         self.assertEqual(self.printed("ls", "-r", "/copy"), "/copy/a\n")
 
     def test_listing(self) -> None:

@@ -92,6 +92,17 @@ class OfflineTests(CommandTest):
             self.assertFails(UNUSABLE_DATA, f"{log} is damaged at byte ", *command)
         self.assertFalse(Path(self.data).exists())
 
+    def test_damaged_backup(self) -> None:
+        """Wherever that is, the remedy is another one, and nothing is made."""
+        self.imported()
+        self.printed("backup", "--data-dir", self.data, self.backup)
+        data = Path(self.backup).read_bytes()
+        for offset in (20, len(data) // 2, len(data) - 2):
+            Path(self.backup).write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
+            for command in (("check",), ("restore", "--data-dir", self.restored)):
+                self.assertFails(UNUSABLE_DATA, "; take another backup\n", *command, self.backup)
+        self.assertFalse(Path(self.restored).exists())
+
     def test_mistakes(self) -> None:
         """Each is said in a line."""
         self.imported()

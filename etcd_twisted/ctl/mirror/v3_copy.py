@@ -59,7 +59,14 @@ class V3Copy:
 
     async def put(self, key: str, value: str, ttl_seconds: int | None) -> None:
         """See L{Copy}."""
-        await self._gateway.transact([put(key, value, await self._lease(ttl_seconds))])
+        await self._put([key], [put(key, value, await self._lease(ttl_seconds))])
+
+    async def _put(self, keys: list[str], operations: list[dict[str, Any]]) -> None:
+        try:
+            await self._gateway.transact(operations)
+        except CommandFailedError as error:
+            more = f", or one of {len(keys) - 1} others" if len(keys) > 1 else ""
+            raise CommandFailedError(f"can't set {keys[0]}{more}: {error}", error.status, error.remedy) from error
 
     async def put_directory(self, key: str, ttl_seconds: int | None) -> None:
         """See L{Copy}: there are no directories, but a value may have been there before."""
@@ -69,17 +76,19 @@ class V3Copy:
 
     async def put_all(self, entries: Iterable[tuple[str, str, int | None]]) -> None:
         """See L{Copy}."""
+        keys: list[str] = []
         operations: list[dict[str, Any]] = []
         size = 0
         for key, value, ttl_seconds in entries:
             more = len(key.encode()) + len(value.encode())
             if operations and (len(operations) == OPERATIONS_AT_ONCE or size + more > BYTES_AT_ONCE):
-                await self._gateway.transact(operations)
-                operations, size = [], 0
+                await self._put(keys, operations)
+                keys, operations, size = [], [], 0
+            keys.append(key)
             operations.append(put(key, value, await self._lease(ttl_seconds)))
             size += more
         if operations:
-            await self._gateway.transact(operations)
+            await self._put(keys, operations)
 
     async def remove(self, key: str) -> None:
         """See L{Copy}."""
