@@ -17,6 +17,7 @@ from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
 from etcd_twisted.consensus.raft.messages import VoteRequest
+from etcd_twisted.consensus.reads import tell
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import RequestDroppedError
 from etcd_twisted.workers.copy import Copy
@@ -103,7 +104,7 @@ def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
 
 def reads_before_it_has_applied() -> contextlib.AbstractContextManager[object]:
     """Makes whoever asks the leader to confirm a read not wait until its own copy is as new."""
-    return mock.patch.object(Forwarder, "once_applied", lambda _self, _index, go_on: go_on(None))
+    return mock.patch.object(Forwarder, "once_applied", lambda _self, _index, waiting: tell(waiting, None))
 
 
 def takes_unknown_for_dropped() -> contextlib.AbstractContextManager[object]:
