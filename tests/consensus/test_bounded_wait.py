@@ -6,7 +6,7 @@ import threading
 from typing import cast
 
 from twisted.internet import defer, reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -200,6 +200,58 @@ class WaitingNodeTests(NodeTestCase):
             self.clock.advance(0)
         self.assertEqual(sent_ahead, [])
         self.assertEqual([len(entries) for entries in self.around.applied], [1, 1, 1, 1])
+
+    def without_waits(self, node: Node) -> None:
+        """Has a node take its writer for a lone one, but not wait, as after a wait that took too long."""
+        self.waiting(node)
+        wait = node._bounded_wait
+        assert wait is not None
+        wait.timed_out()
+        self.patch(self.around, "append", type(self.around).append.__get__(self.around))
+
+    def test_a_change_that_is_made_within_a_turn_waits_for_the_next_one(self) -> None:
+        """No turn begins within another one, even where nothing is waited for."""
+        node = self.alone()
+        self.without_waits(node)
+        more, happened = [b"y"], list[str]()
+
+        def applied(entry: Entry) -> None:
+            if more:
+                propose(node, more.pop())
+                happened.append(f"writes {len(self.around.writes)}")
+            happened.append(entry.data.decode())
+
+        self.around.on_apply = applied
+        propose(node, b"x")
+        self.around.sync()
+        self.assertEqual(happened, ["writes 0", "x"])
+        self.settle()
+        self.assertEqual(happened, ["writes 0", "x", "y"])
+
+    def test_changes_during_a_sync_go_to_the_others_together(self) -> None:
+        node = self.elected()
+        self.acknowledge(node)
+        self.settle()
+        self.without_waits(node)
+        propose(node, b"v")  # this one is written and sent at once
+        self.around.take_sent()
+        for data in (b"w", b"x"):
+            propose(node, data)
+        self.assertEqual(self.around.sent, [])
+        self.clock.advance(0)
+        sent = [message for each, message in self.around.sent if each == B and isinstance(message, Append)]
+        self.assertEqual([[entry.data for entry in message.entries] for message in sent], [[b"w", b"x"]])
+
+    def test_a_disk_that_fails_during_a_wait_ends_the_node(self) -> None:
+        node = self.alone()
+        self.waiting(node)
+        self.patch(self.around, "append", lambda _record, _wait_seconds: fail(OSError(5, "Input/output error")))
+        propose(node, b"x")
+        (failure,) = self.around.failures
+        failure.trap(OSError)
+        propose(node, b"y")
+        self.settle()
+        self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
 
     def note_waits(self) -> list[float]:
         """Returns a list to which each append adds how long it may wait. Each is done at once, or in the next turn."""

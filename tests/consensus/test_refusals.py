@@ -17,7 +17,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from etcd_twisted.consensus.recovery import found_cluster
 from etcd_twisted.consensus.storage import data_directory as directory_module
-from etcd_twisted.consensus.storage import write_ahead_log
+from etcd_twisted.consensus.storage import segment_file
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
 from etcd_twisted.consensus.storage.segments import MAX_SEGMENT_BYTES
 from etcd_twisted.consensus.storage.storage import Storage
@@ -275,7 +275,7 @@ class DiskTests(SynchronousTestCase):
 
         with closing(Storage.open(self.path, "--data-dir")) as storage:
             found = recovered(storage)
-            self.patch(write_ahead_log.os, "posix_fallocate", full)
+            self.patch(segment_file.os, "posix_fallocate", full)
             error = self.assertRaises(StorageError, found_cluster, storage, found, OWN, MEMBER)
         self.assertEqual(
             str(error),

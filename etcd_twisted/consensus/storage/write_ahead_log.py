@@ -15,9 +15,6 @@ The log must never acknowledge what is not on the disk, skip damage, or cut off 
 one thread at a time, and knows no reactor. It resolves no conflicts: it returns the records as they were appended.
 """
 
-import errno
-import os
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.storage.files import FailureLatch, naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.storage.files import FailureLatch, naming, sync_directory
 from etcd_twisted.consensus.storage.framing import (
     FILE_HEADER_LENGTH,
     BadFrameError,
@@ -33,12 +30,12 @@ from etcd_twisted.consensus.storage.framing import (
     FrameKind,
     FrameReader,
     damage,
-    encode_file_header,
     encode_frame,
     end_of_data,
     foreign,
 )
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.segment_file import SegmentFile
 from etcd_twisted.consensus.storage.segments import (
     SEGMENT_MAGIC,
     Segment,
@@ -53,16 +50,7 @@ from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.statistics import Durations
 
 SEGMENT_BYTES = 64 << 20
-ALLOCATION_BYTES = 4 << 20
-"""How far a segment is allocated ahead: a sync that does not change the file's size takes two thirds of the time."""
-ZEROED_BYTES = 256 << 10
-"""
-How far zeros are written ahead. On ext4, a sync after overwriting takes half the time of one after writing to space
-that is only allocated, as nothing has to go into the journal.
-"""
-
 _RECORD = msgspec.msgpack.Decoder(Record)
-_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 class WriteAheadLog:
@@ -105,12 +93,7 @@ class WriteAheadLog:
         self._found = Survey([], [], None)
         self._last: Frame | None = None
         self._segments: list[Segment] = []
-        self._descriptor = -1
-        self._salt = 0
-        self._position = 0
-        self._allocated = 0
-        self._zeroed = 0
-        self._allocate_ahead = True
+        self._file = SegmentFile()
         self._ready = False
         self._writing = FailureLatch()
         self._encode = msgspec.msgpack.Encoder().encode
@@ -141,7 +124,7 @@ class WriteAheadLog:
         How many bytes the log takes on the disk, without what is allocated ahead. Other threads may ask; an append
         that is under way may or may not be included.
         """
-        return sum(segment.size for segment in self._segments[:-1]) + self._position
+        return sum(segment.size for segment in self._segments[:-1]) + self._file.position
 
     # Recovery.
 
@@ -184,7 +167,9 @@ class WriteAheadLog:
         """
         with naming(self._directory):
             if self._segments:
-                self._reopen(self._segments[-1], self._last)
+                newest, last = self._segments[-1], self._last
+                last_offset, end = (0, newest.start) if last is None else (last.offset, last.end)
+                self._file.reopen(newest, last_offset, end, self.segment_bytes)
             sync_directory(self._directory)
             # These are removed only now that the segments which replace them are certain to be on the disk.
             for path in self._found.void:
@@ -235,30 +220,6 @@ class WriteAheadLog:
                 f" do not follow entry {self.last_index}",
             )
 
-    def _reopen(self, segment: Segment, last: Frame | None) -> None:
-        """
-        Open the last segment for writing after its last record, and make certain that everything before is on the
-        disk.
-
-        The process before may have ended between a write and its sync, or because a sync failed. After a failed
-        sync the page cache may show what the disk does not have, and count it as clean; so the last record is
-        written again before it is synced. All records before it were synced successfully.
-        """
-        descriptor = open_file(segment.path, os.O_RDWR)
-        try:
-            with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
-                self._salt = reader.salt
-            position = segment.start if last is None else last.end
-            again = 0 if last is None else last.offset
-            write_all(descriptor, os.pread(descriptor, position - again, again), again)
-            os.ftruncate(descriptor, position)
-            os.fsync(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        self._position = self._allocated = self._zeroed = position
-
     # Appending.
 
     def append(self, record: Record) -> None:
@@ -272,26 +233,19 @@ class WriteAheadLog:
         self._check_usable()
         if not _contiguous(record, self.last_index):
             raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
-        payload = self._encode(record)
-        frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+        payload, file = self._encode(record), self._file
+        frame = encode_frame(FrameKind.RECORD, payload, file.salt, file.position)
         try:
-            if self._is_full(len(frame)):
-                self._begin_segment(self.last_index, fresh=not self._segments)
-                frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+            is_first, position = not self._segments, file.position
+            if is_first or (position + len(frame) > self.segment_bytes and position > self._segments[-1].start):
+                self._begin_segment(self.last_index, fresh=is_first)
+                frame = encode_frame(FrameKind.RECORD, payload, file.salt, file.position)
             if record.hard_state is not None:
                 self._save_state(record.hard_state)
-            end = self._position + len(frame)
-            if end > self._zeroed:  # so many zeros are written ahead only where the file is allocated
-                self._allocate(end)
-                frame = self._with_zeros(frame, end)
-            write_all(self._descriptor, frame, self._position)
-            began = time.perf_counter()
-            os.fdatasync(self._descriptor)
-            self.syncs.add(time.perf_counter() - began)
+            self.syncs.add(file.append(frame))
         except OSError as error:  # as the latch does, without its two calls
             self._writing.failure = error
             raise
-        self._position = end
         self._note(self._segments[-1], record)
 
     def roll(self) -> None:
@@ -302,7 +256,7 @@ class WriteAheadLog:
         @raise StorageError: the disk failed before.
         """
         self._check_usable()
-        if self._segments and self._position > self._segments[-1].start:
+        if self._segments and self._file.position > self._segments[-1].start:
             with self._writing:
                 self._begin_segment(self.last_index, fresh=False)
 
@@ -357,14 +311,8 @@ class WriteAheadLog:
 
         @raise OSError: freeing failed; the file is closed nevertheless.
         """
-        descriptor, self._descriptor, self._ready = self._descriptor, -1, False
-        if descriptor < 0:
-            return
-        try:
-            if self._writing.failure is None:
-                os.ftruncate(descriptor, self._position)
-        finally:
-            os.close(descriptor)
+        self._ready = False
+        self._file.close(free=self._writing.failure is None)
 
     def _check_usable(self) -> None:
         if self._writing.failure is not None:
@@ -382,68 +330,26 @@ class WriteAheadLog:
             self.last_index = record.entries[-1].index
             segment.highest = max(segment.highest, self.last_index)
 
-    def _is_full(self, length: int) -> bool:
-        if not self._segments:
-            return True
-        return self._position > self._segments[-1].start and self._position + length > self.segment_bytes
-
     def _begin_segment(self, base: int, *, fresh: bool) -> None:
         """
         Write the head of a new segment, and continue in it once the file and its name are known to be durable.
 
         The segment before is cut to its records first, as only the last segment may end with zeros.
         """
-        if self._descriptor >= 0:
-            os.ftruncate(self._descriptor, self._position)
-            os.fsync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self._segments[-1].size = self._position
+        file = self._file
+        if file.is_open:
+            file.finish()
+            self._segments[-1].size = file.position
         head = SegmentHead(self.hard_state, base, fresh, self.machine_id)
         sequence = self.newest_segment + 1
         path = segment_path(self._directory, sequence)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        self._salt = int.from_bytes(os.urandom(4), "little")
-        payload = self._encode(head)
-        data = encode_file_header(SEGMENT_MAGIC, self._salt) + encode_frame(
-            FrameKind.SEGMENT_HEAD, payload, self._salt, FILE_HEADER_LENGTH
-        )
-        self._allocated = self._zeroed = 0
-        self._allocate(len(data))
-        write_all(self._descriptor, data, 0)
-        os.fsync(self._descriptor)
-        sync_directory(self._directory)
-        self._position = len(data)
-        self._segments.append(Segment(sequence, path, head, self._position))
+        file.create(path, self._encode(head), self.segment_bytes)
+        self._segments.append(Segment(sequence, path, head, file.position))
         self._save_state(self.hard_state)
 
     def _save_state(self, hard_state: HardState) -> None:
         if self._state_file is not None and self._segments:
             self._state_file.save(State(self.machine_id, hard_state, self.newest_segment))
-
-    def _allocate(self, end: int) -> None:
-        """Allocate the file at least up to C{end}, in large steps, where the file system can."""
-        if end <= self._allocated or not self._allocate_ahead:
-            return
-        ahead = max(end, min(self._allocated + ALLOCATION_BYTES, self.segment_bytes))
-        try:
-            os.posix_fallocate(self._descriptor, self._allocated, ahead - self._allocated)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            self._allocate_ahead = False
-        else:
-            self._allocated = ahead
-
-    def _with_zeros(self, frame: bytes, end: int) -> bytes:
-        """
-        Returns a frame that ends at C{end} and uses up the zeros that were written ahead, followed by others. A long
-        frame gets none, as it would use them up at once.
-        """
-        if len(frame) > ZEROED_BYTES // 8:
-            return frame
-        self._zeroed = max(end, min(end + ZEROED_BYTES, self._allocated))
-        return frame + bytes(self._zeroed - end)
 
     def _delete_oldest(self) -> None:
         # Each deletion is made durable before the next, so that a crash leaves no gap.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.storage import write_ahead_log
+from etcd_twisted.consensus.storage import segment_file
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
 from etcd_twisted.testing.simulation.disk import CALLS, CrashError, Disk
@@ -207,7 +207,7 @@ class FailingDiskTests(LogTestCase):
         self.write(disk.path, [entries(1, b"a"), entries(2, b"b")])
         disk.calls.clear()
         written: list[tuple[int, bytes]] = []
-        self.patch(write_ahead_log, "write_all", lambda _descriptor, data, offset: written.append((offset, data)))
+        self.patch(segment_file, "write_all", lambda _descriptor, data, offset: written.append((offset, data)))
         log = WriteAheadLog(disk.path)
         resumed(log)
         self.assertEqual(disk.calls[-1], ("fsync", disk.path.name))
@@ -243,7 +243,7 @@ class FailingDiskTests(LogTestCase):
             self.fail_at(disk, 2, OSError(number, "injected"))
             log.append(entries(1, b"a"))
             self.assertEqual(self.calls(disk)[1], "posix_fallocate")
-            self.assertEqual(max(disk.path.iterdir()).stat().st_size, log._position)
+            self.assertEqual(max(disk.path.iterdir()).stat().st_size, log._file.position)
             for index in range(2, 10):
                 log.append(entries(index, b"b" * 50))
             self.assertEqual(self.calls(disk).count("posix_fallocate"), 1)
