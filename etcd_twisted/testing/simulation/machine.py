@@ -114,14 +114,9 @@ class MachineRun:
         self.http_ports = HttpPorts(world.streams, process, config, self.replica)
         self.workers: SimulatedWorkers | None = None
         if settings.workers:
-            self.workers = SimulatedWorkers(
-                process,
-                lambda name: Process(world.schedule, name, machine.clock_start, machine.speed),
-                attrs.evolve(config, watch_history=settings.history),
-                Feed(process.clock, participation),
-                settings.workers,
-                world.ended,
-            )
+            feed = Feed(process.clock, participation)
+            worker_config = attrs.evolve(config, watch_history=settings.history)
+            self.workers = SimulatedWorkers(process, worker_config, feed, settings.workers, world.ended)
         self.started = Waiters()
         self.starting: Deferred[None] | None = None
         self.stopping = False

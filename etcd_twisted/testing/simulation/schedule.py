@@ -261,7 +261,12 @@ class Process:
         self.held: list[ScheduledEvent] = []
         self.connections: dict[object, Callable[[], object]] = {}
         self.schedule = schedule
+        self._start = start
         self.clock = MachineClock(schedule, self, start, speed)
+
+    def beside(self, name: str) -> "Process":
+        """Returns a new process of the same machine, whose clock shows the same."""
+        return Process(self.schedule, name, self._start, self.clock.speed)
 
     def after(self, delay: float, kind: str, call: Call, *args: Any) -> ScheduledEvent:
         """Schedule a call that happens to this process, so many seconds from now."""

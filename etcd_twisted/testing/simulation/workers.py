@@ -104,20 +104,17 @@ class SimulatedWorkers:
     def __init__(
         self,
         machine: Process,
-        new_process: Callable[[str], Process],
         config: Config,
         feed: Feed,
         count: int,
         ended: Callable[[Process], None],
     ) -> None:
         """
-        @param new_process: makes a process of this name with the same clock as C{machine}.
         @param count: how many there are.
         @param ended: called with each process of a worker that has ended.
         """
         self.running: dict[int, SimulatedWorker] = {}
         self._machine = machine
-        self._new_process = new_process
         self._config = config
         self._feed = feed
         self._ended = ended
@@ -133,7 +130,7 @@ class SimulatedWorkers:
     def _start(self, number: int) -> None:
         if self._stopping:
             return
-        process = self._new_process(f"{self._machine.name}'s worker {number}")
+        process = self._machine.beside(f"{self._machine.name}'s worker {number}")
         worker = SimulatedWorker(self._machine, process, self._config, self._feed, self._ended)
         self.running[number] = worker
         worker.connection.lost.addCallback(lambda _: self._lost(number))
