@@ -12,6 +12,7 @@ must never be used by a program that embeds the service.
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import re
@@ -91,7 +92,12 @@ class HugePages:
         """
         found = set(heap(self._maps.read_text()))
         for address, length in found - self._asked:
-            self._advise(address, length)
+            try:
+                self._advise(address, length)
+            except OSError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+                found.discard((address, length))  # another thread has freed a part of it meanwhile
         self._asked = found
 
     def _refused(self, failure: object) -> None:

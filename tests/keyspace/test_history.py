@@ -52,6 +52,13 @@ class HistoryTests(SynchronousTestCase):
             self.assertEqual([event.index for event in found], list(range(max(asked, 1), 6)))
             self.assertEqual(list(self.history.since(asked, "/b", True)), [])
 
+    def test_a_history_without_events_names_the_next_one(self) -> None:
+        """As of a machine that has taken over the content without the events."""
+        history = History(5, [], cleared_index=7)
+        self.assertEqual(list(history.since(8, "/a", False)), [])
+        error = self.assertRaises(EtcdError, history.since, 7, "/a", False)
+        self.assertEqual(error.cause, "the requested history has been cleared [8/7]")
+
 
 limits = st.integers(1, 20 * (EVENT_BYTES + 40))
 

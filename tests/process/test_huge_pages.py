@@ -2,6 +2,7 @@
 Tests of L{etcd_twisted.process.huge_pages}.
 """
 
+import errno
 import mmap
 import re
 from pathlib import Path
@@ -81,6 +82,33 @@ class AskingTests(SynchronousTestCase):
             self.clock.advance(CHECK_INTERVAL_SECONDS)
         self.assertEqual(self.asked, [(0x7F5000200000, 62 * MEGABYTE)])
         self.pages.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_mapping_of_which_a_part_is_freed_meanwhile_is_asked_for_again(self) -> None:
+        """This is no reason to ask for nothing more."""
+        refusals = [OSError(errno.ENOMEM, "Cannot allocate memory")]
+
+        def advise(address: int, length: int) -> None:
+            if refusals:
+                raise refusals.pop()
+            self.asked.append((address, length))
+
+        self.pages = HugePages(self.clock, self.maps, advise)
+        self.maps.write_text(SMALL + LARGE)
+        self.pages.start()
+        self.clock.advance(CHECK_INTERVAL_SECONDS)
+        self.assertEqual(self.asked, [])
+        self.clock.advance(CHECK_INTERVAL_SECONDS)
+        self.assertEqual(self.asked, [(0x7F5000200000, 62 * MEGABYTE)])
+        self.pages.stop()
+
+    def test_a_kernel_without_them_is_asked_no_more(self) -> None:
+        def advise(_address: int, _length: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        self.maps.write_text(SMALL + LARGE)
+        HugePages(self.clock, self.maps, advise).start()
+        self.clock.advance(CHECK_INTERVAL_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_system_without_them_is_asked_no_more(self) -> None:

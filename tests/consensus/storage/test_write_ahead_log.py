@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcd_twisted.consensus.raft.entries import Record
-from etcd_twisted.consensus.storage import files, write_ahead_log
+from etcd_twisted.consensus.storage import files, segment_file, write_ahead_log
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
 from tests import examples
@@ -122,7 +122,7 @@ class ZerosAheadTests(LogTestCase):
             written.append((offset, data))
             files.write_all(descriptor, data, offset)
 
-        self.patch(write_ahead_log, "write_all", write_all)
+        self.patch(segment_file, "write_all", write_all)
         directory = self.directory()
         log = WriteAheadLog(directory)
         resumed(log)
@@ -131,7 +131,7 @@ class ZerosAheadTests(LogTestCase):
             records[index - 1] = entries(index, record.entries[0].data)
             log.append(records[index - 1])
         (path,) = directory.iterdir()
-        self.assertEqual(path.stat().st_size % write_ahead_log.ALLOCATION_BYTES, 0)
+        self.assertEqual(path.stat().st_size % segment_file.ALLOCATION_BYTES, 0)
         copy = self.copy(directory)
         log.close()
         self.assertEqual((recover(directory), recover(copy)), (records, records))
@@ -145,20 +145,20 @@ class ZerosAheadTests(LogTestCase):
                 ahead += 1
                 self.assertEqual(data[2_000:], bytes(len(data) - 2_000))
                 zeroed = offset + len(data)
-        self.assertEqual(ahead, zeroed // write_ahead_log.ZEROED_BYTES)
-        self.assertGreater(zeroed, write_ahead_log.ALLOCATION_BYTES)
+        self.assertEqual(ahead, zeroed // segment_file.ZEROED_BYTES)
+        self.assertGreater(zeroed, segment_file.ALLOCATION_BYTES)
 
     def test_long_records_have_no_zeros_ahead(self) -> None:
         """Long records would use up the zeros at once, and so double what is written."""
         written = self.appended(entries(0, b"x" * 100_000) for _ in range(100))
         self.assertEqual({len(data) for _, data in written[:-1]}, {len(written[0][1])})
-        self.assertGreater(len(written[-1][1]), write_ahead_log.ZEROED_BYTES)
+        self.assertGreater(len(written[-1][1]), segment_file.ZEROED_BYTES)
 
     def test_no_zeros_beyond_the_allocated_space(self) -> None:
-        almost = write_ahead_log.ALLOCATION_BYTES - 100_000
+        almost = segment_file.ALLOCATION_BYTES - 100_000
         written = self.appended([entries(0, b"x" * almost)])
         offset, data = written[-1]
-        self.assertEqual(offset + len(data), write_ahead_log.ALLOCATION_BYTES)
+        self.assertEqual(offset + len(data), segment_file.ALLOCATION_BYTES)
 
 
 class CompactionTests(LogTestCase):
