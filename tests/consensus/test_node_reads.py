@@ -2,11 +2,13 @@
 Tests of L{etcd_twisted.consensus.node}: reads that it confirms, what it does in time, and how it ends.
 """
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.raft.errors import NotLeaderError
-from etcd_twisted.consensus.raft.messages import Append, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.messages import Append, AppendReply, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import Role
 from tests.consensus.nodes import TIMING, A, B, C, NodeTestCase, propose
 
@@ -105,6 +107,33 @@ class ReadTests(NodeTestCase):
         self.settle()
         self.successResultOf(read)
 
+    def test_read_that_is_confirmed_waits_for_later_turns(self) -> None:
+        """Nothing but the applying of entries lets it go on."""
+        node = self.alone()
+        propose(node, b"x")
+        self.clock.advance(0)
+        self.around.most = 0
+        self.around.sync()
+        read = node.confirm_read()
+        self.ring()
+        self.assertNoResult(read)
+        self.around.most = 10
+        self.settle()
+        self.successResultOf(read)
+
+    def test_read_joins_none_that_a_lone_machine_has_confirmed(self) -> None:
+        """A machine that leads alone confirms a read in the turn in which it comes, and sends nothing for it."""
+        node = self.alone()
+        reads: list[Deferred[None]] = []
+        self.around.on_apply = lambda _: reads.append(node.confirm_read())
+        propose(node, b"x")
+        self.clock.advance(0)
+        self.around.sync()
+        self.successResultOf(reads[0])
+        late = node.confirm_read()
+        self.settle()
+        self.successResultOf(late)
+
     def test_read_asks_others(self) -> None:
         node = self.elected()
         self.acknowledge(node)
@@ -147,6 +176,54 @@ class ReadTests(NodeTestCase):
         self.settle()
         self.acknowledge(node)
         self.successResultOf(again[0])
+
+    @given(st.lists(st.sampled_from(["read", "read again", "put", "turn", "answer", "late answer"]), max_size=30))
+    def test_read_is_confirmed_only_by_a_round_that_begins_after_it(self, steps: list[str]) -> None:
+        """However reads, changes, turns of the reactor and answers of another machine follow each other."""
+        self.setUp()
+        node, core, clock = self.elected(), self.raft, self.clock
+        self.acknowledge(node)
+        self.settle()
+        answered, reads = self.newest_round(), 0
+        confirmed: list[int] = []
+
+        def read(again: bool) -> None:
+            nonlocal reads
+            reads, begun = reads + 1, self.newest_round()
+
+            def tell(error: NotLeaderError | None) -> None:
+                self.assertIsNone(error)
+                self.assertGreater(answered, begun)
+                confirmed.append(begun)
+                if again:
+                    read(False)
+
+            node.submit_read(tell)
+
+        def answer(newest: int) -> None:
+            nonlocal answered
+            answered = max(answered, newest)
+            node.receive(B, [AppendReply(core.term, newest, core.last_index, core.last_index)])
+
+        for step in steps:
+            if step in {"read", "read again"}:
+                read(step == "read again")
+            elif step == "put":
+                propose(node, b"x")
+            elif step == "turn":
+                clock.advance(0)
+            else:
+                answer(self.newest_round() - (step == "late answer"))
+            if self.around.writes:
+                self.around.sync()
+        for _ in range(3):
+            self.settle()
+            answer(self.newest_round())
+        self.assertEqual(len(confirmed), reads)
+
+    def newest_round(self) -> int:
+        """Returns the newest round of messages that another machine has been sent."""
+        return max(message.round for _, message in self.around.sent if isinstance(message, Append))
 
     def test_read_joins_none_that_have_failed(self) -> None:
         """They have lost their leader."""

@@ -10,7 +10,12 @@ from etcd_twisted import __version__
 from etcd_twisted.cluster.discovery import TTL_SECONDS
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS
-from etcd_twisted.consensus.snapshots.taking import FREE_BYTES, MOST_ENTRIES, SNAPSHOT_BYTES
+from etcd_twisted.consensus.snapshots.taking import (
+    ENTRY_BYTES_PER_SNAPSHOT_BYTE,
+    FREE_BYTES,
+    MOST_ENTRIES,
+    SNAPSHOT_BYTES,
+)
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
@@ -44,6 +49,7 @@ class NumberTests(SynchronousTestCase):
             f"`--peer-election-timeout` ({config.peer_election_timeout} ms,",
             f"After `--snapshot-count` log entries ({config.snapshot_count:,})",
             f"larger than {FREE_BYTES >> 20} MiB",
+            f"until the entries hold {({0.25: 'a quarter'})[ENTRY_BYTES_PER_SNAPSHOT_BYTE]} as many bytes",
             f"when the entries hold {SNAPSHOT_BYTES >> 20} MiB, or when there are {MOST_ENTRIES:,}",
             f"{limits.trailing_entries:,} entries ({limits.trailing_bytes >> 20} MiB) are kept beside a snapshot",
             f"the last `--watch-history` events ({config.watch_history:,})",

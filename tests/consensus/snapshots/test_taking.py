@@ -6,6 +6,7 @@ import itertools
 import os
 from contextlib import closing
 
+from etcd_twisted.consensus.snapshots import taking
 from etcd_twisted.consensus.snapshots.taking import ENTRY_BYTES_PER_SNAPSHOT_BYTE, FREE_BYTES
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.snapshot import dump
@@ -72,6 +73,21 @@ class SnapshotTests(ReplicaTestCase):
         self.assertGreater(entries, 10)
         needed = (size - FREE_BYTES) * ENTRY_BYTES_PER_SNAPSHOT_BYTE
         self.assertLess(abs(entries * 10_000 - needed), needed / 100)
+        machine.stop()
+
+    def test_a_large_snapshot_is_due_after_so_many_entries_in_any_case(self) -> None:
+        """A start thus applies a bounded number of them, however large the snapshot before them is."""
+        self.patch(taking, "MOST_ENTRIES", 45)
+        machine = self.machine(snapshot_count=10)
+        numbers = itertools.count()
+        while (first := self.snapshot_index(machine)) == 0:
+            machine.set(f"/large{next(numbers)}", "x" * 300_000)
+            machine.settle()
+        self.assertGreater(machine.storage.snapshots.size, FREE_BYTES)
+        while self.snapshot_index(machine) == first and machine.replica.raft_index < first + 100:
+            machine.set("/small", "")
+            machine.settle()
+        self.assertEqual(self.snapshot_index(machine), first + 45)
         machine.stop()
 
     def test_a_small_snapshot_is_due_after_the_count(self) -> None:
