@@ -128,6 +128,7 @@ class ReadTests(NodeTestCase):
         self.around.on_apply = lambda _: reads.append(node.confirm_read())
         propose(node, b"x")
         self.clock.advance(0)
+        propose(node, b"y")  # so that the turn applies entries last
         self.around.sync()
         self.successResultOf(reads[0])
         late = node.confirm_read()

@@ -289,11 +289,28 @@ class MissingChunkTests(SynchronousTestCase):
         chunks.insert(-1, msgspec.msgpack.encode(["nodes", [None]]))
         self.assertRaises(StorageError, restored, chunks)
 
+    def test_a_name_that_comes_twice_is_refused(self) -> None:
+        """Whether the nodes are files or not, and whether they have a TTL."""
+        head, end = self.chunks[0], self.chunks[-1]
+        for record in (["a", 1, 1, None, "x"], ["a", 1, 1, 5, "x"]):
+            nodes = msgspec.msgpack.encode(["nodes", [record, record]])
+            error = self.assertRaises(StorageError, restored, [head, nodes, end])
+            self.assertIn("out of order", str(error))
+
     def test_empty_chunks_are_pauses(self) -> None:
         """Empty chunks mean nothing, wherever they are."""
         with_pauses = [chunk for each in self.chunks for chunk in (b"", each, b"")]
         again = restored(with_pauses, history_capacity=1_600)
         self.assertEqual(chunks_of(again), self.chunks)
+
+
+class SizeTests(SynchronousTestCase):
+    """A quota must mean the same after a restart."""
+
+    @given(st.dictionaries(st.text("aé€𝄞", min_size=1, max_size=5), st.text("aé€𝄞", max_size=5), max_size=5))
+    def test_the_size_is_as_before(self, values: dict[str, str]) -> None:
+        space = key_space(*(c.Set(f"/{name}", 0, value) for name, value in values.items()))
+        self.assertEqual(restored(chunks_of(space)).root.size, space.root.size)
 
 
 class PieceTests(SynchronousTestCase):
