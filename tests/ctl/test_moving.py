@@ -2,6 +2,7 @@
 The commands that save keys and write them elsewhere: C{export} and C{import}.
 """
 
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -199,6 +200,18 @@ class ExportTests(MovingTest):
             self.assertEqual(Path(self.file).stat().st_mode & 0o777, mode)
             self.assertTrue(link.is_symlink())
             Path(self.file).chmod(0o640)
+
+    def test_two_at_once(self) -> None:
+        """Two exports don't write into one file. What one that was killed has left is not in the way."""
+        partial = Path(f"{self.file}.partial")
+        partial.write_text("left by another")
+        with partial.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            self.assertFails(1, "keys.jsonl is being written by another process", "export", "-f", self.file)
+        self.assertEqual(partial.read_text(), "left by another")
+        self.type("export", "-f", self.file)
+        self.assertIn("end", self.lines()[-1])
+        self.assertEqual(list(self.directory.iterdir()), [Path(self.file)])
 
 
 class ImportTests(MovingTest):

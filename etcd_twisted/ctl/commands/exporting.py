@@ -5,6 +5,7 @@ This module must never leave half a file under the name of a whole one.
 """
 
 import contextlib
+import fcntl
 import os
 import stat
 import sys
@@ -35,18 +36,24 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
         if path.exists() and not path.is_file():
             raise CommandFailedError(f"{path} is no file: leave --file out for the standard output", BAD_ARGUMENTS)
         path = path.resolve()
-        partial = path.with_name(partial.name)
+        partial = path.with_name(f"{path.name}.partial")
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
-        partial.unlink(missing_ok=True)
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with open(partial, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, mode)) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CommandFailedError(f"{path} is being written by another process", BAD_ARGUMENTS) from None
+            try:
+                os.fchmod(file.fileno(), mode)
+                file.truncate()
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise CommandFailedError(f"can't write {partial}: {error.strerror}", BAD_ARGUMENTS) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @click.command(cls=Command)
