@@ -2,6 +2,7 @@
 The commands that save keys and write them elsewhere: C{export} and C{import}.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,7 @@ from etcd_twisted.ctl.sources import Expiry
 from etcd_twisted.ctl.subtree import Move, is_within
 from etcd_twisted.testing.memory_machine import MemoryMachine
 from tests import examples
-from tests.ctl.commands import CommandTest
+from tests.ctl.commands import CommandTest, captured
 
 Tree = dict[str, tuple[str | None, float | None]]
 """The value of each key, C{None} for a directory, and when it expires."""
@@ -200,6 +201,15 @@ class ExportTests(MovingTest):
             self.assertEqual(Path(self.file).stat().st_mode & 0o777, mode)
             self.assertTrue(link.is_symlink())
             Path(self.file).chmod(0o640)
+
+    def test_full_output(self) -> None:
+        """An output that takes nothing is no fault of this program."""
+        with open("/dev/full", "w") as full:
+            outcome = captured(self, ("export",), b"", {}, self.run_action, lambda *_: (None, 0.0), full)
+            self.assertEqual(outcome.status, 1)
+            self.assertIn("can't write to the standard output: No space left on device", outcome.errors)
+            with contextlib.suppress(OSError):
+                full.close()
 
     def test_two_at_once(self) -> None:
         """Two exports don't write into one file. What one that was killed has left is not in the way."""

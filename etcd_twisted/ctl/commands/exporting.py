@@ -56,6 +56,17 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
         raise CommandFailedError(f"can't write {partial}: {error.strerror}", BAD_ARGUMENTS) from error
 
 
+@contextlib.contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # whoever reads it has enough
+        raise
+    except OSError as error:
+        raise CommandFailedError(f"can't write to the standard output: {error.strerror}", BAD_ARGUMENTS) from error
+
+
 @click.command(cls=Command)
 @click.option("--file", "-f", metavar="FILE", type=click.Path(path_type=Path), help="Where to; else the output.")
 @click.option(
@@ -87,12 +98,11 @@ def export(
         if not is_within(key, directory):
             raise click.UsageError(f"--hidden {key} is not below {directory}, which is exported")
     with contextlib.ExitStack() as stack:
-        output = sys.stdout.buffer if file is None else stack.enter_context(_whole_file(file))
+        output = stack.enter_context(_standard_output() if file is None else _whole_file(file))
         shown = stack.enter_context(progress("Exporting", None))
         origin = tool.settings.discovery_srv or ",".join(tool.settings.endpoints)
         exporting = Export(directory, hidden, origin, not no_quorum, output, file is not None, shown)
         writer = tool.run(lambda client: exporting.run(client, users))
-        output.flush()
     summary = f"Exported {writer.count} records"
     if users and exporting.users:
         summary += "; passwords are not among them, since the API does not tell them"
