@@ -200,7 +200,11 @@ class TogetherTests(SynchronousTestCase):
 
     def test_responses_do_not_wait_for_later_requests(self) -> None:
         """A request that is answered later, or by the ordinary door, delays none of the earlier responses."""
-        self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2, 1, 2])
+        self.wire.replica.holding = True
+        self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2])
+        self.wire.replica.release()
+        self.assertEqual(self.written, [2, 1, 2])
+        self.assertEqual(self.receive(GET, put("v"), GET), [3], "a change that is made at once delays none either")
         self.assertEqual(self.receive(GET, GET, WATCH), [2, 1])
         self.assertEqual(self.receive(put("w"))[:1], [])
         other, transport = self.wire.connect()
