@@ -197,10 +197,10 @@ class ChangeTests(ClusterTest):
 
         async def compacted() -> bool | None:
             """
-            Waits until more is older than the leader's last snapshot, which a write makes due, than is kept beside
+            Waits until more is older than the leader's last snapshot, which long writes make due, than is kept beside
             one.
             """
-            await self.cluster.put("/compacted", "x")
+            await self.cluster.put("/compacted", "x" * WRITTEN)
             leader = await self.cluster.leader()
             taken = re.findall(r"Took a snapshot at log index (\d+)", leader.child.output)
             return True if taken and int(taken[-1]) * WRITTEN > 1.1 * DEFAULT_LIMITS.trailing_bytes else None
