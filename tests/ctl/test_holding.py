@@ -77,8 +77,8 @@ class HoldingTests(TestCase):
         self.assertEqual(await self.keys_in("/lock"), [])
 
     async def test_lost_lock_ends_the_command(self) -> None:
-        """Somebody has removed its key."""
-        child = self.start("lock", "--ttl", "100", "/lock", "sh", "-c", "echo running; exec sleep 1000")
+        """Somebody has removed its key, which is noticed when it is renewed, after a third of its TTL."""
+        child = self.start("lock", "--ttl", "6", "/lock", "sh", "-c", "echo running; exec sleep 1000")
         await child.when_printed("running\n")
         (key,) = await self.keys_in("/lock")
         await self.machine.client.delete(key)
