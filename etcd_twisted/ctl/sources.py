@@ -97,7 +97,7 @@ class Survey:
 
 
 class Source(Protocol):
-    """Has records."""
+    """A source of records."""
 
     @property
     def name(self) -> str:

@@ -204,7 +204,7 @@ def auth() -> None:
 @auth.command()
 @click.pass_obj
 def enable(tool: Tool) -> None:
-    """Have users and roles asked for. The user root has to exist."""
+    """Check the credentials of every request from now on. The user root has to exist."""
     tool.run(lambda client: client.auth.enable())
     show(tool, {"enabled": True}, ["Authentication Enabled"])
 

@@ -33,7 +33,7 @@ class Position(msgspec.Struct, frozen=True):
 @attrs.frozen
 class Entry:
     """
-    What is at a key.
+    The state of a key.
 
     @ivar value: the value; C{None} for a directory.
     @ivar expires_at: when it expires, in seconds since the epoch; C{None} for never.

@@ -23,7 +23,7 @@ READING_SECONDS = 1.0
 
 class Lag:
     """
-    What is known of a mirror's progress.
+    The progress of a mirror, as far as it is known.
 
     @ivar source_index: the highest index of the source that was seen.
     @ivar applied_index: the index up to which the copy has everything.
