@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
+from unittest import mock
 
 import attrs
 from twisted.internet.defer import ensureDeferred
@@ -47,10 +48,11 @@ def captured(
         test.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
         test.patch(sys, "stdout", stdout or written[0]),
         test.patch(sys, "stderr", written[1]),
-        test.patch(os, "environ", environment),
     ]
     try:
-        status = status_of(arguments, runner, asker)
+        # The object stays: rich keeps the one that it finds when it is imported.
+        with mock.patch.dict(os.environ, environment, clear=True):
+            status = status_of(arguments, runner, asker)
     finally:
         for patch in patches:
             patch.restore()
