@@ -28,7 +28,7 @@ Figures = Sequence[float | None]
 @attrs.frozen
 class Target(abc.ABC):
     """
-    What is wanted of our figure.
+    The target for our figure.
 
     @ivar ratio: what ours has to be, in units of etcd's.
     @ivar stretch: what ours should better be.

@@ -283,7 +283,7 @@ class Server(abc.ABC):
 
     def take_in_no_more(self, machines: int) -> None:  # noqa: B027  # not all kinds have something to do
         """
-        Has its cluster take in no more members than these. Others stand by.
+        Limit the cluster to so many members. Other machines stand by.
 
         @raise BenchmarkError: it refuses.
         """

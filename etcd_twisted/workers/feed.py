@@ -276,7 +276,7 @@ class Feed:
             worker.send_in_time(_copy(metadata, state))
 
     def in_next_turn(self, worker: WorkerConnection) -> None:
-        """Have a worker go on in the next turn that is not another one's: together they take no longer than one."""
+        """Send more to a worker in a later turn. Each turn serves one worker, so several take no longer than one."""
         if worker not in self._due:
             self._due.append(worker)
         if self._turn is None:

@@ -63,7 +63,7 @@ _READING = (b"GET", b"HEAD", b"OPTIONS")
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
     """
-    Who makes a request.
+    The client that makes a request.
 
     @ivar host: the client's address, or a text about it.
     @ivar port: its port; C{None} if it has none.
@@ -300,7 +300,7 @@ class RelayedPages(Resource):
         self._connect = connect
 
     def render(self, request: IRequest) -> int:
-        """Have the consensus process answer a request, unless the client goes before."""
+        """Pass a request to the consensus process, and withdraw it if the client goes before the answer."""
         answer = _Answer(_request_bytes(request))
         try:
             self._connect(_origin(request), answer)

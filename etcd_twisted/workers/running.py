@@ -112,7 +112,7 @@ class RunningWorker:
         return self._counted.wait()
 
     def stop_counting(self) -> None:
-        """Have L{count} fire: the worker has ended, and whoever sums up has what it counted."""
+        """Fire what L{count} has returned: the worker has ended, and its last counts are known."""
         self._counted.fire()
 
     def _told(self, message: FromWorker) -> None:
