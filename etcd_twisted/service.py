@@ -89,7 +89,9 @@ class EtcdService(Service):
         tls = tls_for_peers(config)
         check_peer_certificate(config)
         timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election_timeout_seconds)
-        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, timeout_seconds)
+        self._transport = AmpTransport(
+            reactor, self.replica.peer, tls, lambda: self.replica.name, config.peer_url, timeout_seconds
+        )
         peer_port = PeerFrontend(self._transport.connected, admin_site).service(reactor, config, {}, self.replica)
         client_port: PortService | WorkersPort
         self._workers_ready: Deferred[None] = succeed(None)

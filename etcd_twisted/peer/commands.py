@@ -134,7 +134,8 @@ class Hello(amp.Command):
 
     C{version} is the version of the protocol, C{cluster_id} and C{sender} are the ids of the sender's cluster and of
     the sender, C{name} is its name for people. C{configuration_index} is the log index of the newest configuration
-    that the sender knows; it is a member there. C{receiver} is the id of the machine that it expects.
+    that the sender knows; it is a member there. C{receiver} is the id of the machine that it expects. C{peer_url} is
+    where the sender is.
 
     The result C{commands} has the names of the commands that are known on this connection. A machine that does not
     name them knows the oldest ones, and closes the connection if another one comes.
@@ -147,6 +148,7 @@ class Hello(amp.Command):
         (b"name", amp.Unicode()),
         (b"configuration_index", amp.Integer()),
         (b"receiver", amp.Unicode()),
+        (b"peer_url", amp.Unicode(optional=True)),
     ]
     response: ClassVar = [(b"machine_id", amp.Unicode()), (b"commands", amp.ListOf(amp.String(), optional=True))]
     errors: ClassVar = {IdleError: b"IDLE"}

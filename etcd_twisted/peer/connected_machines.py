@@ -16,23 +16,24 @@ class ConnectedMachines:
     """
     The connections that other machines have made.
 
-    @ivar on_connect: called with the id of a machine that has connected.
+    @ivar on_connect: called with the id of a machine that has connected, and the peer URL that it says it has; empty
+        if it does not say so.
     """
 
     def __init__(self) -> None:
-        self.on_connect: Callable[[str], None] = lambda _: None
+        self.on_connect: Callable[[str, str], None] = lambda _machine_id, _peer_url: None
         self._connections: dict[str, MessageConnection] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, machine_id: str, connection: MessageConnection) -> None:
-        """Note the connection of a machine, and end an older one."""
+    def add(self, machine_id: str, connection: MessageConnection, peer_url: str = "") -> None:
+        """Note the connection of a machine that names C{peer_url} as its own, and end an older one."""
         older = self._connections.get(machine_id, connection)
         self._connections[machine_id] = connection
         if older is not connection:
             older.abort()
-        self.on_connect(machine_id)
+        self.on_connect(machine_id, peer_url)
 
     def remove(self, machine_id: str, connection: MessageConnection) -> None:
         """Forget a connection that has ended."""

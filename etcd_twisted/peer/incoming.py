@@ -148,13 +148,13 @@ class IncomingConnection(MessageConnection):
 
     # Requests
 
-    def admit(self, sender: str, name: str, received: Callable[[bytes], None]) -> None:
+    def admit(self, sender: str, name: str, peer_url: str, received: Callable[[bytes], None]) -> None:
         """See L{etcd_twisted.peer.responder.Requester}."""
         self.sender = sender
         self._name = name if name.isprintable() and len(name) <= _MAX_NAME_CHARACTERS else ""
         self.reader.max_box_bytes = MAX_BOX_BYTES
         self.received = received
-        self._context.connected.add(sender, self)
+        self._context.connected.add(sender, self, peer_url)
 
     def other_box_received(self, box: Box) -> None:
         """Take a request, or what should be one."""

@@ -50,6 +50,7 @@ class LinkContext:
     @ivar unacknowledged_timeout_seconds: see L{etcd_twisted.net.sockets.UNACKNOWLEDGED_TIMEOUT_SECONDS}.
     @ivar chance: returns a random number from 0 to 1.
     @ivar name: returns this machine's name.
+    @ivar peer_url: this machine's peer URL.
     """
 
     clock: IReactorTime
@@ -59,14 +60,19 @@ class LinkContext:
     unacknowledged_timeout_seconds: float
     chance: Callable[[], float]
     name: Callable[[], str]
+    peer_url: str
 
 
 class Link:
     """
     The link to one machine.
 
+    While it is not connected, it tries in turn the peer URL that the group knows, and the one that the machine itself
+    has named. A machine that has moved may need a snapshot, which only a connection from here can bring it, before the
+    group can note its new address.
+
     @ivar machine_id: the id of the other machine.
-    @ivar url: its peer URL.
+    @ivar url: its peer URL, as the group knows it.
     @ivar connection: the connection to it, once it has answered L{Hello}; C{None} while there is none.
     """
 
@@ -77,6 +83,9 @@ class Link:
         self.url = url
         self.connection: OutgoingConnection | None = None
         self._context = context
+        self._named_url = ""
+        """Where the machine says that it is; empty if it has not said so, or agrees with the group."""
+        self._dials_named = False
         self._backoff = Backoff(context.chance)
         self._stopped = False
         self._awaited: Deferred[Any] | None = None
@@ -163,8 +172,14 @@ class Link:
             self._awaited.cancel()
         return ended
 
-    def redial(self) -> None:
-        """End the pause before the next attempt, because the machine is there."""
+    def redial(self, named_url: str) -> None:
+        """
+        End the pause before the next attempt, because the machine has connected to this one.
+
+        @param named_url: where it says that it is; empty if it does not say so.
+        """
+        self._named_url = "" if named_url == self.url else named_url
+        self._dials_named = bool(self._named_url)
         self._backoff.reset()
         if self._pausing and self._awaited is not None:
             self._awaited.cancel()
@@ -182,31 +197,34 @@ class Link:
 
     async def _use_one_connection(self) -> float:
         """Connect, and return once the connection is lost: with the number of seconds to wait after that."""
+        named, self._dials_named = self._dials_named, not self._dials_named and bool(self._named_url)
         try:
-            connection = await self._connect()
+            connection = await self._connect(self._named_url if named else self.url)
         except IdleError:  # it is starting, or this machine does not know yet that the other one is a standby
             return self._backoff.next()
         except _REFUSALS as error:
             self._refused(error)
             return REFUSED_PAUSE_SECONDS
         except CONNECTION_ERRORS as error:
-            self._log_problem(reason_of(error))
+            if not named:  # the log gives the machine the other URL
+                self._log_problem(reason_of(error))
             return self._backoff.next()
+        self._dials_named = named  # whatever it is lost by, the machine was there
         problem = await self._use(connection)
         self._lost_at = self._context.clock.seconds()
         self._log_problem(problem, "{machine} is not connected any more: {problem}; trying again")
         return self._backoff.next()
 
-    async def _connect(self) -> OutgoingConnection:
+    async def _connect(self, url: str) -> OutgoingConnection:
         """
-        Connect, and exchange L{Hello}.
+        Connect to C{url}, and exchange L{Hello}.
 
         @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{CONNECTION_ERRORS}, or L{CancelledError}.
         """
         self._log.debug("Connecting to {machine}", machine=self._label)
         dialer = self._context.dialer
         connection = OutgoingConnection(self._context.clock, self._context.unacknowledged_timeout_seconds)
-        await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
+        await self._cancellable(maybeDeferred(dialer.dial, url, connection))
         try:
             hello = self._say_hello(connection).addTimeout(dialer.timeout_seconds, self._context.clock)
             answer = await self._cancellable(hello)
@@ -229,6 +247,7 @@ class Link:
             name=self._context.name(),
             configuration_index=raft.configuration_index,
             receiver=self.machine_id,
+            peer_url=self._context.peer_url,
         )
 
     async def _use(self, connection: OutgoingConnection) -> str:

@@ -34,10 +34,11 @@ class Requester(Protocol):
     sender: str
     forwarded: ForwardedRequests
 
-    def admit(self, sender: str, name: str, received: Callable[[bytes], None]) -> None:
+    def admit(self, sender: str, name: str, peer_url: str, received: Callable[[bytes], None]) -> None:
         """
         Take this for the connection of a member from here on.
 
+        @param peer_url: where the member says that it is; empty if it does not say so.
         @param received: takes the payloads that the member sends.
         """
 
@@ -79,6 +80,7 @@ class Responder:
         name: str,
         configuration_index: int,
         receiver: str,
+        peer_url: str | None,
     ) -> Values:
         raft = self._raft
         if version != PROTOCOL_VERSION:
@@ -96,7 +98,7 @@ class Responder:
             raise commands.IdleError(f"no member has confirmed yet that {sender} is in the cluster")
         if admission is Admission.STRANGER:
             raise commands.NotMemberError(f"the machine {sender} is not in the cluster")
-        requester.admit(sender, name, lambda payload: raft.received(sender, payload))
+        requester.admit(sender, name, peer_url or "", lambda payload: raft.received(sender, payload))
         return {"machine_id": raft.machine_id, "commands": list(commands.COMMANDS)}
 
     async def _offer_snapshot(self, requester: Requester, metadata: bytes, head: bytes, size: int) -> Values:

@@ -47,6 +47,7 @@ class AmpTransport:
         raft: IRaftPeer,
         tls: ClientTls | None,
         name: Callable[[], str] = lambda: "",
+        peer_url: str = "",
         unacknowledged_timeout_seconds: float = UNACKNOWLEDGED_TIMEOUT_SECONDS,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -54,13 +55,14 @@ class AmpTransport:
         @param raft: takes the messages that come, and learns which were lost.
         @param tls: for machines whose URL asks for TLS; C{None} if none is configured.
         @param name: returns this machine's name, for the logs of others.
+        @param peer_url: this machine's peer URL, which the others are told.
         @param unacknowledged_timeout_seconds: see L{UNACKNOWLEDGED_TIMEOUT_SECONDS}.
         @param chance: returns a random number from 0 to 1, so that machines do not act in step.
         """
         self.connected = ConnectedMachines()
         self.connected.on_connect = self._machine_connected
         self._context = LinkContext(
-            reactor, raft, self.connected, Dialer(reactor, tls), unacknowledged_timeout_seconds, chance, name
+            reactor, raft, self.connected, Dialer(reactor, tls), unacknowledged_timeout_seconds, chance, name, peer_url
         )
         self._links: dict[str, Link] = {}
         self._closing: set[Deferred[None]] = set()
@@ -98,11 +100,11 @@ class AmpTransport:
         for link in list(self._links.values()):
             link.sweep(now)
 
-    def _machine_connected(self, machine_id: str) -> None:
+    def _machine_connected(self, machine_id: str, peer_url: str) -> None:
         """Try again at once to connect to a machine that has connected to this one: it is there."""
         link = self._links.get(machine_id)
         if link is not None:
-            link.redial()
+            link.redial(peer_url)
 
     def send(self, machine_id: str, payload: bytes) -> bool:
         """

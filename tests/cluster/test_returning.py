@@ -5,13 +5,15 @@ no longer in it.
 
 from twisted.internet.defer import CancelledError
 
-from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
+from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS, Joining
 from etcd_twisted.cluster.known_machines import MAX_KNOWN_URLS, MIN_SEARCH_INTERVAL_SECONDS
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import Admission
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.peer.client import UnreachableError
 from tests.cluster.machines import LifecycleMachine, LifecycleTestCase
 
 
@@ -73,6 +75,32 @@ class ComingBackTests(LifecycleTestCase):
             self.group.result_of(self.group.leader.set("/a", str(number)))
         self.group.result_of(moved.launch())
         self._assert_found(moved, machines)
+        self.assertEqual(moved.get("/a"), "19")
+
+    def test_snapshot_is_sent_to_a_machine_whose_move_nobody_has_noted(self) -> None:
+        """
+        The group can't note the move: that needs the machine's own acknowledgement, as the third machine is down.
+        """
+        self.group.change(snapshot_count=5, limits={"raft_limits": RaftLimits(trailing_entries=2)})
+        first, second, third = self.three()
+        leader = self.group.leader
+        moved, other = (each for each in (first, second, third) if each is not leader)
+        last_index = moved.raft.last_index
+        moved.stop()
+        self.group.advance(1.0)  # from here on no entries are kept for it
+        for number in range(20):
+            self.group.result_of(leader.set("/a", str(number)))
+        self.group.settle()
+        self.assertGreater(leader.raft.log.first_index, last_index + 1)
+        other.crash()
+
+        async def refused(_joining: Joining, url: str, _identity: Identity) -> None:
+            raise UnreachableError(f"{url} does not answer")
+
+        self.patch(Joining, "_announce_to", refused)
+        moved.configure(9, moved.config.name)
+        self.group.result_of(moved.launch())
+        self.assertNotIn(moved.machine, leader.replica.machines())
         self.assertEqual(moved.get("/a"), "19")
 
     def _give_up_address(self, machines: list[LifecycleMachine]) -> LifecycleMachine:

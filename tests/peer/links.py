@@ -60,7 +60,9 @@ class LinkTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.raft = FakeRaftPeer(FIRST)
-        self.transport = AmpTransport(self.reactor, self.raft, None, lambda: "machine1", chance=lambda: 1.0)
+        self.transport = AmpTransport(
+            self.reactor, self.raft, None, lambda: "machine1", "http://127.0.0.1:7001", chance=lambda: 1.0
+        )
         self.log = Log(self)
 
     def connect(self) -> None:

@@ -33,6 +33,7 @@ WIRE: dict[bytes, tuple[dict[bytes, str], dict[bytes, str], set[bytes]]] = {
             b"name": "Unicode",
             b"configuration_index": "Integer",
             b"receiver": "Unicode",
+            b"peer_url": "Unicode, optional",
         },
         {b"machine_id": "Unicode", b"commands": "ListOf String, optional"},
         {b"IDLE", b"VERSION", b"CLUSTER", b"MACHINE", b"NOT_A_MEMBER"},
@@ -148,10 +149,16 @@ class ArgumentTests(SynchronousTestCase):
     def test_hello_ignores_an_unknown_field(self) -> None:
         """The machine reads all fields that it knows, and ignores one that it does not know."""
         values = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
-                  "configuration_index": 7}  # fmt: skip
+                  "configuration_index": 7, "peer_url": "http://127.0.0.1:7001"}  # fmt: skip
         box = Hello.makeArguments(values, None)
         box[b"later"] = b"addition"
         self.assertEqual(Hello.parseArguments(box, None), values)
+
+    def test_hello_of_an_older_machine_names_no_address(self) -> None:
+        """An older machine does not send its peer URL."""
+        values = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
+                  "configuration_index": 7}  # fmt: skip
+        self.assertEqual(Hello.parseArguments(Hello.makeArguments(values, None), None), {**values, "peer_url": None})
 
     def test_hello_of_an_older_machine_names_no_commands(self) -> None:
         """An older machine does not send the names of the commands that it knows."""

@@ -146,6 +146,14 @@ class HelloTests(IncomingTest):
         self.assertEqual(len(self.served.connected), 0)
         self.assertFalse(self.served.answer(SECOND, b"answer"))
 
+    def test_machine_may_name_its_address(self) -> None:
+        """Whoever connects to machines learns it; a machine of an older version names none."""
+        named: list[tuple[str, str]] = []
+        self.served.connected.on_connect = lambda machine_id, peer_url: named.append((machine_id, peer_url))
+        self.served.admitted()
+        self.served.visit().ask(Hello, **HELLO, peer_url="http://127.0.0.1:7009")
+        self.assertEqual(named, [(SECOND, ""), (SECOND, "http://127.0.0.1:7009")])
+
     def test_log_lines_have_the_name_of_the_machine(self) -> None:
         """The lines about a machine have its name, unless that contains a line break."""
         for name, shown in (("machine2", "machine2 at"), ("a\nb", f"{SECOND} at")):

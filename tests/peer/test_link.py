@@ -11,7 +11,7 @@ from etcd_twisted.interfaces import ITransport
 from etcd_twisted.peer.boxes import payload_boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE_SECONDS
 from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, SECOND, THIRD
-from tests.peer.links import CALLED, LinkTest
+from tests.peer.links import CALLED, URL, LinkTest
 
 
 class AttemptTests(LinkTest):
@@ -27,7 +27,7 @@ class AttemptTests(LinkTest):
         self.assertEqual((host, port), ("127.0.0.1", 7002))
         other = self.succeed()
         expected = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
-                    "configuration_index": 1}  # fmt: skip
+                    "configuration_index": 1, "peer_url": "http://127.0.0.1:7001"}  # fmt: skip
         self.assertEqual(other.answer(), expected)
         self.assertEqual(self.log.warnings, [])
 
@@ -161,11 +161,56 @@ class AttemptTests(LinkTest):
             self.reactor.advance(1)
         self.get_nowhere()
         attempts = self.attempts
-        self.transport.connected.on_connect(SECOND)
+        self.transport.connected.on_connect(SECOND, "")
         self.assertEqual(self.attempts, attempts + 1)
-        self.transport.connected.on_connect(SECOND)
-        self.transport.connected.on_connect(THIRD)
+        self.transport.connected.on_connect(SECOND, "")
+        self.transport.connected.on_connect(THIRD, "")
         self.assertEqual(self.attempts, attempts + 1)
+
+    def test_machine_that_has_moved_is_tried_at_both_addresses_in_turn(self) -> None:
+        """The machine knows where it is, and the group may know better, as an administrator may have said so."""
+        self.connect()
+        self.get_nowhere()
+        self.transport.connected.on_connect(SECOND, "http://127.0.0.1:7009")
+        for _ in range(3):
+            self.get_nowhere()
+            self.pass_time(5)
+        self.assertEqual([each[1] for each in self.reactor.tcpClients], [7002, 7009, 7002, 7009, 7002])
+        self.assertEqual(len(self.log.warnings), 1)
+
+    def test_address_that_has_worked_is_tried_first_again(self) -> None:
+        """A connection to the address that the machine has named is lost, and made again."""
+        self.connect()
+        self.get_nowhere()
+        self.transport.connected.on_connect(SECOND, "http://127.0.0.1:7009")
+        other = self.succeed()
+        other.answer()
+        self.assertTrue(self.transport.send(SECOND, b"x"))
+        other.transport.client_goes()
+        self.pass_time(5)
+        self.assertEqual([each[1] for each in self.reactor.tcpClients], [7002, 7009, 7009])
+
+    def test_machine_that_is_where_the_group_knows_it_is_tried_there_alone(self) -> None:
+        """A machine that names the known address has not moved, or has moved back."""
+        self.connect()
+        self.get_nowhere()
+        for url in ("http://127.0.0.1:7009", URL):
+            self.transport.connected.on_connect(SECOND, url)
+            self.get_nowhere()
+        self.pass_time(5)
+        tried = [each[1] for each in self.reactor.tcpClients]
+        self.assertEqual((tried[:3], set(tried[3:])), ([7002, 7009, 7002], {7002}))
+
+    def test_named_address_that_is_none_is_not_tried_twice_in_a_row(self) -> None:
+        """What a machine names may be anything."""
+        for url in ("", "nonsense", "http://[::1", "https://machine2:7001", "http://127.0.0.1:7002/path"):
+            self.connect()
+            self.get_nowhere()
+            self.transport.connected.on_connect(SECOND, url)
+            self.pass_time(5)
+            self.get_nowhere()
+            self.assertEqual({each[1] for each in self.reactor.tcpClients}, {7002}, url)
+            self.successResultOf(self.stop())
 
     def test_internal_error_of_a_link_is_logged(self) -> None:
         """The error is logged as one of this machine, and the link goes on."""

@@ -68,6 +68,18 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual({counts[payload] for payload in payloads}, {0, 1, 2})
         self.assertNotEqual(self._seen(), sorted(self._seen(), key=int))
 
+    def test_a_machine_that_has_moved_is_reached_once_it_has_connected(self) -> None:
+        """It is reached where it has connected from, as with a real transport."""
+        self.network.hosts["http://moved"] = moved = self.hosts[1]
+        self.transport.connect({self.there: "http://nobody"})
+        self.assertIsInstance(self.failureResultOf(self.transport.ask_status(self.there)).value, ConnectionError)
+        self.other.connect({self.here: "http://machine0"})
+        self._pass()
+        asked = self.transport.ask_status(self.there)
+        self._pass()
+        self.assertEqual(self.successResultOf(asked), self.peers[1].report)
+        self.assertIs(moved.process, self.processes[1])
+
     def test_a_link_is_cut_one_way(self) -> None:
         """It stays open the other way."""
         self.network.cut = {("machine0", "machine1")}

@@ -76,12 +76,14 @@ class Host:
     @ivar process: the process that listens there, or C{None}.
     @ivar peer: what that process does for other machines, or C{None}.
     @ivar visitors: the connections that other machines have made to it, by their ids.
+    @ivar on_visit: called with the id of a machine that has connected, and its host.
     """
 
     name: str
     process: Process | None = None
     peer: IRaftPeer | None = None
     visitors: dict[str, Visitor] = attrs.field(factory=dict)
+    on_visit: "Callable[[str, Host], None]" = lambda _machine_id, _host: None
 
     @property
     def up(self) -> bool:

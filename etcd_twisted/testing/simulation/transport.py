@@ -35,6 +35,7 @@ class _Connection:
         self._network = transport.network
         self._process = transport.process
         self._host = host
+        self._known_host = self._named_host = host
         self._closed = False
         self._incarnation: Process | None = None
         self._asking: set[Deferred[Any]] = set()
@@ -50,6 +51,7 @@ class _Connection:
         if self.is_open or self._closed:
             return
         host, own = self._host, self._transport.peer
+        self._host = self._named_host if host is self._known_host else self._known_host  # unless it connects now
         if not (host.answers and host.peer is not None and self._network.is_open(self._process.name, host.name)):
             self._try_later(self._network.reconnect_seconds)
             return
@@ -59,13 +61,21 @@ class _Connection:
         match host.peer.admission(own.machine_id, own.configuration_index):
             case Admission.MEMBER:
                 self.is_open = True
+                self._host = host
                 self._incarnation = host.process
                 host.visitors[own.machine_id] = self
+                host.on_visit(own.machine_id, self._transport.host)
             case Admission.UNCONFIRMED:
                 self._try_later(self._network.reconnect_seconds)
             case Admission.STRANGER:
                 self._try_later(self._network.refused_seconds)
                 own.excluded()
+
+    def visited_from(self, host: Host) -> None:
+        """Note where the machine at the other end is, as it has connected from there."""
+        self._named_host = host
+        if not self.is_open:
+            self._host = host
 
     def lost(self) -> None:
         """Lose the connection, and make another one soon."""
@@ -253,6 +263,7 @@ class SimulatedTransport:
     The transport of one process.
 
     @ivar peer: what this process does for other machines.
+    @ivar host: where others reach this process.
     @ivar connected: the peer URL of each machine that it is to be connected to, by id.
     """
 
@@ -266,7 +277,8 @@ class SimulatedTransport:
         self.process = process
         self.peer = peer
         self.sent = sent
-        self._host = host
+        self.host = host
+        host.on_visit = self._visited
         self._connections: dict[str, _Connection] = {}
         self.connected: dict[str, str] = {}
         network.register(self)
@@ -280,13 +292,18 @@ class SimulatedTransport:
                 self._connections[machine_id] = _Connection(self, machine_id, self.network.host(url))
         self.connected = dict(peers)
 
+    def _visited(self, machine_id: str, host: Host) -> None:
+        connection = self._connections.get(machine_id)
+        if connection is not None:
+            connection.visited_from(host)
+
     def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}."""
         if not self.process.alive:
             return False
         self.sent(self.peer.machine_id, machine_id, payload)
         connection = self._connections.get(machine_id)
-        visitor = self._host.visitors.get(machine_id)
+        visitor = self.host.visitors.get(machine_id)
         sent = connection is not None and connection.send(payload)
         if not sent and not (visitor is not None and visitor.send_back(payload)):
             self.process.after(0, "unreachable", self.peer.unreachable, machine_id)
@@ -303,7 +320,7 @@ class SimulatedTransport:
         """See L{ITransport}."""
         connection = self._connections.get(machine_id)
         if connection is None or not connection.check():
-            visitor = self._host.visitors.get(machine_id)
+            visitor = self.host.visitors.get(machine_id)
             if visitor is not None and visitor.check():
                 return succeed(None)
             return fail(ConnectionError("there is no connection"))
