@@ -7,7 +7,6 @@ history, and so that a machine that is cut off is noticed. This module must neve
 events for a slow consumer, and never try again without a pause.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
@@ -34,8 +33,9 @@ from etcd_twisted.client.errors import (
 )
 from etcd_twisted.client.event_stream import EventStream
 from etcd_twisted.client.messages import Request
-from etcd_twisted.client.results import Event, HistoryLost, Index, Node
+from etcd_twisted.client.results import Index, Node
 from etcd_twisted.client.sender import Sender
+from etcd_twisted.client.watch_items import Item, WatchItems
 from etcd_twisted.client.watch_position import WatchPosition
 
 RENEW_SECONDS = 30.0
@@ -101,10 +101,7 @@ class Watch:
         self._position = WatchPosition(key, recursive, after_index)
         self._openings = openings
         self._renew_seconds = renew_seconds
-        self._max_buffered_items = max_buffered_items
-        self._items: deque[Event | HistoryLost] = deque()
-        self._waiting: Deferred[Event | HistoryLost] | None = None
-        self._end: Failure | None = None
+        self._items = WatchItems(max_buffered_items)
         self._stream: EventStream | None = None
         self._connection: Connection | None = None
         self._until_connected: list[Deferred[Connection]] = []
@@ -120,7 +117,7 @@ class Watch:
 
     # The consumer's side
 
-    def next(self) -> "Deferred[Event | HistoryLost]":
+    def next(self) -> "Deferred[Item]":
         """
         Returns a Deferred that fires with the next item. Cancelling it loses nothing.
 
@@ -132,32 +129,21 @@ class Watch:
             cluster any more.
         @raise RuntimeError: the one before has not fired yet.
         """
-        if self._waiting is not None:
-            raise RuntimeError("this watch has one consumer, which waits for an item already")
-        if self._items:
-            item = self._items.popleft()
-            if self._stream is not None and len(self._items) <= self._max_buffered_items // 2:
-                self._stream.resume()
-            return succeed(item)
-        if self._end is not None:
-            return fail(self._end)
-
-        def cancel(_: "Deferred[Event | HistoryLost]") -> None:
-            self._waiting = None
-
-        self._waiting = Deferred(cancel)
-        return self._waiting
+        item = self._items.next()
+        if self._stream is not None and self._items.has_room:
+            self._stream.resume()
+        return item
 
     def __aiter__(self) -> "Watch":
         return self
 
-    async def __anext__(self) -> Event | HistoryLost:
+    async def __anext__(self) -> Item:
         try:
             return await self.next()
         except WatchClosed:
             raise StopAsyncIteration from None
 
-    def for_each(self, callback: "Callable[[Event | HistoryLost], object]") -> "Deferred[None]":
+    def for_each(self, callback: "Callable[[Item], object]") -> "Deferred[None]":
         """
         Call a function with each item. The next item waits while a Deferred that the function returns has not fired.
 
@@ -178,7 +164,7 @@ class Watch:
         running.addBoth(end)
         return done
 
-    async def _for_each(self, callback: "Callable[[Event | HistoryLost], object]") -> None:
+    async def _for_each(self, callback: "Callable[[Item], object]") -> None:
         try:
             async for item in self:
                 result = callback(item)
@@ -194,8 +180,8 @@ class Watch:
 
         @raise ClientError: (as a failure) the watch has ended, for the reason that L{next} fails with.
         """
-        if self._end is not None:
-            return fail(self._end)
+        if self._items.end is not None:
+            return fail(self._items.end)
         if self._connection is not None:
             return succeed(self._connection)
         waiting: Deferred[Connection] = Deferred(self._until_connected.remove)
@@ -204,36 +190,29 @@ class Watch:
 
     def close(self) -> None:
         """End the watch. What the consumer has not taken yet is dropped."""
-        if self._end is None:
+        if self._items.end is None:
             self._finish(Failure(WatchClosed("the watch is closed")))
             self._running.cancel()
         self._items.clear()
 
     def _finish(self, reason: Failure) -> None:
-        if self._end is None:
-            self._end = reason
+        if self._items.end is None:
+            self._items.finish(reason)
             self._tidy_up()
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                waiting.errback(reason)
             self._connection_lost()
             until_connected, self._until_connected = self._until_connected, []
             for each in until_connected:
                 each.errback(reason)
 
-    def _deliver(self, item: Event | HistoryLost) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(item)
-            return
-        self._items.append(item)
-        if self._stream is not None and len(self._items) >= self._max_buffered_items:
+    def _deliver(self, item: Item) -> None:
+        self._items.put(item)
+        if self._stream is not None and self._items.is_full:
             self._stream.pause()
 
     # The connections
 
     async def _run(self) -> None:
-        while self._end is None:
+        while self._items.end is None:
             try:
                 if self._stream is None:
                     await self._connect(self._streaming and not self._is_held_back)
@@ -286,9 +265,9 @@ class Watch:
             old.close()
         self._renew_in(self._renew_seconds)
         response.deliverBody(stream)
-        if len(self._items) >= self._max_buffered_items:
+        if self._items.is_full:
             stream.pause()
-        if self._connection is None and self._end is None:
+        if self._connection is None and self._items.end is None:
             self._connection = connection = Connection(index)
             until_connected, self._until_connected = self._until_connected, []
             for each in until_connected:
@@ -302,7 +281,7 @@ class Watch:
     async def _until_ended(self, stream: EventStream) -> None:
         """Wait until a connection has ended, or another one has taken its place."""
         clean = await stream.ended
-        if self._stream is not stream or self._end is not None:
+        if self._stream is not stream or self._items.end is not None:
             return
         self._stream = None
         self._connection_lost()
@@ -359,7 +338,7 @@ class Watch:
 
     def _renew_if_quiet(self) -> None:
         stream = self._stream
-        if stream is None or self._end is not None:
+        if stream is None or self._items.end is not None:
             return  # the next connection sets the timer
         quiet_seconds = self._clock.seconds() - stream.active_at
         if quiet_seconds < self._renew_seconds or stream.is_paused:
@@ -441,7 +420,7 @@ class Watch:
 
         @raise CancelledError: the watch has ended.
         """
-        if self._end is not None:
+        if self._items.end is not None:
             raise CancelledError
 
     async def _pause(self) -> None:
