@@ -123,7 +123,7 @@ oldest: export PIP_CONSTRAINT =
 oldest:
 	rm -rf .venv-oldest
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install --quiet setuptools httptools hypothesis jsonschema python-etcd \
+	.venv-oldest/bin/pip install --quiet setuptools hypothesis jsonschema python-etcd \
 		$$(sed -n '/^install_requires/,/^$$/s/^    \(.*\)>=/\1==/p' setup.cfg)
 	.venv-oldest/bin/pip install --quiet --no-deps --editable .
 	.venv-oldest/bin/trial --temp-directory=_trial_temp_oldest $(OLDEST_TESTS)

@@ -35,9 +35,9 @@ class ParsedRequest(msgspec.Struct, eq=False):
     @ivar authorization: the C{Authorization} header; C{None} where the request has none. Several headers are joined as
         HTTP says, which makes none of them valid.
     @ivar common_name: the common name of the client's certificate, where the port requires one; otherwise C{None}.
+    @ivar relayed: whether a standby made the request for a client of its own; see L{etcd_twisted.web.relay}.
     @ivar user: the user who makes the request, for its handler to find out; C{None} until that is done.
     @ivar conceals: whether the user may change the key and not read it, for its handler to find out.
-    @ivar relayed: whether a standby made the request for a client of its own; see L{etcd_twisted.web.relay}.
     """
 
     method: bytes
@@ -47,8 +47,8 @@ class ParsedRequest(msgspec.Struct, eq=False):
     body: bytes = b""
     authorization: bytes | None = None
     common_name: str | None = None
-    user: str | None = None
     relayed: bool = False
+    user: str | None = None
     conceals: bool = False
 
 

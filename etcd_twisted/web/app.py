@@ -289,9 +289,11 @@ class ClientPages(Resource):
         replica.answer_questions(self._answer)
 
     def stop(self) -> None:
-        """Send all clients that wait for a lock away."""
+        """Send all clients that wait for a lock away, and keep no connection to another machine."""
         self._replica.answer_questions(None)
         self._modules.stop()
+        if self._relay is not None:
+            self._relay.stop()
 
     def _answer(self, question: bytes, user: str) -> "Deferred[bytes]":
         return self._app.answer(question, user) or self._modules.answer(question, user)

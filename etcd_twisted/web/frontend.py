@@ -31,7 +31,7 @@ from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
 from etcd_twisted.web.app import ClientPages, MetricsPages
 from etcd_twisted.web.keys import KeyEndpoint
-from etcd_twisted.web.member_agent import member_agent
+from etcd_twisted.web.member_connections import MemberConnections
 from etcd_twisted.web.redirects import leader_wait_seconds
 from etcd_twisted.web.relay import Relay
 
@@ -57,14 +57,14 @@ def name_cluster(site: Site, replica: IReplica) -> None:
     name_it()
 
 
-def _relay(reactor: IReactor, config: Config, replica: IReplica) -> Relay | None:
+def standby_relay(reactor: IReactor, config: Config, replica: IReplica) -> Relay | None:
     """
     Returns what passes requests on while this machine is a standby, or C{None} if it redirects clients then. Where
     clients show certificates it does, since it can't show those.
     """
     if not config.forwards or config.ca_file is not None or not IReactorTCP.providedBy(reactor):
         return None
-    return Relay(replica, member_agent(reactor, tls_for_client_ports(config)))
+    return Relay(replica, MemberConnections(reactor, tls_for_client_ports(config)))
 
 
 def client_site(
@@ -75,11 +75,13 @@ def client_site(
     usage: Usage,
     access: Access,
     tls: CertificateOptions | None,
+    relay: Relay | None,
 ) -> Site:
     """
     Returns what serves the connections of the client port.
 
     @param resource: serves all but the keys.
+    @param relay: see L{standby_relay}.
     @param tls: how TLS is spoken there; C{None} if it is not.
     """
     cors = Cors(config.origins, EXPOSED) if config.origins else None
@@ -90,7 +92,7 @@ def client_site(
         config.forwards,
         ApiOptions.of(config),
         access,
-        _relay(reactor, config, replica),
+        relay,
     )
     if config.verbosity >= HIGHEST_VERBOSITY:
         resource, handler = TracedPages(resource, reactor), TracedHandler(handler, reactor)
@@ -108,15 +110,16 @@ def client_pages(
     replica: IReplica,
     usage: Usage,
     access: Access,
+    relay: Relay | None,
     workers: IWorkers | None = None,
 ) -> ClientPages:
     """
-    Returns the pages of the client port.
+    Returns the pages of the client port. When they stop, so does the relay.
 
+    @param relay: see L{standby_relay}.
     @param workers: the processes that serve the port, if it is not this one.
     """
-    relay, wait_seconds = _relay(reactor, config, replica), leader_wait_seconds(config)
-    options = ApiOptions.of(config)
+    wait_seconds, options = leader_wait_seconds(config), ApiOptions.of(config)
     return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
 
 
@@ -151,8 +154,9 @@ class HttpFrontend:
         @raise ConfigError: a certificate or its key can't be used.
         """
         tls, usage, access = client_port_tls(config), Usage(), Access(replica, reactor)
-        pages = client_pages(reactor, config, replica, usage, access)
-        site = client_site(reactor, config, replica, pages, usage, access, tls)
+        relay = standby_relay(reactor, config, replica)
+        pages = client_pages(reactor, config, replica, usage, access, relay)
+        site = client_site(reactor, config, replica, pages, usage, access, tls, relay)
         also = [
             Opening(where, site, tls if secure else None)
             for where, secure in further(config, "also-bind-addr", config.also_bind_addr)

@@ -21,7 +21,7 @@ from etcd_twisted.net.port import GRACE_SECONDS, IServedFactory
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
-from etcd_twisted.web.frontend import client_pages, client_site, metrics_openings
+from etcd_twisted.web.frontend import client_pages, client_site, metrics_openings, standby_relay
 from etcd_twisted.workers.feed import Feed
 from etcd_twisted.workers.relay import RelayedSite
 from etcd_twisted.workers.supervisor import Workers
@@ -43,8 +43,9 @@ class WorkersPort(Service):
         self.ready = workers.ready
         tls, usage = client_port_tls(config), Usage()
         access = Access(replica, reactor, attempts=workers.attempts)
-        self._pages = pages = client_pages(reactor, config, replica, usage, access, workers)
-        self._site = client_site(reactor, config, replica, pages, usage, access, None)
+        relay = standby_relay(reactor, config, replica)
+        self._pages = pages = client_pages(reactor, config, replica, usage, access, relay, workers)
+        self._site = client_site(reactor, config, replica, pages, usage, access, None, relay)
         limits = Limits.of(config, file_descriptors.client_connections())
         self._relayed = workers.site = RelayedSite(reactor, replica, pages, limits)
         self._openings = metrics_openings(reactor, config, pages, tls)

@@ -3,10 +3,7 @@ Requests that a worker does not answer itself: it has the consensus process answ
 
 For each request, the worker makes a connection, a pair of Unix sockets, and sends one end of it to the consensus
 process, together with who makes the request: so nobody but a worker can say that. The request goes over the connection
-as HTTP/1.0, and what comes back until its end is the response. A worker whose client has gone closes the connection.
-
-L{twisted.web.client.Agent} is not used: it takes a target apart and puts it together in another way, and what a client
-has asked for is passed on as it came, byte for byte. A request is one write, and a response what comes until the end.
+as HTTP/1.0 (L{etcd_twisted.web.http_connection}). A worker whose client has gone closes the connection.
 
 This module must never send a request twice, nor take a response for whole that has broken off.
 """
@@ -20,12 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-import attrs
 import msgspec
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, ITransport, IWriteDescriptor
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -41,6 +37,7 @@ from etcd_twisted.httpd.ordinary.request import Request as ChannelRequest
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.web.api_responses import error_response
+from etcd_twisted.web.http_connection import HttpConnection, NoReplyError, Reply, Room, request_bytes
 from etcd_twisted.web.klein_pages import send
 from etcd_twisted.workers.process import adopt
 
@@ -241,37 +238,6 @@ class RelaySender(_Line):
         self._on_lost()
 
 
-class _Answer(Protocol):
-    """
-    Sends a request, and collects the response.
-
-    @ivar whole: fires with all that has come when the connection ends. Cancelling it ends the connection.
-    """
-
-    def __init__(self, request: bytes) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._give_up())
-        self._request = request
-        self._pieces: list[bytes] = []
-
-    def _give_up(self) -> None:
-        if self.transport is not None:
-            cast(Any, self.transport).abortConnection()
-
-    def connectionMade(self) -> None:
-        """Send the request."""
-        cast(ITransport, self.transport).write(self._request)
-        self._request = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take a piece."""
-        self._pieces.append(data)
-
-    def connectionLost(self, _reason: Failure = connectionDone) -> None:
-        """Take the end."""
-        if not self.whole.called:
-            self.whole.callback(b"".join(self._pieces))
-
-
 class RelayedPages(Resource):
     """
     The pages that the consensus process serves, as a worker has them.
@@ -298,52 +264,58 @@ class RelayedPages(Resource):
         self._replica = replica
         self._when_applied = when_applied
         self._connect = connect
+        self._room = Room()
 
     def render(self, request: IRequest) -> int:
         """Pass a request to the consensus process, and withdraw it if the client goes before the answer."""
-        answer = _Answer(_request_bytes(request))
+        connection = HttpConnection(self._room)
         try:
-            self._connect(_origin(request), answer)
+            self._connect(_origin(request), connection)
         except OSError as error:
             cause = f"the request was not passed on within this machine: {error.strerror}"
             response = error_response(EtcdError(ErrorCode.RAFT_INTERNAL, cause), self._replica.index)
             request.write(send(request, response))
             request.finish()
             return NOT_DONE_YET
-        gone = cast(Request, request).notifyFinish()
-        gone.addErrback(lambda _: answer.whole.cancel())
-        answer.whole.addCallback(self._when_in_copy, request)
-        answer.whole.addErrback(self._failed, request)
+        asked = connection.ask(_request_bytes(request), request.method == b"HEAD")
+        cast(Request, request).notifyFinish().addErrback(lambda _: asked.cancel())
+        asked.addCallback(self._when_in_copy, request)
+        asked.addErrback(self._not_answered, request).addErrback(self._failed, request)
         return NOT_DONE_YET
 
-    def _when_in_copy(self, whole: bytes, request: Any) -> "Deferred[None] | None":
+    def _when_in_copy(self, reply: Reply, request: Any) -> "Deferred[None] | None":
         """Answer a request, once the copy has what it has changed."""
-        parsed = _parsed(whole, request.method == b"HEAD")
-        if parsed is None or request.method in _READING:
-            self._answer(parsed, request)
+        if reply.length() is None:  # so it may have broken off
+            raise NoReplyError(ValueError("it has no length"), has_begun=True)
+        if request.method in _READING:
+            _pass_on(reply, request)
             return None
-        return self._when_applied(parsed.applied_index).addCallback(lambda _: self._answer(parsed, request))
+        applied = max((int(value) for name, value in reply.headers if name.lower() == _APPLIED), default=0)
+        return self._when_applied(applied).addCallback(lambda _: _pass_on(reply, request))
 
-    def _answer(self, parsed: "_Parsed | None", request: Any) -> None:
-        if parsed is None:
-            cause = "no answer to the request came from within this machine; whether it was done is unknown"
-            error = EtcdError(ErrorCode.RAFT_INTERNAL, cause)
-            request.write(send(request, error_response(error, self._replica.index)))
-        else:
-            request.setResponseCode(parsed.status)
-            for name, value in parsed.headers:
-                if name.lower() == b"content-type":
-                    request.responseHeaders.setRawHeaders(name, [value])
-                else:
-                    request.responseHeaders.addRawHeader(name, value)
-            request.setHeader(b"Content-Length", parsed.length)
-            request.write(parsed.body)
+    def _not_answered(self, failure: Failure, request: Any) -> None:
+        failure.trap(NoReplyError)
+        cause = "no answer to the request came from within this machine; whether it was done is unknown"
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, cause)
+        request.write(send(request, error_response(error, self._replica.index)))
         request.finish()
 
     def _failed(self, failure: Failure, request: Any) -> None:
         if not failure.check(CancelledError):  # the client has gone
             self._log.failure("A request could not be relayed", failure)
             request.channel.abort()
+
+
+def _pass_on(reply: Reply, request: Any) -> None:
+    request.setResponseCode(reply.status)
+    for name, value in reply.headers:
+        if name.lower() == b"content-type":
+            request.responseHeaders.setRawHeaders(name, [value])
+        elif name.lower() not in _OF_THE_DOOR:
+            request.responseHeaders.addRawHeader(name, value)
+    request.setHeader(b"Content-Length", b"%d" % (reply.length() or 0))
+    request.write(reply.body)
+    request.finish()
 
 
 def _origin(request: IRequest) -> Origin:
@@ -356,40 +328,10 @@ def _origin(request: IRequest) -> Origin:
 
 
 def _request_bytes(request: Any) -> bytes:
-    body = request.content.read()
-    lines = [b"%s %s HTTP/1.0\r\n" % (request.method, request.uri)]
-    for name, values in request.requestHeaders.getAllRawHeaders():
-        if name.lower() not in _OF_THE_CONNECTION:
-            lines += (b"%s: %s\r\n" % (name, value) for value in values)
-    lines.append(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-    return b"".join(lines)
-
-
-@attrs.frozen
-class _Parsed:
-    """
-    A response.
-
-    @ivar applied_index: see L{_APPLIED}.
-    """
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    length: bytes
-    body: bytes
-    applied_index: int
-
-
-def _parsed(whole: bytes, has_no_body: bool) -> _Parsed | None:
-    """Returns what is in a response; C{None} if it is not whole."""
-    head, separator, body = whole.partition(b"\r\n\r\n")
-    if not separator:
-        return None
-    first, *lines = head.split(b"\r\n")
-    fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
-    lengths = [value for name, value in fields if name.lower() == b"content-length"]
-    if len(lengths) != 1 or (not has_no_body and int(lengths[0]) != len(body)):
-        return None
-    headers = [(name, value) for name, value in fields if name.lower() not in _OF_THE_DOOR]
-    applied = max((int(value) for name, value in fields if name.lower() == _APPLIED), default=0)
-    return _Parsed(int(first.split(b" ", 2)[1]), headers, lengths[0], body, applied)
+    headers = [
+        (name, value)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        if name.lower() not in _OF_THE_CONNECTION
+        for value in values
+    ]
+    return request_bytes(request.method, request.uri, b"HTTP/1.0", headers, request.content.read())

@@ -37,7 +37,7 @@ from etcd_twisted.process import file_descriptors
 from etcd_twisted.process.garbage_collection import Collector
 from etcd_twisted.process.monotonic import use_monotonic_time
 from etcd_twisted.web.access import Access
-from etcd_twisted.web.frontend import client_site
+from etcd_twisted.web.frontend import client_site, standby_relay
 from etcd_twisted.workers.control import (
     Accept,
     Attempt,
@@ -121,7 +121,8 @@ class Worker:
         self._collector.freeze()
         self._access = access = Access(replica, reactor, attempts=self._attempts)
         pages = RelayedPages(replica, relay.connect, replica.when_applied)
-        self._site = site = client_site(reactor, config, replica, pages, self._usage, access, tls)
+        relayed = standby_relay(reactor, config, replica)
+        self._site = site = client_site(reactor, config, replica, pages, self._usage, access, tls, relayed)
         self._factories = {False: site, True: site if tls is None else SecureFactory(tls, site, reactor)}
         sharing = cast(IReactor, SharingReactor(reactor))
         for frontend, options in worker_frontends(config):

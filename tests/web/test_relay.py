@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol
-from twisted.python.failure import Failure
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import ResponseNeverReceived
-from twisted.web.iweb import IAgent, IResponse
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import PortService
+from etcd_twisted.net.sockets import has_gone
 from etcd_twisted.testing.replica import OTHER, FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
+from etcd_twisted.web.http_connection import HttpConnection, Room
+from etcd_twisted.web.member_connections import MemberConnections
 from etcd_twisted.web.relay import ClientRequest, Relay
 from tests.certificates import Authority
 from tests.wires import STREAM, WATCH, Answer, ServedTest, put
@@ -259,27 +261,135 @@ class GoneTests(SynchronousTestCase):
     """The client goes before there is an answer."""
 
     def test_no_other_machine_is_asked(self) -> None:
-        asked: list[bytes] = []
+        asked: list[str] = []
 
-        def give_up(asking: "Deferred[IResponse]") -> None:
-            asking.errback(ResponseNeverReceived([Failure(CancelledError())]))
+        class _Connections:
+            def kept(self, _url: str) -> None: ...
 
-        class _Agent:
-            def request(self, _method: bytes, uri: bytes, _headers: object, _body: object) -> "Deferred[IResponse]":
-                asked.append(uri)
-                return Deferred(give_up)
+            def connect(self, url: str) -> "Deferred[HttpConnection]":
+                asked.append(url)
+                connection = HttpConnection(Room())
+                connection.makeConnection(StringTransport())
+                return succeed(connection)
 
         replica = FakeReplica()
         self.addCleanup(replica.stop)
         replica.stand_by(OTHER)
         replica._known_machines = [OTHER, Machine("machine2", "http://127.0.0.1:2", "http://127.0.0.1:1")]
         for method in (b"GET", b"PUT"):
-            answer = Relay(replica, cast(IAgent, _Agent())).answer(
+            answer = Relay(replica, cast(MemberConnections, _Connections())).answer(
                 OTHER, ClientRequest(method, b"/v2/keys/k", b"", ())
             )
             answer.cancel()
             self.assertEqual(self.successResultOf(answer).status, 500)
-        self.assertEqual(asked, 2 * [f"{OTHER.client_url}/v2/keys/k".encode()])
+        self.assertEqual(asked, 2 * [OTHER.client_url])
+
+
+class KeptConnectionsTests(RelayTest):
+    """Connections to the leader are used again."""
+
+    timeout = 60
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.made: list[HttpConnection] = []
+        connect = MemberConnections.connect
+
+        def connected(connections: MemberConnections, url: str) -> "Deferred[HttpConnection]":
+            return connect(connections, url).addCallback(lambda each: self.made.append(each) or each)
+
+        self.patch(MemberConnections, "connect", connected)
+
+    async def test_one_request_after_the_other(self) -> None:
+        """These are about keys and pages, with a body and without."""
+        for number in range(5):
+            made = await self.request("PUT", f"/v2/keys/{number}?value=v")
+            self.assertEqual(made.status, 201)
+            self.assertEqual((await self.request("HEAD", f"/v2/keys/{number}")).status, 200)
+            self.assertEqual((await self.request("GET", "/v2/members")).status, 200)
+            index = made.headers["X-Etcd-Index"]
+            waited = await self.request("GET", f"/v2/keys/?wait=true&recursive=true&waitIndex={index}")
+            self.assertIn(b'"key":"/%d"' % number, waited.body)
+        self.assertEqual(len(self.made), 1)
+        self.assertEqual([self.leader.get(f"/{number}").value for number in range(5)], 5 * ["v"])
+
+    async def test_nobody_waits_behind_another_one(self) -> None:
+        watchers = [await self.connect() for _ in range(2)]
+        for watcher, what in zip(watchers, (WATCH, STREAM), strict=True):
+            watcher.send(what)
+            await watcher.when(lambda watcher=watcher: b"\r\n\r\n" in watcher.data)  # type: ignore[misc]
+        self.assertEqual((await self.request("PUT", "/v2/keys/k?value=v")).status, 201)
+        for watcher in watchers:
+            await watcher.when(lambda watcher=watcher: b'"value":"v"' in watcher.data)  # type: ignore[misc]
+        self.assertEqual(len(self.made), 3)
+
+    async def test_connection_that_was_closed_meanwhile_is_not_used(self) -> None:
+        """The change is made once, over a new one."""
+        self.assertEqual((await self.request("PUT", "/v2/keys/k?value=1")).status, 201)
+        gone: Deferred[None] = Deferred()
+        self.patch(self.made[0], "connectionLost", lambda _: gone.callback(None))
+        self.made[0].transport.stopReading()  # it does not notice
+        for channel in list(self.leading._factory.channels):  # type: ignore[attr-defined]
+            channel.abort()
+        while not has_gone(self.made[0].transport):
+            await deferLater(reactor, 0)
+        self.assertEqual((await self.request("PUT", "/v2/keys/k?value=2&prevValue=1")).status, 200)
+        self.assertEqual(len(self.made), 2)
+        await gone
+
+    async def test_connection_that_is_closed_just_then(self) -> None:
+        """A read is made again, once; of a change nobody knows."""
+        requests: list[bytes] = []
+
+        class _Once(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                requests.append(data)
+                if data.startswith(b"GET /v2/keys/first") or len(requests) == 3:
+                    self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")  # type: ignore
+                else:
+                    self.transport.loseConnection()  # type: ignore[union-attr]
+
+        port = reactor.listenTCP(0, Factory.forProtocol(_Once), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.replica.stand_by(self.machine("machine1", port.getHost().port))
+        self.assertEqual((await self.request("GET", "/v2/keys/first")).status, 404)
+        self.assertEqual((await self.request("GET", "/v2/keys/second")).status, 404)
+        self.assertEqual((len(requests), len(self.made)), (3, 2))
+        answer = await self.request("PUT", "/v2/keys/k?value=v")
+        self.assertEqual((answer.status, json.loads(answer.body)["cause"]), (500, UNKNOWN))
+        self.assertEqual((len(requests), len(self.made)), (4, 2))
+
+    async def test_connections_end_with_the_service(self) -> None:
+        await self.request("GET", "/v2/keys/")
+        self.assertTrue(self.made[0].is_open)
+        await self.service.stopService()
+        await deferLater(reactor, 0)
+        self.assertFalse(self.made[0].is_open)
+
+    async def test_connections_end_when_they_are_not_used(self) -> None:
+        clock = Clock()
+        connections = MemberConnections(cast(Any, clock), lambda _: cast(Any, None))
+        made = [HttpConnection(Room()) for _ in range(3)]
+        for each in made:
+            each.makeConnection(StringTransport())
+        connections._keep("a", made[0])
+        connections._keep("b", made[1])
+        clock.advance(5)
+        connections._keep("a", made[2])
+        clock.advance(5)
+        self.assertEqual([each.transport.disconnecting for each in made], [True, True, False])
+        self.assertIs(connections.kept("a"), made[2])
+        self.assertIsNone(connections.kept("a"))
+        clock.advance(20)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    async def test_head_is_never_a_get(self) -> None:
+        """A token is made by GET; HEAD is refused, as the leader refuses it."""
+        entries = list(self.leader.get("/").children)
+        answer = await self.request("HEAD", "/discovery/new?size=3")
+        self.assertEqual((answer.status, answer.body), (405, b""))
+        self.assertEqual(list(self.leader.get("/").children), entries)
+        self.assertEqual(self.leader.proposed, [])
 
 
 class TlsTests(ServedTest):

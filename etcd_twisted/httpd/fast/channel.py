@@ -384,7 +384,8 @@ class FastChannel(Protocol):
         lifetime.receiving = False
         method, path, query = line.groups(b"")
         began = perf_counter()
-        request = ParsedRequest(method, path, query, head.content_type, data[body:end], head.authorization)
+        content_type, credentials, relayed = head.content_type, head.authorization, head.relayed
+        request = ParsedRequest(method, path, query, content_type, data[body:end], credentials, None, relayed)
         answer = site.handler.handle(request)
         if site.common_fields:
             answer = with_fields(answer, site.common_fields)

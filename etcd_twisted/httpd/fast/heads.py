@@ -26,7 +26,7 @@ _MOST_LINES = 100
 
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade", RELAYED.lower()))
+_UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
 _ONCE = (b"host", b"content-length", b"connection")
 
 
@@ -37,12 +37,13 @@ class Head:
 
     @ivar length: the length of the body in bytes.
     @ivar content_type: the type of the body; C{None} if they don't say.
-    @ivar authorization: see L{etcd_twisted.httpd.handler.ParsedRequest}.
+    @ivar authorization: see L{etcd_twisted.httpd.handler.ParsedRequest}; likewise C{relayed}.
     """
 
     length: int
     content_type: bytes | None
     authorization: Authorization | None = None
+    relayed: bool = False
 
 
 class Heads(dict[bytes, Head | None]):
@@ -84,6 +85,7 @@ def _parsed(block: bytes, browsers: BrowserPolicy) -> Head | None:
         int(length),
         headers.get(b"content-type", (None,))[0],
         None if authorization is None else Authorization(b", ".join(authorization)),
+        RELAYED.lower() in headers,
     )
 
 
