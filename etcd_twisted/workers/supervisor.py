@@ -1,8 +1,9 @@
 """
 The workers of a machine, as the consensus process has them: it starts them, and each again that ends.
 
-While a worker has no process that serves, the others accept the connections of its sockets too. This module must never
-let one worker that can't be started hold up the others, nor leave a process behind when the service stops.
+While a worker has no process that serves, or one that says nothing, the others accept the connections of its sockets
+too. This module must never let one worker that can't be started, or that hangs, hold up the others, nor leave a
+process behind when the service stops.
 """
 
 import random
@@ -40,8 +41,11 @@ MOST_FAILED_STARTS = 3
 COUNT_TIMEOUT_SECONDS = 1.0
 """How long whoever shows what is counted waits for the workers."""
 
+STALLED_SECONDS = 3
+"""After so long without a word from a worker, the others accept its connections too, in case that it hangs."""
+
 MOST_SILENT_SECONDS = 60
-"""For how long a worker may say nothing: it says what it counts about once a second."""
+"""For how long a worker may say nothing. It says what it counts about once a second, also while it loads its copy."""
 
 STOP_TIMEOUT_SECONDS = GRACE_SECONDS + 3.0
 """How long a worker may take to end in order."""
@@ -70,6 +74,11 @@ class _Place:
     def is_ready(self) -> bool:
         """Whether it serves."""
         return self.running is not None and self.running.is_ready
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it serves, and has said so lately."""
+        return self.running is not None and self.running.is_ready and self.running.silent_seconds < STALLED_SECONDS
 
 
 @implementer(IWorkers)
@@ -101,6 +110,8 @@ class Workers(Service):
         self._places = [_Place(number) for number in range(1, config.workers + 1)]
         self._ended = WorkerCounts()
         self._stopping = False
+        self._heard: list[_Place] = []
+        """Those that accept the connections of the others."""
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
 
@@ -143,11 +154,13 @@ class Workers(Service):
         """
         for place in self._places:
             running = place.running
-            if running is not None and running.is_ready:
+            if running is not None:
                 running.silent_seconds += 1
                 if running.silent_seconds == MOST_SILENT_SECONDS:
                     self._log.warn("Worker {number} does not go on, and is ended", number=place.number)
                     running.kill()
+        if self._heard != [each for each in self._places if each.is_heard]:
+            self._share_sockets()
 
     def _start(self, place: _Place) -> None:
         place.due = None
@@ -175,12 +188,12 @@ class Workers(Service):
             self.ready.callback(None)
 
     def _share_sockets(self) -> None:
-        """Have each socket accepted from: by its worker, or by one of the others while it does not serve."""
-        ready = [each for each in self._places if each.is_ready]
-        without = [each.number for each in self._places if not each.is_ready]
-        for position, place in enumerate(ready):
+        """Have each socket accepted from: by its worker, and by one of the others while that is not heard of."""
+        heard = self._heard = [each for each in self._places if each.is_heard]
+        without = [each.number for each in self._places if not each.is_heard]
+        for position, place in enumerate(heard):
             if place.running is not None:
-                place.running.accept([place.number, *without[position :: len(ready)]])
+                place.running.accept([place.number, *without[position :: len(heard)]])
 
     def _has_ended(self, place: _Place, worker: RunningWorker, how: str) -> None:
         worker.counts.end()

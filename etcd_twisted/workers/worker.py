@@ -58,7 +58,10 @@ from etcd_twisted.workers.reports import LogSender, RemoteAttempts
 from etcd_twisted.workers.sharing import SharingReactor
 
 COUNT_SECONDS = 1.0
-"""How often the consensus process is told what is counted, so that little is lost when a worker is killed."""
+"""
+How often the consensus process is told what is counted, so that little is lost when a worker is killed, and so that it
+knows that this one goes on.
+"""
 
 
 class Worker:
@@ -116,6 +119,9 @@ class Worker:
         feed.lost.addBoth(lambda _: _end())
         relay = RelaySender(reactor, socket.socket(fileno=RELAY), _end)
         tls = client_port_tls(config)
+        counting = LoopingCall(self._count)
+        counting.clock = reactor
+        counting.start(COUNT_SECONDS).addErrback(_fail)
         adopt(reactor, socket.socket(fileno=FEED), feed)
         self._replica = replica = await feed.loaded
         self._collector.freeze()
@@ -128,9 +134,6 @@ class Worker:
         for frontend, options in worker_frontends(config):
             self._frontends.append(frontend.service(sharing, config, options, replica))
             await maybeDeferred(self._frontends[-1].startService)
-        counting = LoopingCall(self._count)
-        counting.clock = reactor
-        counting.start(COUNT_SECONDS, now=False).addErrback(_fail)
         self._control.send(Ready())
 
     def _share(self) -> None:

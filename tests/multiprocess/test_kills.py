@@ -8,12 +8,13 @@ import signal
 import socket
 
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.multiprocess.writers import QueueWriters
 from tests.processes.client import GONE
+from tests.processes.cluster import until
 from tests.processes.machine import STOPPED, Machine
 from tests.processes.workers import kill_worker, until_ended, worker_pids
 
@@ -83,6 +84,38 @@ class KillTests(TestCase):
         await writers.progress()
         await writers.stop()
         await writers.compare(machine.client)
+
+    async def test_machine_is_killed_beside_a_stopped_worker(self) -> None:
+        """The stopped worker ends too, so that the port is free: the machine starts again at once."""
+        machine = await self.start()
+        pids = worker_pids(machine)
+        os.kill(pids[1], signal.SIGSTOP)
+        await machine.kill()
+        await until_ended(*pids.values())
+        await machine.start("--workers", "2")
+        self.assertEqual((await machine.client.put("/a", value="1")).status, 201)
+
+    async def test_worker_that_hangs_is_ended_and_started_again(self) -> None:
+        """Meanwhile, the other one accepts all new connections."""
+        machine = await self.start()
+        stopped = worker_pids(machine)[1]
+        os.kill(stopped, signal.SIGSTOP)
+
+        async def accepted_elsewhere() -> bool | None:
+            clients = [machine.connect(machine.url) for _ in range(8)]
+            answers = [ensureDeferred(each.get("/")).addTimeout(2, reactor) for each in clients]
+            results = await DeferredList(answers, consumeErrors=True)
+            return True if all(succeeded for succeeded, _ in results) else None
+
+        await until(accepted_elsewhere, "all connections are accepted by the other worker")
+        self.assertEqual(worker_pids(machine)[1], stopped)
+        await until_ended(stopped)
+        self.assertIn("Worker 1 does not go on, and is ended", machine.child.output)
+
+        async def back() -> bool | None:
+            return None if worker_pids(machine)[1] == stopped else True
+
+        await until(back, "worker 1 serves again")
 
     async def test_watcher_misses_nothing(self) -> None:
         """A watcher that waits again with the next index sees every change once, whatever worker is killed."""

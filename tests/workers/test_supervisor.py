@@ -8,6 +8,7 @@ from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
@@ -15,7 +16,7 @@ from etcd_twisted.interfaces.statistics import WorkerCounts
 from etcd_twisted.web.statistics import counted
 from etcd_twisted.workers.control import Accept, Counted, Ready
 from etcd_twisted.workers.running import RunningWorker
-from etcd_twisted.workers.supervisor import Workers
+from etcd_twisted.workers.supervisor import MOST_SILENT_SECONDS, STALLED_SECONDS, Workers
 
 
 class SupervisorTests(SynchronousTestCase):
@@ -58,3 +59,45 @@ class SupervisorTests(SynchronousTestCase):
             self.assertNotIsInstance(sent[-1], Accept)
             each._process.ended.callback("status 0")
         self.successResultOf(stopped)
+
+    def looked(self, times: int) -> None:
+        """Some seconds pass."""
+        for _ in range(times):
+            self.workers._look()
+
+    def test_worker_that_hangs_is_ended(self) -> None:
+        """Whether it serves or not. One that says something is left alone, also while it loads its copy."""
+        self.running[0]._told(Ready())
+        killed: list[int] = []
+        for each in self.running:
+            self.patch(each, "kill", lambda each=each: killed.append(each.number))
+        loading = RunningWorker(reactor, 3, self.workers.attempts, lambda _: None)  # type: ignore[arg-type]
+        self.patch(loading, "kill", lambda: killed.append(3))
+        self.workers._places[1].running = loading
+        self.looked(MOST_SILENT_SECONDS - 1)
+        loading._told(Counted(None, WorkerCounts()))
+        self.assertEqual(killed, [])
+        with capturedLogs() as logged:
+            self.looked(MOST_SILENT_SECONDS - 1)
+        self.assertEqual((killed, len(logged)), ([1], 1))
+        self.looked(1)
+        self.assertEqual(killed, [1, 3])
+        self.looked(MOST_SILENT_SECONDS)
+        self.assertEqual(killed, [1, 3])
+
+    def test_others_accept_for_a_worker_that_says_nothing(self) -> None:
+        """It goes on accepting if it can, and alone again once it has said something."""
+        for each in self.running:
+            each._told(Ready())
+        self.assertEqual(self.sent[0][-1], Accept([1]))
+        for _ in range(STALLED_SECONDS):
+            self.looked(1)
+            self.running[0]._told(Counted(None, WorkerCounts()))
+        self.assertEqual((self.sent[0][-1], self.sent[1][-1]), (Accept([1, 2]), Accept([2])))
+        sent = len(self.sent[0])
+        self.looked(1)
+        self.running[0]._told(Counted(None, WorkerCounts()))
+        self.assertEqual(len(self.sent[0]), sent)
+        self.running[1]._told(Counted(None, WorkerCounts()))
+        self.looked(1)
+        self.assertEqual((self.sent[0][-1], self.sent[1][-1]), (Accept([1]), Accept([2])))
