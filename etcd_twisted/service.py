@@ -2,29 +2,32 @@
 A machine: builds everything from a L{Config}, and starts and stops it in order. It is the only place that knows all
 rooms.
 
+What only some machines need is imported by those: workers, and the client library, for programs that embed a machine
+and for SRV records. All machines need the pages beside the keys, but only once they serve keys, and import them then.
+
 The ports are opened first, so that a port in use is noticed before anything is written to disk. Requests that come
 before the key space is recovered wait. This module must never leave open or running what it has opened, whatever else
 fails.
 """
 
-import platform
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted.application.service import IService, Service
 from twisted.copyright import version as twisted_version
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.interfaces import IResolver
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent
 
 from etcd_twisted import __version__
-from etcd_twisted.client import Client, ClientClosed, Timeouts, Tls
-from etcd_twisted.client.srv import default_resolver
 from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.cluster.discovery import Registration, configured_discovery
 from etcd_twisted.cluster.http_client import network_http_client
@@ -45,10 +48,13 @@ from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
-from etcd_twisted.web.admin import admin_site
-from etcd_twisted.web.frontend import HttpFrontend
-from etcd_twisted.workers.feed import Feed
-from etcd_twisted.workers.port import WorkersPort
+from etcd_twisted.waiters import next_turn
+from etcd_twisted.web.admin_site import admin_site, late_admin_pages
+from etcd_twisted.web.frontend import HttpFrontend, LateClientPages
+
+if TYPE_CHECKING:
+    from etcd_twisted.client import Client, Timeouts, Tls
+    from etcd_twisted.workers.port import WorkersPort
 
 
 class EtcdService(Service):
@@ -92,14 +98,20 @@ class EtcdService(Service):
         self._transport = AmpTransport(
             reactor, self.replica.peer, tls, lambda: self.replica.name, config.peer_url, timeout_seconds
         )
-        peer_port = PeerFrontend(self._transport.connected, admin_site).service(reactor, config, {}, self.replica)
+        self._admin_pages = late_admin_pages(reactor, config, self.replica)
+        served = partial(admin_site, pages=self._admin_pages)
+        peer_port = PeerFrontend(self._transport.connected, served).service(reactor, config, {}, self.replica)
         client_port: PortService | WorkersPort
+        self._client_pages: LateClientPages
         self._workers_ready: Deferred[None] = succeed(None)
         if config.workers:
-            client_port = WorkersPort(reactor, config, self.replica, Feed(reactor, participation))
+            client_port = _workers_port(reactor, config, participation)
+            self._client_pages = client_port.pages
             self._workers_ready = client_port.ready.addErrback(self._workers_failed)
         else:
-            client_port = HttpFrontend().service(reactor, config, {}, self.replica)
+            http = HttpFrontend()
+            client_port = http.service(reactor, config, {}, self.replica)
+            self._client_pages = http.pages
         # They are stopped from the last to the first: requests under way need the other machines until the end.
         self._frontends: list[IService] = [peer_port, client_port]
         for frontend, options in chosen_frontends(config):
@@ -112,11 +124,11 @@ class EtcdService(Service):
         }
         self._own_agent = OwnAgent(reactor, own_ports)
         self._clients: set[Client] = set()
-        http = network_http_client(reactor, config.max_retry_attempts)
-        self._discovery = configured_discovery(http, config)
+        http_client = network_http_client(reactor, config.max_retry_attempts)
+        self._discovery = configured_discovery(http_client, config)
         self._registration: Registration | None = None
-        client = ClusterClient(reactor, tls, http)
-        self._seeds = ConfiguredSeeds(config, self._discovery, client, partial(default_resolver, reactor))
+        client = ClusterClient(reactor, tls, http_client)
+        self._seeds = ConfiguredSeeds(config, self._discovery, client, partial(_resolver, reactor))
         self._lifecycle = Lifecycle(reactor, config, participation, client, self._transport, self._seeds)
         participation.on_exclusion.append(self._lifecycle.excluded)
         self.replica.peer.on_claim.append(self._lifecycle.claimed)
@@ -143,9 +155,9 @@ class EtcdService(Service):
         self,
         *,
         credentials: tuple[str, str] | None = None,
-        tls: Tls | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
-    ) -> Client:
+        tls: "Tls | None" = None,
+        timeouts: "Timeouts | None" = None,
+    ) -> "Client":
         """
         Returns a client for programs that embed this. It reaches this machine without a socket, and the others of the
         cluster over the network.
@@ -155,16 +167,18 @@ class EtcdService(Service):
 
         @param credentials: see L{Client}.
         @param tls: the certificates to use with other machines.
-        @param timeouts: see L{Client}.
+        @param timeouts: see L{Client}; C{None} for its own.
         @raise ValueError: a certificate can't be used.
         """
+        from etcd_twisted.client import Client, ClientClosed, Timeouts  # noqa: PLC0415 - see above
+
         client = Client(
             self._config.client_url,
             reactor=self._reactor,
             wrap_agent=self.agent,
             credentials=credentials,
             tls=tls,
-            timeouts=timeouts,
+            timeouts=Timeouts() if timeouts is None else timeouts,
         )
         self._clients.add(client)
         until_closed: Deferred[None] = Deferred(lambda _: self._clients.discard(client))
@@ -180,7 +194,7 @@ class EtcdService(Service):
             "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) for {client_url} and {peer_url},"
             " with its data in {directory}",
             version=__version__,
-            python=platform.python_version(),
+            python=sys.version.split()[0],
             twisted=twisted_version,
             client_url=self._config.client_url,
             peer_url=self._config.peer_url,
@@ -202,6 +216,9 @@ class EtcdService(Service):
             await self._lifecycle.begin(self._storage, self._disk_thread)
             self.accepted.callback(None)
             await self._lifecycle.when_serving()
+            for pages in (self._admin_pages, self._client_pages):
+                await next_turn(self._reactor)
+                pages.pages()
             await self._workers_ready
             if self._problem is not None:
                 self._problem.raiseException()
@@ -281,6 +298,25 @@ class EtcdService(Service):
         storage = self._lifecycle.storage or self._storage
         if storage is not None:
             storage.close()
+
+
+def _workers_port(reactor: IReactor, config: Config, participation: Participation) -> "WorkersPort":
+    """
+    Returns the client port of a machine with workers.
+
+    @raise ConfigError: see L{WorkersPort}.
+    """
+    from etcd_twisted.workers.feed import Feed  # noqa: PLC0415 - see above
+    from etcd_twisted.workers.port import WorkersPort  # noqa: PLC0415
+
+    return WorkersPort(reactor, config, participation.replica, Feed(reactor, participation))
+
+
+def _resolver(reactor: IReactor) -> IResolver:
+    """Returns what asks the name servers of this computer."""
+    from etcd_twisted.client.srv import default_resolver  # noqa: PLC0415 - see above
+
+    return default_resolver(reactor)
 
 
 def _replica_settings(config: Config) -> ReplicaSettings:

@@ -19,6 +19,8 @@ from etcd_twisted.errors import StartError, StorageError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.service import EtcdService
+from etcd_twisted.web.admin import AdminPages
+from etcd_twisted.web.late_pages import LatePages
 
 ANY_PORT = Address("127.0.0.1", 0)
 
@@ -127,6 +129,22 @@ class ServiceTests(TestCase):
         await service.stopService()
         self.assertEqual((first.stopped, refusing.stopped), (1, 1))
         self.assertFalse(self.path.exists())
+
+    async def test_keys_are_served_before_the_pages_are_there(self) -> None:
+        """A machine whose pages can't be made has not started, so that no request for one finds it out."""
+        serving = []
+
+        def make() -> AdminPages:
+            serving.append(service.replica.serving)
+            raise ImportError("no module named klein")
+
+        self.patch(module, "late_admin_pages", lambda *_: LatePages(make))
+        service = self.service()
+        service.startService()
+        await self.assertFailure(service.started, ImportError)
+        self.assertEqual(serving, [True])
+        await service.stopService()
+        self.assertClosed()
 
     async def test_a_directory_that_can_not_be_used_is_left_unlocked(self) -> None:
         (self.path / "snapshots" / "00000000000000000001-00000000000000000001.snapshot").mkdir(parents=True)

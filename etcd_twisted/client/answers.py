@@ -40,7 +40,7 @@ _TRY_AGAIN = frozenset(
 )
 """Causes with which a machine says that it has done nothing, and that another one, or the same one later, may."""
 
-_NOT_DONE = re.compile(
+_NOT_DONE = (
     r"the cluster does not keep up with the writes: this one was not made; try again later"
     r"|the key space holds \d+ of the \d+ bytes that --quota-bytes allows: this write was not made, as it adds \d+;"
     r" delete keys, or restart the machines with a larger quota"
@@ -50,7 +50,8 @@ _NOT_DONE = re.compile(
 )
 """
 Causes with which the cluster says that it has not done something and won't. Any other cause leaves it open whether a
-write happens, such as etcd's "etcdserver: request timed out".
+write happens, such as etcd's "etcdserver: request timed out". C{re} compiles this when it is asked for first, as that
+takes longer than all else that is imported here.
 """
 
 
@@ -202,4 +203,4 @@ def judge(error: ClientError) -> Verdict:
 def _judge_cause(cause: str) -> Verdict:
     if cause in _TRY_AGAIN:
         return Verdict.TRY_AGAIN
-    return Verdict.FINAL if _NOT_DONE.fullmatch(cause) else Verdict.UNKNOWN
+    return Verdict.FINAL if re.fullmatch(_NOT_DONE, cause) else Verdict.UNKNOWN

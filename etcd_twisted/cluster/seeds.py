@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, Discovery
 from etcd_twisted.cluster.initial_group import check_alone, list_option
 from etcd_twisted.cluster.membership_check import ClusterDescriber
-from etcd_twisted.cluster.service_records import initial_cluster_of
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.config.initial_cluster import InitialCluster, normalized_peer_url
@@ -61,6 +60,9 @@ class ConfiguredSeeds:
         config = self._config
         if config.initial_cluster is not None or config.discovery_srv is None:
             return config.initial_cluster
+        # It is on the client library, which nothing else in a start needs.
+        from etcd_twisted.cluster.service_records import initial_cluster_of  # noqa: PLC0415
+
         return await initial_cluster_of(config.discovery_srv, list_option(config), self._resolver)
 
     async def _listed(self) -> list[str]:

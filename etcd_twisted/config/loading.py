@@ -7,7 +7,6 @@ directory checks whether it can be used.
 
 import difflib
 import errno
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -289,6 +288,8 @@ def _from_toml(setting: Option | ForeignSetting, source: str, value: object) -> 
 
 
 def _read_toml(path: Path, given: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - few machines have such a file, and all start
+
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as e:

@@ -87,7 +87,7 @@ class MemoryPorts:
 
     def _open(self) -> None:
         # Klein imports Twisted's global reactor, which whoever imports the testing kit may not have chosen yet.
-        from etcd_twisted.web.admin import admin_site  # noqa: PLC0415
+        from etcd_twisted.web.admin_site import admin_site  # noqa: PLC0415
         from etcd_twisted.web.frontend import HttpFrontend  # noqa: PLC0415
 
         reactor, config, replica = cast(IReactor, self), self._config, self._replica

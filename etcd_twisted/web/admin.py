@@ -15,13 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.browsers import BrowserPolicy
-from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.responses import JSON, Response, json_message
-from etcd_twisted.httpd.site import Site
-from etcd_twisted.interfaces import IReactor, IReplica
+from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import config_json
 from etcd_twisted.keyspace.events import format_time
@@ -29,17 +25,13 @@ from etcd_twisted.web import api_responses
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.admin_changes import AdminChange, AllowMachine, Configure, RemoveMachine
 from etcd_twisted.web.cluster_changes import ClusterChanges
-from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
+from etcd_twisted.web.klein_pages import client_host, new_app, page_failure, send, tidy
 from etcd_twisted.web.members import forbid_parameter
 from etcd_twisted.web.redirects import (
     MIN_LEADER_WAIT_SECONDS,
-    leader_wait_seconds,
     no_machines_known,
     redirect,
 )
-
-MAX_ADMINISTRATOR_CONNECTIONS = 64
-"""How many connections to the peer port may speak HTTP at a time."""
 
 
 class ForbiddenView(msgspec.Struct):
@@ -152,7 +144,7 @@ class AdminApp:
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, api_responses.page_failure(self._replica, request, failure, self._log))
+        return send(request, page_failure(self._replica, request, failure, self._log))
 
 
 class AdminPages(Resource):
@@ -183,14 +175,3 @@ class AdminPages(Resource):
         if undecodable is not None:
             return send(request, undecodable)
         return cast(int, self._pages.render(request))  # Klein sends the response later
-
-
-def admin_site(reactor: IReactor, config: Config, replica: IReplica) -> Site:
-    """Returns the site that serves administrators, within the configured limits."""
-    return Site(
-        reactor,
-        AdminPages(replica, reactor, leader_wait_seconds(config), config.forwards),
-        None,
-        Limits.of(config, MAX_ADMINISTRATOR_CONNECTIONS),
-        browsers=BrowserPolicy.of(config),
-    )

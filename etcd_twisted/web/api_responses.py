@@ -7,15 +7,12 @@ what nobody expected goes into the log.
 """
 
 import msgspec
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
 from etcd_twisted.httpd.responses import JSON, Body, Response
 from etcd_twisted.httpd.targets import unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.web.klein_pages import no_such_page
 
 
 class _ErrorBody(msgspec.Struct, rename="camel"):
@@ -73,21 +70,6 @@ def undecodable_path(path: bytes, index: int) -> Response | None:
     except ValueError as error:
         return error_response(EtcdError(ErrorCode.INVALID_FORM, f"the path has {error}"), index)
     return None
-
-
-def page_failure(replica: IReplica, request: object, reason: Failure, log: Logger) -> Response:
-    """
-    Returns the response to a request that a page could not answer.
-
-    @param log: where to log an unexpected failure.
-    """
-    missing = no_such_page(reason)
-    if missing is not None:
-        return missing
-    if isinstance(reason.value, EtcdError):
-        return error_response(reason.value, replica.index)
-    log.failure("A request failed: {request}", failure=reason, request=request)
-    return internal_error(replica.index)
 
 
 def error_body(error: EtcdError, index: int) -> bytes:

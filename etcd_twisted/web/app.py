@@ -34,7 +34,8 @@ from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.discovery import DiscoveryPage
 from etcd_twisted.web.keys import KeyEndpoint
-from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
+from etcd_twisted.web.klein_pages import client_host, new_app, page_failure, send, tidy
+from etcd_twisted.web.late_pages import LatePages
 from etcd_twisted.web.member_changes import AddMember, MemberChange, MoveMember, RemoveMember, member_error
 from etcd_twisted.web.members import forbid_parameter, leading_member, listing
 from etcd_twisted.web.metrics import Metrics
@@ -250,7 +251,7 @@ class ClientApp:
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, api_responses.page_failure(self._replica, request, failure, self._log))
+        return send(request, page_failure(self._replica, request, failure, self._log))
 
 
 class ClientPages(Resource):
@@ -286,7 +287,7 @@ class ClientPages(Resource):
         self._pages = self._app.app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards, access)
         self._module_pages = self._modules.app.resource()
-        replica.answer_questions(self._answer)
+        replica.answer_questions(self.answer)
 
     def stop(self) -> None:
         """Send all clients that wait for a lock away, and keep no connection to another machine."""
@@ -295,7 +296,8 @@ class ClientPages(Resource):
         if self._relay is not None:
             self._relay.stop()
 
-    def _answer(self, question: bytes, user: str) -> "Deferred[bytes]":
+    def answer(self, question: bytes, user: str) -> "Deferred[bytes]":
+        """Answer a question of another machine; see L{etcd_twisted.interfaces.AnswerQuestion}."""
         return self._app.answer(question, user) or self._modules.answer(question, user)
 
     def render(self, request: IRequest) -> bytes | int:
@@ -353,7 +355,7 @@ class MetricsPages(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
-    def __init__(self, pages: ClientPages) -> None:
+    def __init__(self, pages: LatePages[ClientPages]) -> None:
         """
         @param pages: all pages.
         """

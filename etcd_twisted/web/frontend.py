@@ -5,6 +5,7 @@ This module must never serve anything itself: it only puts the parts of the port
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.ssl import CertificateOptions
@@ -29,11 +30,14 @@ from etcd_twisted.net.tls import client_port_tls, tls_for_client_ports
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.api_options import ApiOptions
-from etcd_twisted.web.app import ClientPages, MetricsPages
 from etcd_twisted.web.keys import KeyEndpoint
+from etcd_twisted.web.late_pages import LatePages
 from etcd_twisted.web.member_connections import MemberConnections
 from etcd_twisted.web.redirects import leader_wait_seconds
 from etcd_twisted.web.relay import Relay
+
+if TYPE_CHECKING:
+    from etcd_twisted.web.app import ClientPages, MetricsPages
 
 MAX_METRICS_CONNECTIONS = 64
 """How many connections may be open at a time where only metrics and health are served."""
@@ -104,31 +108,57 @@ def client_site(
     return site
 
 
-def client_pages(
-    reactor: IReactor,
-    config: Config,
-    replica: IReplica,
-    usage: Usage,
-    access: Access,
-    relay: Relay | None,
-    workers: IWorkers | None = None,
-) -> ClientPages:
-    """
-    Returns the pages of the client port. When they stop, so does the relay.
+class LateClientPages(LatePages["ClientPages"]):
+    """The pages of the client port, which also answer questions of other machines."""
 
-    @param relay: see L{standby_relay}.
-    @param workers: the processes that serve the port, if it is not this one.
-    """
-    wait_seconds, options = leader_wait_seconds(config), ApiOptions.of(config)
-    return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
+    def __init__(
+        self,
+        reactor: IReactor,
+        config: Config,
+        replica: IReplica,
+        usage: Usage,
+        access: Access,
+        relay: Relay | None,
+        workers: IWorkers | None = None,
+    ) -> None:
+        """
+        @param relay: see L{standby_relay}.
+        @param workers: the processes that serve the port, if it is not this one.
+        """
+        wait_seconds, options = leader_wait_seconds(config), ApiOptions.of(config)
+
+        def make() -> "ClientPages":
+            from etcd_twisted.web.app import ClientPages  # noqa: PLC0415 - see LatePages
+
+            return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
+
+        super().__init__(make)
+        self._replica = replica
+        self._relay = relay
+        replica.answer_questions(lambda question, user: self.pages().answer(question, user))
+
+    def stop(self) -> None:
+        """Do what the pages do, as far as there is something to do without them."""
+        if self.made is not None:
+            self.made.stop()
+            return
+        self._replica.answer_questions(None)
+        if self._relay is not None:
+            self._relay.stop()
 
 
 def metrics_openings(
-    reactor: IReactor, config: Config, pages: ClientPages, tls: CertificateOptions | None
+    reactor: IReactor, config: Config, pages: LateClientPages, tls: CertificateOptions | None
 ) -> list[Opening]:
     """Returns where only metrics and health are served."""
+
+    def make() -> "MetricsPages":
+        from etcd_twisted.web.app import MetricsPages  # noqa: PLC0415 - see LatePages
+
+        return MetricsPages(pages)
+
     limits = Limits.of(config, MAX_METRICS_CONNECTIONS)
-    metrics = Site(reactor, MetricsPages(pages), None, limits, browsers=BrowserPolicy.of(config))
+    metrics = Site(reactor, LatePages(make), None, limits, browsers=BrowserPolicy.of(config))
     return [
         Opening(where, metrics, tls if secure else None)
         for where, secure in further(config, "metrics-bind-addr", config.metrics_bind_addr)
@@ -137,9 +167,14 @@ def metrics_openings(
 
 @implementer(IFrontend)
 class HttpFrontend:
-    """Serves clients from the replica. It is built in and takes no options."""
+    """
+    Serves clients from the replica. It is built in and takes no options.
+
+    @ivar pages: the pages of the last port that was made.
+    """
 
     name = "http"
+    pages: LateClientPages
 
     def service(
         self,
@@ -155,7 +190,7 @@ class HttpFrontend:
         """
         tls, usage, access = client_port_tls(config), Usage(), Access(replica, reactor)
         relay = standby_relay(reactor, config, replica)
-        pages = client_pages(reactor, config, replica, usage, access, relay)
+        self.pages = pages = LateClientPages(reactor, config, replica, usage, access, relay)
         site = client_site(reactor, config, replica, pages, usage, access, tls, relay)
         also = [
             Opening(where, site, tls if secure else None)

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from klein import Klein
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
+from etcd_twisted.errors import EtcdError
 from etcd_twisted.httpd.responses import Response, json_message
 from etcd_twisted.httpd.targets import cleaned
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.web import api_responses
 
 
 def new_app() -> Klein:
@@ -58,7 +62,22 @@ def send(request: IRequest, response: Response) -> bytes:
     return body
 
 
-def no_such_page(reason: Failure) -> Response | None:
+def page_failure(replica: IReplica, request: object, reason: Failure, log: Logger) -> Response:
+    """
+    Returns the response to a request that a page could not answer.
+
+    @param log: where to log an unexpected failure.
+    """
+    missing = _no_such_page(reason)
+    if missing is not None:
+        return missing
+    if isinstance(reason.value, EtcdError):
+        return api_responses.error_response(reason.value, replica.index)
+    log.failure("A request failed: {request}", failure=reason, request=request)
+    return api_responses.internal_error(replica.index)
+
+
+def _no_such_page(reason: Failure) -> Response | None:
     """
     Returns the response to a request that has no route: 404, or 405 with the methods that the path has.
 

@@ -21,7 +21,7 @@ from etcd_twisted.net.port import GRACE_SECONDS, IServedFactory
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
-from etcd_twisted.web.frontend import client_pages, client_site, metrics_openings, standby_relay
+from etcd_twisted.web.frontend import LateClientPages, client_site, metrics_openings, standby_relay
 from etcd_twisted.workers.feed import Feed
 from etcd_twisted.workers.relay import RelayedSite
 from etcd_twisted.workers.supervisor import Workers
@@ -32,6 +32,7 @@ class WorkersPort(Service):
     The port, while the service runs.
 
     @ivar ready: see L{Workers}.
+    @ivar pages: the pages of the port.
     """
 
     def __init__(self, reactor: IReactor, config: Config, replica: IReplica, feed: Feed) -> None:
@@ -44,7 +45,7 @@ class WorkersPort(Service):
         tls, usage = client_port_tls(config), Usage()
         access = Access(replica, reactor, attempts=workers.attempts)
         relay = standby_relay(reactor, config, replica)
-        self._pages = pages = client_pages(reactor, config, replica, usage, access, relay, workers)
+        self.pages = pages = LateClientPages(reactor, config, replica, usage, access, relay, workers)
         self._site = client_site(reactor, config, replica, pages, usage, access, None, relay)
         limits = Limits.of(config, file_descriptors.client_connections())
         self._relayed = workers.site = RelayedSite(reactor, replica, pages, limits)
@@ -80,7 +81,7 @@ class WorkersPort(Service):
         ports, self._ports = self._ports, []
         closed: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         closed.append(self._workers.stopService())
-        self._pages.stop()
+        self.pages.stop()
         sites: list[IServedFactory] = [self._site, self._relayed, *(each.factory for each in self._openings)]
         for end in closed:
             await end

@@ -19,7 +19,7 @@ from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.testing.raft_peer import FIRST, SECOND, FakeRaftPeer, PeerReplica
-from etcd_twisted.web.admin import admin_site
+from etcd_twisted.web.admin_site import admin_site
 from tests.wires import RawClient
 
 

@@ -20,7 +20,7 @@ from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.testing.raft_peer import VIEW, PeerReplica
-from etcd_twisted.web.admin import admin_site
+from etcd_twisted.web.admin_site import admin_site
 from tests.logs.lines import Log
 from tests.peer.machines import MachinesTest
 from tests.peer.wires import HELLO, question

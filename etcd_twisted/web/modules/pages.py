@@ -25,7 +25,7 @@ from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.forms import Parameters, parse
-from etcd_twisted.web.klein_pages import new_app, send
+from etcd_twisted.web.klein_pages import new_app, page_failure, send
 from etcd_twisted.web.modules import parameters
 from etcd_twisted.web.modules.leader_locks import LeaderLocks, UnansweredError, answer, may_use
 from etcd_twisted.web.modules.lock_queue import lock_directory
@@ -243,7 +243,7 @@ class ModulePages:
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, api_responses.page_failure(self._replica, request, failure, self._log))
+        return send(request, page_failure(self._replica, request, failure, self._log))
 
 
 def _target(uri: bytes, index: int | None) -> bytes:

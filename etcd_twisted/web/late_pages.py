@@ -1,0 +1,44 @@
+"""
+Pages that are imported and made only when the machine serves keys, since that takes as long as a fifth of a start.
+
+Klein, werkzeug, prometheus-client and all pages beside the keys are below the modules that L{LatePages} is made for.
+This module must never import one of them, nor leave a request for a page without its answer: if one comes earlier, it
+has the pages made at once.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+
+PagesType = TypeVar("PagesType", bound=Resource)
+
+
+class LatePages(Resource, Generic[PagesType]):
+    """
+    Stands for pages that may not be there yet.
+
+    @ivar made: the pages, once they are there.
+    """
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, make: Callable[[], PagesType]) -> None:
+        """
+        @param make: imports the pages and makes them. It is called once, unless it fails.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self.made: PagesType | None = None
+        self._make = make
+
+    def pages(self) -> PagesType:
+        """Returns the pages, and makes them if they are not there yet."""
+        if self.made is None:
+            self.made = self._make()
+        return self.made
+
+    def render(self, request: IRequest) -> bytes | int:
+        """See L{twisted.web.resource.IResource}."""
+        answer: bytes | int = self.pages().render(request)  # type: ignore[no-untyped-call]  # Twisted has no types there
+        return answer

@@ -1,0 +1,42 @@
+"""
+L{etcd_twisted.web.late_pages}: pages that are made when they are needed.
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.test.requesthelper import DummyRequest
+
+from etcd_twisted.web.late_pages import LatePages
+
+
+class Pages(Resource):
+    """Answers with what it is called."""
+
+    def render(self, request: object) -> bytes:  # noqa: ARG002  # it is for all
+        return b"the pages"
+
+
+class LatePagesTests(SynchronousTestCase):
+    def test_the_first_request_has_them_made(self) -> None:
+        """All requests are answered, and the pages are made once."""
+        made: list[Pages] = []
+
+        def make() -> Pages:
+            made.append(Pages())  # type: ignore[no-untyped-call]  # Twisted has no types there
+            return made[-1]
+
+        late = LatePages(make)
+        self.assertIs(late.made, None)
+        answers = [late.render(DummyRequest([b"version"])) for _ in range(2)]  # type: ignore[no-untyped-call]
+        self.assertEqual(answers, [b"the pages"] * 2)
+        self.assertEqual(made, [late.made])
+
+    def test_pages_that_cannot_be_made_are_an_error_each_time(self) -> None:
+        """Whoever asks for them learns of it."""
+
+        def make() -> Pages:
+            raise ImportError("no module named klein")
+
+        late = LatePages(make)
+        for _ in range(2):
+            self.assertRaises(ImportError, late.pages)
