@@ -407,7 +407,7 @@ class LocalMember:
         return Measurements(
             self.raft.commit_index,
             leader_changes,
-            self._proposals.pending,
+            len(self._proposals.pending),
             self._proposals.failed,
             storage.log.syncs,
             self.node.commits,

@@ -92,11 +92,12 @@ class StateMachine:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply the next committed entries."""
+        command = EntryKind.COMMAND
         for entry in entries:
             self.applied_index = entry.index  # entry by entry, as callers may ask while a batch is applied
             self.applied_term = entry.term
             self.bytes_since_snapshot += len(entry.data)
-            if entry.kind is EntryKind.COMMAND:
+            if entry.kind is command:
                 self._apply_command(entry)
             else:
                 self._apply_other(entry)

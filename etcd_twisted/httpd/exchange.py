@@ -11,8 +11,9 @@ its client does not read is cut off.
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from time import perf_counter
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
@@ -84,29 +85,24 @@ class ExchangeConnection(Protocol):
         """Close the connection without sending what waits."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """
-    The response to one request.
+    The response to one request. It is a C{msgspec.Struct}, as each change of a key makes one.
 
     @ivar _connection: the connection; C{None} as soon as the response is complete, or the client has gone.
+    @ivar _chunked: whether a body without a length is sent in chunks, which the client has to understand.
+    @ivar _method: the request's. The response to C{HEAD} has no body.
+    @ivar _began: when the request was complete, by L{perf_counter}.
     @ivar _work: what is under way, to be cancelled when the client goes.
     """
 
-    __slots__ = ("_began", "_chunked", "_connection", "_method", "_work")
+    _connection: ExchangeConnection | None
+    _chunked: bool
+    _method: bytes
+    _began: float
+    _work: "Deferred[Response] | Later | Events | _Sender | None" = None
 
-    _log = Logger()
-
-    def __init__(self, connection: ExchangeConnection, version: bytes, method: bytes, began: float) -> None:
-        """
-        @param version: the request's, as in C{HTTP/1.1}.
-        @param method: the request's. The response to C{HEAD} has no body.
-        @param began: when the request was complete, by L{perf_counter}.
-        """
-        self._connection: ExchangeConnection | None = connection
-        self._chunked = version == b"HTTP/1.1"
-        self._method = method
-        self._began = began
-        self._work: Deferred[Response] | Later | Events | _Sender | None = None
+    _log: ClassVar[Logger] = Logger()
 
     @property
     def buffered_bytes(self) -> int:
@@ -115,14 +111,14 @@ class Exchange:
 
     def answer(self, answer: AnyResponse) -> None:
         """Send a response, as soon as it is there."""
-        if isinstance(answer, Response):
-            self._send(answer)
-        elif isinstance(answer, Later):
+        if isinstance(answer, Later):  # first, as most are
             self._work = answer
             if answer.response is None:
                 answer.listener = self._send
             else:
                 answer.listen(self._send)
+        elif isinstance(answer, Response):
+            self._send(answer)
         else:
             self._work = answer
             answer.addCallbacks(self._send, self._broken)

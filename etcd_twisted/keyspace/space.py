@@ -7,7 +7,7 @@ events and the same errors on every machine. This module must never read a clock
 
 import copy
 from collections.abc import Callable
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import msgspec
 
@@ -205,7 +205,7 @@ class KeySpace:
         @return: what it did; C{None} for L{commands.Expire} and L{commands.PadInOrderKeys}, which nobody waits for.
         @raise EtcdError: why it did nothing.
         """
-        entry = self._APPLY.get(type(command))
+        entry = _APPLY.get(type(command))
         if entry is None:
             if isinstance(command, commands.SetOrSwap):
                 return self.apply(self._resolve_set_or_swap(command))
@@ -260,7 +260,9 @@ class KeySpace:
         if expires is not None or key in self.ttls:
             self._schedule_expiry(key, expires)
         previous = None if lookup.node is None else view(key, lookup.node, time)
-        return (make_event or self._published_event)(action, view(key, node, time), previous)
+        if make_event is None:
+            return self._published_event(action, view(key, node, time), previous)
+        return make_event(action, view(key, node, time), previous)
 
     def _set_ttl(self, command: commands.SetTtl) -> Event:
         lookup = tree.look_up(self.root, command.key)
@@ -405,20 +407,22 @@ class KeySpace:
         self.index += 1
         return Event(ActionResult(action, node, previous))
 
-    _APPLY: ClassVar[dict[type[commands.Command], tuple[Callable[["KeySpace", Any], Event], str, str]]] = {
-        kind: (apply, counter + "_success", counter + "_fail")
-        for kind, apply, counter in (
-            (commands.Set, _set, "sets"),
-            (commands.Create, _create, "create"),
-            (commands.CreateInOrder, _create_in_order, "create"),
-            (commands.Update, _update, "update"),
-            (commands.Refresh, _refresh, "update"),
-            (commands.SetTtl, _set_ttl, "sets"),
-            (commands.CompareAndSwap, _compare_and_swap, "compare_and_swap"),
-            (commands.Delete, _delete, "delete"),
-            (commands.CompareAndDelete, _compare_and_delete, "compare_and_delete"),
-        )
-    }
+
+_APPLY: dict[type[commands.Command], tuple[Callable[[KeySpace, Any], Event], str, str]] = {
+    kind: (apply, counter + "_success", counter + "_fail")
+    for kind, apply, counter in (
+        (commands.Set, KeySpace._set, "sets"),
+        (commands.Create, KeySpace._create, "create"),
+        (commands.CreateInOrder, KeySpace._create_in_order, "create"),
+        (commands.Update, KeySpace._update, "update"),
+        (commands.Refresh, KeySpace._refresh, "update"),
+        (commands.SetTtl, KeySpace._set_ttl, "sets"),
+        (commands.CompareAndSwap, KeySpace._compare_and_swap, "compare_and_swap"),
+        (commands.Delete, KeySpace._delete, "delete"),
+        (commands.CompareAndDelete, KeySpace._compare_and_delete, "compare_and_delete"),
+    )
+}
+"""How each command is carried out, and the counters of its successes and failures."""
 
 
 def _matching_file(command: commands.CompareAndSwap | commands.CompareAndDelete, lookup: tree.Lookup) -> File:

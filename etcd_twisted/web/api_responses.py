@@ -34,8 +34,9 @@ def success(
     @param content_type: the whole header line.
     """
     current, raft_index, term = replica.indexes()
-    fields = content_type + b"X-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
-    return Response(status, fields % (current if index is None else index, raft_index, term), body)
+    shown = current if index is None else index
+    fields = b"%sX-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n" % (content_type, shown, raft_index, term)
+    return Response(status, fields, body)
 
 
 def error_response(error: EtcdError, index: int) -> Response:

@@ -25,6 +25,7 @@ _TRUE = ("true", "1", "t")
 _FALSE = ("false", "0", "f")
 _MAX_INDEX = 2**64 - 1
 _MAX_INDEX_DIGITS = 20
+_AMPERSAND, _PERCENT, _PLUS = b"&%+"  # numbers, as to look for bytes in bytes takes Python six times as long
 
 
 def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) -> Parameters:
@@ -45,14 +46,22 @@ def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) ->
         return form
     if content_type is not None and content_type != _URLENCODED:
         _refuse_other_type(content_type)
-    is_plain = body.isascii() and not (b"&" in body or b"%" in body or b"+" in body)
-    if is_plain and not query and body.startswith(b"value="):  # by far the commonest form of a write
-        return {"value": body[6:].decode()}
     form = {}
     _read(body, form, "body")
     if query:
         _read(query, form, "query string")
     return form
+
+
+def plain_value(query: bytes, body: bytes, content_type: bytes | None) -> str | None:
+    """
+    Returns the value of a request that says nothing else and needs no decoding, as by far the most writes do, or
+    C{None} for any other. L{parse} returns the same value.
+    """
+    if query or body[:6] != b"value=" or (content_type is not None and content_type != _URLENCODED):
+        return None
+    is_plain = body.isascii() and not (_AMPERSAND in body or _PERCENT in body or _PLUS in body)
+    return body[6:].decode() if is_plain else None
 
 
 def _refuse_other_type(content_type: bytes) -> None:

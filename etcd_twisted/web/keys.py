@@ -6,7 +6,6 @@ of sockets, nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -34,15 +33,12 @@ from etcd_twisted.web.access import Access, own_result, without_value
 from etcd_twisted.web.api_options import ETCD04, ApiOptions
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
 from etcd_twisted.web.discovery import registry_target
-from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, without_zero_index
+from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse, plain_value, without_zero_index
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, READ_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.relay import ClientRequest, Relay
 from etcd_twisted.web.watches import OpenWatches, Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
-
-_COMMON_KEY = re.compile(rb"(?:/[!-$&-\-0-~][!-$&-.0-~]*)+")
-"""A path that means itself: of ASCII, clean, and without escapes."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
 _BOOLEANS = frozenset((
@@ -201,18 +197,21 @@ class KeyEndpoint:
                 return self._at_leader(request, deadline)
             if not replica.serving and (request.authorization is not None or request.common_name is not None):
                 return self._not_serving(request, deadline)  # it may not know the user yet
-        form = parse(request.query, request.body, request.content_type)
         silent = False
-        if not _BOOLEANS.isdisjoint(form):
-            _check_booleans(form)
-            silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
-        key, now = _key(request.path), replica.now()
-        if len(form) == 1 and "value" in form and request.method == b"PUT":  # by far the commonest write
-            command: Change = Set(key, now, form["value"])
+        is_put = request.method == b"PUT"
+        value = plain_value(request.query, request.body, request.content_type) if is_put else None
+        if value is not None:
+            key = _key(request.path)
+            command: Change = Set(key, replica.now(), value)
         else:
+            form = parse(request.query, request.body, request.content_type)
+            if not _BOOLEANS.isdisjoint(form):
+                _check_booleans(form)
+                silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
+            key = _key(request.path)
             if self._ignores_zero_index and "prevIndex" in form:
                 form = without_zero_index(form)
-            command = _WRITES[request.method](form, key, now)
+            command = _WRITES[request.method](form, key, replica.now())
         auth = replica.auth
         if auth.enabled or MARK in key:
             if auth.enabled and request.user is None:
@@ -250,14 +249,16 @@ class KeyEndpoint:
             later.listener(response)
 
     def _written(self, event: Event, request: ParsedRequest, silent: bool) -> Response:
+        result = event.result
         if silent:
-            body = encode_json({"action": event.result.action})
+            body = encode_json({"action": result.action})
         elif not request.conceals:
-            body = event.body
+            body = encode_json(result)  # the event's body would be kept with it, for watchers that seldom come
         else:
             form = parse(request.query, request.body, request.content_type)
-            body = encode_json(own_result(event.result, flag(form, "refresh")))
-        return success(self._replica, 201 if event.created else 200, body, event.result.node.modified_index)
+            body = encode_json(own_result(result, flag(form, "refresh")))
+        status = 201 if result.prev_node is None and event.created else 200
+        return success(self._replica, status, body, result.node.modified_index)
 
     def _without_value(self, reason: Failure, request: ParsedRequest) -> Failure:
         """Returns the reason why a change was not made, as its user may see it."""
@@ -382,8 +383,6 @@ def _key(path: bytes) -> str:
     @raise _BadEscapeInKeyError: the path has a bad escape.
     @raise EtcdError: 210, the path is not UTF-8.
     """
-    if _COMMON_KEY.fullmatch(path):
-        return path.decode()
     try:
         return clean(unescape(path))
     except ValueError as error:

@@ -100,7 +100,7 @@ class ExchangeTest(SynchronousTestCase):
         self.connection = Connection()
 
     def exchange(self, version: bytes = b"HTTP/1.1", head_only: bool = False) -> Exchange:
-        return Exchange(self.connection, version, b"HEAD" if head_only else b"GET", perf_counter())
+        return Exchange(self.connection, version == b"HTTP/1.1", b"HEAD" if head_only else b"GET", perf_counter())
 
     def sent(
         self, response: Response, version: bytes = b"HTTP/1.1", head_only: bool = False

@@ -48,6 +48,28 @@ class ParseTests(SynchronousTestCase):
         else:
             self.assertEqual(forms.parse(b"", alone), expected)
 
+    @given(
+        st.one_of(st.binary(), TEXT.map(str.encode), st.text("ab%+&=41").map(str.encode)),
+        st.sampled_from((b"", b"ttl=5", b"value=2")),
+        st.sampled_from((None, b"application/x-www-form-urlencoded", b"application/json")),
+    )
+    def test_a_plain_value_is_what_the_parser_returns(self, value: bytes, query: bytes, kind: bytes | None) -> None:
+        """Wherever a value is read without the parser, that returns this value and nothing else."""
+        body = b"value=" + value
+        plain = forms.plain_value(query, body, kind)
+        if plain is not None:
+            self.assertEqual(forms.parse(query, body, kind), {"value": plain})
+
+    def test_common_values_are_plain(self) -> None:
+        """A value of ASCII without escapes is read without the parser, and what may mean more is not."""
+        kind = b"application/x-www-form-urlencoded"
+        self.assertEqual(forms.plain_value(b"", b"value=a b=c/1", kind), "a b=c/1")
+        self.assertEqual(forms.plain_value(b"", b"value=", None), "")
+        for body in (b"", b"ttl=5", b"value=1&ttl=5", b"value=%41", b"value=a+b", "value=\u00e9".encode()):
+            self.assertIsNone(forms.plain_value(b"", body, kind))
+        self.assertIsNone(forms.plain_value(b"ttl=5", b"value=1", kind))
+        self.assertIsNone(forms.plain_value(b"", b"value=1", b"text/plain"))
+
     @given(PAIRS, PAIRS)
     def test_body_overrides_query(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
         """A name in both has the body's value, and all others stay (spec, "Parameters")."""

@@ -77,6 +77,7 @@ class Proposals:
     """
     All proposals of one machine that are not applied yet.
 
+    @ivar pending: those that wait for their outcome, by the index of their entry. To be looked at only.
     @ivar size: how many bytes of data their entries have together.
     @ivar failed: how many proposals were not made, or may not have been made.
     @ivar expected: how many requests to put commands into the log the leader has not answered yet. Until then, the
@@ -97,24 +98,19 @@ class Proposals:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._unknown = unknown
-        self._proposals: dict[int, Proposal] = {}
+        self.pending: dict[int, Proposal] = {}
         self._growths: dict[int, int] = {}  # by index, for those proposals that L{growth} has looked at
         self._growth = self._measured_size = 0  # of these, together
         self._too_late: IDelayedCall | None = None
         self._none = Waiters()
-
-    @property
-    def pending(self) -> int:
-        """How many proposals wait for their outcome."""
-        return len(self._proposals)
 
     def add(self, index: int, proposal: Proposal) -> None:
         """
         Wait for the entry at C{index}. If another proposal waits there, its entry was replaced in this log, but may
         still be in the log of another machine.
         """
-        replaced = self._proposals.get(index)
-        self._proposals[index] = proposal
+        replaced = self.pending.get(index)
+        self.pending[index] = proposal
         self.size += proposal.size
         if replaced is not None:
             self.size -= replaced.size
@@ -167,11 +163,11 @@ class Proposals:
         @param of_one: returns this for one change. It is called once for each proposal.
         """
         growths, known = self._growths, len(self._growths)
-        for index, proposal in itertools.islice(self._proposals.items(), known, known + _MAX_MEASURED_AT_ONCE):
+        for index, proposal in itertools.islice(self.pending.items(), known, known + _MAX_MEASURED_AT_ONCE):
             growths[index] = added = 0 if proposal.command is None else max(0, of_one(proposal.command))
             self._growth += added
             self._measured_size += proposal.size
-        count = len(self._proposals) - len(growths)
+        count = len(self.pending) - len(growths)
         return self._growth + MAX_GROWTH_PER_BYTE * (self.size - self._measured_size) + MAX_GROWTH_PER_COMMAND * count
 
     def _forget_growths(self) -> None:
@@ -189,14 +185,14 @@ class Proposals:
 
         A proposal whose index another leader's entry has taken fails here: it was not made.
         """
-        proposal = self._proposals.pop(entry.index, None)
+        proposal = self.pending.pop(entry.index, None)
         if proposal is None:
             return None
         self.size -= proposal.size
         if self._growths and (growth := self._growths.pop(entry.index, None)) is not None:
             self._growth -= growth
             self._measured_size -= proposal.size
-        if self._none.waiting and not self._proposals:
+        if self._none.waiting and not self.pending:
             self._none.fire()
         if proposal.term != entry.term:
             self._fail(proposal, RequestDroppedError())
@@ -211,7 +207,7 @@ class Proposals:
         @param term: the term in which this machine leads.
         """
         self._leaders_term = term
-        if not any(each.command is None and each.size for each in self._proposals.values()):
+        if not any(each.command is None and each.size for each in self.pending.values()):
             self._wait_no_longer()
 
     def start_timeout(self, leaders_term: int) -> None:
@@ -222,7 +218,7 @@ class Proposals:
             no machine leads.
         """
         self._leaders_term = leaders_term
-        if self._proposals:
+        if self.pending:
             self._limit_wait()
 
     def _limit_wait(self) -> None:
@@ -231,7 +227,7 @@ class Proposals:
 
     def _give_up(self) -> None:
         self._too_late = None
-        kept = {index: each for index, each in self._proposals.items() if each.term == self._leaders_term}
+        kept = {index: each for index, each in self.pending.items() if each.term == self._leaders_term}
         self._fail_others(kept, self._unknown())
 
     def _wait_no_longer(self) -> None:
@@ -243,13 +239,13 @@ class Proposals:
         """
         Fail the proposals up to C{index}: a snapshot covers these, and does not show whose entries were committed.
         """
-        skipped = [each for each in self._proposals if each <= index]
+        skipped = [each for each in self.pending if each <= index]
         self._forget_growths()
         for each in skipped:
-            proposal = self._proposals.pop(each)
+            proposal = self.pending.pop(each)
             self.size -= proposal.size
             self._fail(proposal, self._unknown())
-        if not self._proposals:
+        if not self.pending:
             self._none.fire()
 
     def fail(self, error: Exception) -> None:
@@ -258,18 +254,18 @@ class Proposals:
         self._fail_others({}, error)
 
     def _fail_others(self, kept: dict[int, Proposal], error: Exception) -> None:
-        proposals, self._proposals = self._proposals, kept
+        proposals, self.pending = self.pending, kept
         self.size = sum(proposal.size for proposal in kept.values())
         self._forget_growths()
         for index, proposal in proposals.items():
             if index not in kept:
                 self._fail(proposal, error)
-        if not self._proposals:
+        if not self.pending:
             self._none.fire()
 
     def when_none(self) -> "Deferred[None]":
         """Returns a Deferred that fires when no proposal waits."""
         waiting = self._none.wait()
-        if not self._proposals:
+        if not self.pending:
             self._none.fire()
         return waiting

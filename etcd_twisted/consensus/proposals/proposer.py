@@ -99,6 +99,7 @@ class Throttle:
     refused here was certainly not made.
 
     @ivar waiting_bytes: how many bytes of changes wait to be proposed.
+    @ivar unapplied_bytes: see L{MOST_UNAPPLIED_BYTES}.
     """
 
     def __init__(
@@ -116,14 +117,14 @@ class Throttle:
         self._clock = clock
         self._proposals = proposals
         self._refusal = refusal
-        self._unapplied_bytes = unapplied_bytes
+        self.unapplied_bytes = unapplied_bytes
         self._waiting = Waiters()
         self.waiting_bytes = 0
 
     @property
     def is_open(self) -> bool:
         """Whether a change may be proposed without waiting."""
-        return not self.waiting_bytes and self._proposals.size <= self._unapplied_bytes
+        return not self.waiting_bytes and self._proposals.size <= self.unapplied_bytes
 
     def wait(self, size: int) -> "Deferred[None]":
         """
@@ -148,7 +149,7 @@ class Throttle:
 
     def admit(self) -> None:
         """Let the changes proceed for which there is room now, as proposals were applied."""
-        while self._waiting.waiting and self._proposals.size <= self._unapplied_bytes:
+        while self._waiting.waiting and self._proposals.size <= self.unapplied_bytes:
             self._waiting.fire_first()
 
     def refuse(self, error: Exception) -> None:
@@ -185,10 +186,11 @@ class Proposer:
         """See L{etcd_twisted.interfaces.IReplica.submit}."""
         if not self._raft.accepts_proposals:
             return False
-        if isinstance(command, NEWER_COMMANDS):
+        if type(command) in NEWER_COMMANDS:
             command = self._for_all_versions(command)
         data = encoded(command)
-        if not self._throttle.is_open:
+        throttle = self._throttle
+        if throttle.waiting_bytes or self._proposals.size > throttle.unapplied_bytes:  # as is_open says, for less
             return False
         self._quota.room_for(command, len(data))
         self._propose(command, data, on_outcome)
@@ -231,7 +233,7 @@ class Proposer:
         Returns the command to log. While another voter may run an earlier version, that is an equivalent one that such
         a version knows too.
         """
-        if not isinstance(command, NEWER_COMMANDS):
+        if type(command) not in NEWER_COMMANDS:
             return command
         others = set(self._raft.configuration.voters) - {self._raft.machine_id}
         return command if self._statuses.have_reported(others) else self._keyspace.as_earlier_command(command)

@@ -67,7 +67,7 @@ class Quota:
         @raise EtcdError: 300, the command would exceed the quota.
         """
         proposals, left = self._proposals, self.most_bytes - self._keyspace.root.size
-        most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (proposals.pending + 1)
+        most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (len(proposals.pending) + 1)
         if not self.most_bytes or most <= left:  # this bound needs no look at the commands
             return
         added = self._growth(command)

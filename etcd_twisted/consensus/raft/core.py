@@ -30,6 +30,8 @@ from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import RaftState, Role
 
+_COMMAND = EntryKind.COMMAND  # once: to look up a member of an enumeration takes as long as two calls
+
 
 class Raft(RaftState):
     """
@@ -214,7 +216,7 @@ class Raft(RaftState):
         leadership = self.leadership
         if leadership is None or leadership.handover is not None:
             raise NotLeaderError
-        return self.log.append(self.term, EntryKind.COMMAND, data)
+        return self.log.append(self.term, _COMMAND, data)
 
     def propose_configuration(self, configuration: Configuration, now: float) -> int:
         """

@@ -16,6 +16,7 @@ from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind,
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 
 _term_of = attrgetter("term")
+_CONFIGURATION = EntryKind.CONFIGURATION  # once, as each append compares with it
 
 
 class RaftLog:
@@ -116,7 +117,7 @@ class RaftLog:
         index = self.last_index = self.last_index + 1
         entry = Entry(index, term, kind, data)
         self._entries.append(entry)
-        if kind is EntryKind.CONFIGURATION:
+        if kind is _CONFIGURATION:
             self.configurations.adopt((entry,))
         return index
 

@@ -47,7 +47,6 @@ _END = 1 << 62
 """The end of data of which nothing is left to handle."""
 
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_VERSION = b"HTTP/1.1"
 _MOST_TOGETHER = 32
 """How many responses are sent together at most."""
 
@@ -128,7 +127,6 @@ class FastChannel(Protocol):
     transport: Any
     _received: ReceiveBuffer
     write: Callable[[bytes], None]
-    persistent = True
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
@@ -141,6 +139,7 @@ class FastChannel(Protocol):
         self._exchange: Exchange | None = None
         self._producer: Any = None
         self._handling = False
+        self.persistent = True
         self._waits_for_turn = False
         self._common_until = 0
         """To where the header lines of a head that is not complete were found to be common."""
@@ -389,7 +388,7 @@ class FastChannel(Protocol):
         answer = site.handler.handle(request)
         if site.common_fields:
             answer = with_fields(answer, site.common_fields)
-        if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
+        if type(answer) is Response and (whole := in_one_piece(self, method, answer)) is not None:
             self.answered(method, answer.status, perf_counter() - began)
             answers.append(whole)
             if len(answers) == _MOST_TOGETHER or len(whole) > _SHORT_BYTES or not self.persistent:
@@ -403,7 +402,7 @@ class FastChannel(Protocol):
         if answers:
             self._send(answers)
         lifetime.deadline = 0.0
-        self._exchange = exchange = Exchange(self, _VERSION, method, began)
+        self._exchange = exchange = Exchange(self, True, method, began)
         exchange.answer(answer)
         return end
 

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.httpd.turns import Turns
+from etcd_twisted.net.sockets import read_now
 
 HAS_EPOLL = hasattr(select, "epoll")
 """Whether this system has epoll sets."""
@@ -93,7 +94,7 @@ class Readers:
             if connection is None:
                 continue  # what was just read from another connection has closed this one
             try:
-                if connection.doRead() is not None:
+                if not read_now(connection):
                     self._move(connection, self._reactor)  # where it finds out that it has ended
             except Exception:
                 self._log.failure("A connection is closed, since what it sent could not be handled")

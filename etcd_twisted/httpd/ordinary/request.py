@@ -197,7 +197,7 @@ class Request(server.Request):
     @staticmethod
     def _begin(channel: RequestConnection, method: bytes, version: bytes) -> Exchange:
         """Let an L{Exchange} take the place of this object, which is not needed any more, nor what it holds."""
-        exchange = Exchange(channel, version, method, perf_counter())
+        exchange = Exchange(channel, version == b"HTTP/1.1", method, perf_counter())
         channel.requests[0] = exchange
         return exchange
 
