@@ -44,7 +44,10 @@ from etcd_twisted.workers.frames import (
 )
 
 MOST_WAITING_BYTES = 64 << 20
-"""How many bytes may wait for a worker that does not read. With more, it is cut off."""
+"""
+How many bytes may wait for a worker that does not read. With more, it is cut off. If that happens while it is loading
+its copy, twice as many may wait for the next one, until one is loaded: or it might be loaded again for ever.
+"""
 
 ENTRIES_BYTES = 1 << 20
 """How many bytes of data the entries of one frame hold, unless one entry alone holds more."""
@@ -77,6 +80,8 @@ class WorkerConnection(Protocol):
         self._waiting: deque[bytes | Frames] = deque()
         self._paused = False
         self._cut_off = False
+        self._loading = False
+        """Whether there is more to be sent since a copy than the worker has room for."""
         self._requests: dict[int, Deferred[bytes]] = {}
 
     def connectionMade(self) -> None:
@@ -95,8 +100,10 @@ class WorkerConnection(Protocol):
             return
         self._waiting.append(data)
         self.waiting_bytes += len(data)
-        if self.waiting_bytes > MOST_WAITING_BYTES and not self._cut_off:
+        if self.waiting_bytes > MOST_WAITING_BYTES * self._feed.bound_factor and not self._cut_off:
             self._cut_off = True
+            if self._loading:
+                self._feed.bound_factor *= 2
             self._log.warn(
                 "A worker does not read what it is sent, and is cut off: {bytes} bytes wait for it",
                 bytes=self.waiting_bytes,
@@ -105,6 +112,7 @@ class WorkerConnection(Protocol):
 
     def send_in_time(self, frames: Frames) -> None:
         """Send frames after all others, one in each turn of the reactor in which there is room for it."""
+        self._loading = True
         self._waiting.append(frames)
         self._feed.in_next_turn(self)
 
@@ -129,6 +137,9 @@ class WorkerConnection(Protocol):
             if data:
                 self.transport.write(data)
             return True
+        if self._loading and not waiting and not self._cut_off:
+            self._loading = False
+            self._feed.bound_factor = 1
         return False
 
     def pauseProducing(self) -> None:
@@ -189,7 +200,11 @@ class WorkerConnection(Protocol):
 
 
 class Feed:
-    """Feeds the workers of one machine; see the module."""
+    """
+    Feeds the workers of one machine; see the module.
+
+    @ivar bound_factor: how many times L{MOST_WAITING_BYTES} may wait for a worker now.
+    """
 
     _log = Logger()
 
@@ -209,6 +224,7 @@ class Feed:
         self._due: deque[WorkerConnection] = deque()
         self._turn: IDelayedCall | None = None
         self._look: IDelayedCall | None = None
+        self.bound_factor = 1
         participation.on_member.append(self._has_member)
         participation.on_change.append(self._changed)
         participation.replica.on_cluster_id.append(self._changed)

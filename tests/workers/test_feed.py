@@ -218,6 +218,30 @@ class OneMachineTests(WorkerTestCase):
         self.feed(self.group)
         self.assertNotIn(self.first, workers_of(self.machine))
 
+    def test_worker_is_loaded_however_much_comes_meanwhile(self) -> None:
+        """Each time that it is cut off, more may wait for the next one, until one is loaded."""
+        self.patch(feed, "MOST_WAITING_BYTES", 5_000)
+        for number in range(50):
+            self.group.result_of(self.machine.set(f"/{number}", "x" * 100))
+        self.feed(self.group)
+        self.patch(snapshot, "_CHUNK_BYTES", 100)
+        loads: list[feed.WorkerConnection] = []
+        begin = feed.Feed.begin
+        self.patch(feed.Feed, "begin", lambda itself, worker: loads.append(worker) or begin(itself, worker))
+        fed = self.first.connection._feed
+        later = fed._clock.callLater
+        self.patch(fed, "_clock", mock.Mock(callLater=lambda delay, *call: later(max(delay, 0.0002), *call)))
+        self.first.end()
+        most, written = 0, 0
+        while not loads or not self.is_fed(self.group):
+            self.group.result_of(self.set("/a", "y" * 1_000, replica=self.other))
+            most, written = max(most, *(each.waiting_bytes for each in loads), 0), written + 1
+            self.assertLess(written, 2_000)
+        self.assertIn(len(loads), range(2, 10))
+        self.assertGreater(most, 10_000)
+        self.assertLess(most, 5_000 << len(loads))
+        self.assertEqual(fed.bound_factor, 1)
+
     def test_worker_that_reads_late_goes_on(self) -> None:
         self.first.process.pause()
         for number in range(20):
