@@ -44,10 +44,13 @@ class Config(Settings):
 
     @ivar sources: how options were given, by their names; see L{given_as}. Has no part in comparisons.
     @ivar without_effect: how settings of etcd were given that mean nothing here. Has no part in comparisons.
+    @ivar contents: what is in files that are not read again, by the names of their options. It has no part in
+        comparisons.
     """
 
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
     without_effect: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False, kw_only=True)
+    contents: Mapping[str, bytes] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for port in ("", "peer-"):

@@ -64,6 +64,23 @@ def client_port_tls(config: Config) -> CertificateOptions | None:
     return server
 
 
+def with_contents(config: Config) -> Config:
+    """
+    Returns the configuration with what is in the files that the client port needs: whoever gets it, now or later, uses
+    the same certificates.
+
+    @raise ConfigError: a file can't be read.
+    """
+    wanted = {
+        "cert-file": "the certificate",
+        "key-file": "the certificate's key",
+        "ca-file": "the authority's certificate",
+        "peer-ca-file": "the certificates of authorities",
+    }
+    given = {each: text for each, text in wanted.items() if getattr(config, _field(each)) is not None}
+    return attrs.evolve(config, contents={each: _content(config, each, text) for each, text in given.items()})
+
+
 def peer_port_tls(config: Config) -> CertificateOptions | None:
     """
     Returns how the peer port uses TLS, or None if it does not.
@@ -426,6 +443,8 @@ def _key(config: Config, option: str, wanted: str) -> PrivateKeyTypes:
 
 
 def _content(config: Config, option: str, wanted: str) -> bytes:
+    if option in config.contents:
+        return config.contents[option]
     path: Path = getattr(config, _field(option))
     try:
         return path.read_bytes()

@@ -46,7 +46,7 @@ class Configure(msgspec.Struct, array_like=True, tag=True, frozen=True):
     @ivar number: the worker's number, from 1 on.
     @ivar clock_ahead_seconds: how far the time of the reactor is ahead of the system's monotonic clock.
     @ivar settings: see L{etcd_twisted.config.Config.texts}.
-    @ivar sources: see L{etcd_twisted.config.Config}.
+    @ivar sources: see L{etcd_twisted.config.Config}; likewise C{contents}.
     @ivar sockets: all listening sockets, those of other workers included.
     """
 
@@ -54,6 +54,7 @@ class Configure(msgspec.Struct, array_like=True, tag=True, frozen=True):
     clock_ahead_seconds: float
     settings: dict[str, Text]
     sources: dict[str, str]
+    contents: dict[str, bytes]
     sockets: list[SharedSocket]
 
 

@@ -18,7 +18,7 @@ from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.net.listening import listen
 from etcd_twisted.net.memory import MemoryEndpoint
 from etcd_twisted.net.port import GRACE_SECONDS, IServedFactory
-from etcd_twisted.net.tls import client_port_tls
+from etcd_twisted.net.tls import client_port_tls, with_contents
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.frontend import LateClientPages, client_site, metrics_openings, standby_relay
@@ -39,6 +39,7 @@ class WorkersPort(Service):
         """
         @raise ConfigError: a certificate can't be used, or an address can't be shared by workers.
         """
+        config = with_contents(config)  # a worker that is started again uses the same certificates as the others
         self._reactor = reactor
         self._workers = workers = Workers(reactor, config, feed)
         self.ready = workers.ready

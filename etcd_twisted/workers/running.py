@@ -90,8 +90,8 @@ class RunningWorker:
         self._receiver = RelayReceiver(self._reactor, ours, site)
         self._process.start(self._control, feed, theirs, sockets.descriptors)
         ahead = self._reactor.seconds() - time.monotonic()
-        sources = dict(config.sources)
-        self._control.send(Configure(self.number, ahead, config.texts(), sources, sockets.shared))
+        sources, contents = dict(config.sources), dict(config.contents)
+        self._control.send(Configure(self.number, ahead, config.texts(), sources, contents, sockets.shared))
 
     def accept(self, owners: Iterable[int]) -> None:
         """Accept connections from the sockets of these workers alone."""

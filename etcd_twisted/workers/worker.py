@@ -110,7 +110,7 @@ class Worker:
     async def _configure(self, message: Configure) -> None:
         reactor = self._reactor
         use_monotonic_time(reactor, message.clock_ahead_seconds)
-        config = Config(**cast(Any, message.settings), sources=message.sources)
+        config = Config(**cast(Any, message.settings), sources=message.sources, contents=message.contents)
         observer = filtered(config.verbosity, LogSender(self._control.send))
         globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
         self._collector.start()

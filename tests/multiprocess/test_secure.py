@@ -3,10 +3,12 @@ TLS, users and what else is between a client and a worker.
 """
 
 import socket
+import ssl
 from base64 import b64encode
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import Authority
@@ -15,7 +17,7 @@ from tests.processes.client import Answer, Client
 from tests.processes.cluster import Cluster, Credentials
 from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
 from tests.processes.test_endpoints import ACTIVATED
-from tests.processes.workers import worker_pids
+from tests.processes.workers import kill_worker, worker_pids
 
 
 class SecureTests(TestCase):
@@ -62,6 +64,42 @@ class SecureTests(TestCase):
             method, client._url + path, data=body, headers=headers, allow_redirects=False
         )
         return Answer(response.code, response.headers, await response.content())
+
+
+class RenewedTests(TestCase):
+    """A machine with two workers, whose certificate is replaced while it runs."""
+
+    timeout = 480
+
+    async def test_all_workers_show_the_same_certificate(self) -> None:
+        """One that is started again has that of the others, until the whole machine is started again."""
+        (machine,) = Cluster(self, 1, "--workers", "2").machines
+        authority = Authority(machine.directory / "certificates")
+        machine.secure(authority, peers=False)
+        self.context = ssl.create_default_context(cafile=authority.path)
+        self.context.load_cert_chain(*authority.certificate("client"))
+        await machine.start()
+        before = await self.shown(machine)
+        self.assertEqual(len(before), 1)
+        authority.certificate("machine0")  # in the same files
+        for number in (1, 2):
+            await kill_worker(machine, number)
+            self.assertEqual(await self.shown(machine), before)
+        self.assertEqual(await machine.terminate(), STOPPED)
+        await machine.start()
+        after = await self.shown(machine)
+        self.assertEqual(len(after), 1)
+        self.assertNotEqual(after, before)
+
+    async def shown(self, machine: Machine) -> set[bytes | None]:
+        """Returns the certificates that 20 connections are shown, which the system spreads over the workers."""
+
+        def certificate() -> bytes | None:
+            plain = socket.create_connection(("127.0.0.1", machine.port))
+            with self.context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+                return secure.getpeercert(binary_form=True)
+
+        return {await deferToThread(certificate) for _ in range(20)}
 
 
 class LoginTests(TestCase):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -28,8 +29,10 @@ from etcd_twisted.net.tls import (
     check_peer_certificate,
     client_port_tls,
     peer_port_tls,
+    tls_for_client_ports,
     tls_for_peers,
     tls_reason,
+    with_contents,
 )
 from tests.certificates import CLIENTS, SERVERS, Authority
 
@@ -243,6 +246,32 @@ class PortTests(TlsTest):
         config = Config(**{name.removeprefix("peer_"): path for name, path in self.files().items()})
         self.assertIsNotNone(client_port_tls(config))
         self.assertIsNone(peer_port_tls(config))
+
+
+class KeptContentsTests(TlsTest):
+    """Files that are read once."""
+
+    def test_replaced_files_are_not_read(self) -> None:
+        """Not the certificate, nor its key, nor the authorities: nothing of them is looked at again."""
+        authority = Authority(Path(self.mktemp()))
+        certificate, key = authority.certificate("machine0")
+        files = {"cert_file": certificate, "key_file": key, "ca_file": authority.path, "peer_ca_file": authority.path}
+        peer = {"peer_cert_file": certificate, "peer_key_file": key}
+        config = with_contents(Config(addr="127.0.0.1:4001", **files, **peer))
+        served = certificate.read_bytes()
+        for each in (certificate, key, authority.path):
+            each.write_text("replaced")
+        own = client_port_tls(config)
+        assert own is not None
+        expected = x509.load_pem_x509_certificates(served)[0]
+        self.assertEqual(own.certificate.to_cryptography(), expected)
+        tls_for_client_ports(config)
+        self.assertRaises(ConfigError, client_port_tls, Config(addr="127.0.0.1:4001", **files, **peer))
+        self.assertNotIn("PRIVATE", repr(config))
+        self.assertEqual(dict(with_contents(Config()).contents), {})
+
+    def test_file_that_can_not_be_read(self) -> None:
+        self.assertRaises(ConfigError, with_contents, Config(cert_file="none", key_file="none"))
 
 
 class RefusalTests(TlsTest):
