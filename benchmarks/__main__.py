@@ -16,6 +16,7 @@ from benchmarks import (
     failover,
     growth,
     keys,
+    large,
     many,
     scraping,
     servers,
@@ -106,6 +107,12 @@ def _client(options: argparse.Namespace, names: Sequence[str], directory: Path) 
     return client.run(directory, options.rounds, options.requests, options.watches)
 
 
+def _large(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    with large.Large(directory) as kept:
+        parts = kept.parts(options.keys, options.seconds, options.keys[0]) + _watchers_parts(options)
+        return comparison.run(names, directory, parts, options.rounds, options.markdown)
+
+
 COMPARISON = "comparison"
 """The work that is done if no other is asked for."""
 
@@ -117,6 +124,7 @@ WORK: dict[str, Work] = {
     "cluster": _compared(_cluster_parts),
     "watchers": _compared(_watchers_parts),
     "keys": _compared(_keys_parts),
+    "large": _large,
     "failover": _failover,
     "elections": _elections,
     "growth": _growth,
@@ -150,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     ending.add_argument("--failures", type=positive, default=10, help="how often each is measured (%(default)s)")
     ending.add_argument("--idle-seconds", type=positive, default=60, help="how long to watch (%(default)s)")
     ending.add_argument("--load-seconds", type=positive, default=30, help="how long to load (%(default)s)")
-    many_keys = found.add_argument_group("comparison, keys, answers and stall")
+    many_keys = found.add_argument_group("comparison, keys, large, answers and stall")
     many_keys.add_argument("--keys", type=positive, nargs="+", default=(100_000,), metavar="N", help="how many")
     many_keys.add_argument(
         "--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)"

@@ -34,12 +34,17 @@ def parts(counts: Sequence[int], seconds: int) -> list[Part]:
         Part(
             (
                 *lines(f"{count:,} keys", CELL, TARGETS.get(count)),
-                Line(f"{count:,} keys, {CELL}, to 1,000 keys", "", 2, FLAT_TARGETS.get(count), compared=False),
+                flat_line(count),
             ),
             partial(_measure, count, seconds),
         )
         for count in counts
     ]
+
+
+def flat_line(count: int) -> Line:
+    """Returns the line of what is left with so many keys of the rate with few."""
+    return Line(f"{count:,} keys, {CELL}, to 1,000 keys", "", 2, FLAT_TARGETS.get(count), compared=False)
 
 
 def _measure(count: int, seconds: int, name: str, directory: Path) -> Figures:

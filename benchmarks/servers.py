@@ -24,7 +24,7 @@ import attrs
 
 import etcd_twisted
 from benchmarks.errors import BenchmarkError
-from etcd_twisted.testing.machine_process import FOREGROUND, TWISTD, machine_arguments
+from etcd_twisted.testing.machine_process import machine_arguments
 from etcd_twisted.testing.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -342,7 +342,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 class EtcdTwisted(Server):
-    """This project's server, run with C{twistd} of the environment that runs the benchmarks."""
+    """This project's server, run with the Python that runs the benchmarks, as C{etcd-twisted} does."""
 
     name = "etcd_twisted"
     founded = True
@@ -351,7 +351,7 @@ class EtcdTwisted(Server):
         first = self.cluster[0]
         others = [] if first is self else [first.peer_port]
         arguments = machine_arguments(self.data, self.port, self.peer_port, self.machine, others)
-        return [*TWISTD, *FOREGROUND, "etcd", *arguments]
+        return [sys.executable, "-m", "etcd_twisted", *arguments]
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(REPOSITORY)}

@@ -18,6 +18,7 @@ from benchmarks import (
     failover,
     growth,
     keys,
+    large,
     many,
     scraping,
     servers,
@@ -159,6 +160,21 @@ class ComparisonTests(SynchronousTestCase):
         works = [line.work for part in parts for line in part.lines]
         _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
         rows = rows[: len(works)]  # below it says what was measured once more, on a busy machine
+        self.assertEqual([row.split("  ")[0] for row in rows], works)
+        for row in rows:
+            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]*)  +[\d.,]*\d[\d.,]*\1  +(\d+\.\d\d|-)  +")
+
+    def test_large(self) -> None:
+        """A server that stood still is loaded again in the second round."""
+        self.patch(keys, "OPTIONS", ("--snapshot-count", "500"))
+        self.patch(keys, "BATCH", 100)
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        with large.Large(directory) as kept:
+            parts = kept.parts([2_000, 3_000], 1, 200)
+            works = [line.work for part in parts for line in part.lines]
+            _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 2).splitlines()
+        rows = rows[: len(works)]
         self.assertEqual([row.split("  ")[0] for row in rows], works)
         for row in rows:
             self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]*)  +[\d.,]*\d[\d.,]*\1  +(\d+\.\d\d|-)  +")
