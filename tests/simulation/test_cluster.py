@@ -2,9 +2,12 @@
 Runs a few seeds, while C{make simulate} runs many, and checks that one seed always gives the same run.
 """
 
+import itertools
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -68,12 +71,27 @@ class SimulationTests(SynchronousTestCase):
         Cluster(1_000, kinds=KINDS, fault_pause=0.2, machines=5).run()
 
     def test_same_seed_same_run(self) -> None:
-        """The same seed gives the same run, step by step."""
+        """The same seed gives the same run, step by step, whatever has run before."""
         stories: list[list[str]] = [[], []]
-        reports = [Cluster(3, story.append).run() for story in stories]
-        self.assertEqual(reports[0], reports[1])
+        first = Cluster(3, stories[0].append).run()
+        other = Cluster(_SMALL).run()
+        again = Cluster(3, stories[1].append).run()
+        self.assertEqual(first, again)
         self.assertEqual(stories[0], stories[1])
-        self.assertNotEqual(reports[0].digest, Cluster(4).run().digest)
+        self.assertNotEqual(first.digest, other.digest)
+
+    def test_system_decides_nothing(self) -> None:
+        """The run of a seed depends neither on its process and the computer, nor on how fast these are."""
+        reports = set()
+        for digits in (1, 6):
+            times = itertools.accumulate(itertools.repeat(10.0**digits))
+            with ExitStack() as stack:
+                stack.enter_context(mock.patch("os.getpid", return_value=int("7" * digits)))
+                stack.enter_context(mock.patch("socket.gethostname", return_value="h" * digits))
+                for clock in ("time", "monotonic", "perf_counter"):
+                    stack.enter_context(mock.patch.object(time, clock, lambda times=times: next(times)))
+                reports.add(Cluster(_SMALL).run())
+        self.assertEqual(len(reports), 1, reports)
 
     def test_same_seed_same_run_in_every_process(self) -> None:
         """The same holds for a process with its own order of sets, which has run nothing before."""

@@ -7,7 +7,9 @@ same seed does the same, however busy the computer is. This module must never wa
 
 import contextlib
 import gc
+import os
 import secrets
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -25,6 +27,8 @@ from etcd_twisted.testing.simulation.settings import Settings
 FORMING_SECONDS = 20.0
 """How long a cluster may take to form, by the simulated clock."""
 
+_PROCESS_ID = 1_000
+_HOST_NAME = "host"
 
 _M = TypeVar("_M", bound=SimulatedMachine)
 
@@ -50,8 +54,13 @@ class SimulatedMachines(Simulation, Generic[_M]):
     def __enter__(self) -> Self:
         random = self.schedule.random
         self._installed.enter_context(self.disks.installed())
-        ids = mock.patch.object(secrets, "token_hex", lambda length: random.randbytes(length).hex())
-        self._installed.enter_context(ids)
+        # Process ids and host names are written to disks, and what a crash leaves of it depends on how long that is.
+        for module, name, replacement in (
+            (secrets, "token_hex", lambda length: random.randbytes(length).hex()),
+            (os, "getpid", lambda: _PROCESS_ID),
+            (socket, "gethostname", lambda: _HOST_NAME),
+        ):
+            self._installed.enter_context(mock.patch.object(module, name, replacement))
         return self
 
     def __exit__(

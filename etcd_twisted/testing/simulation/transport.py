@@ -4,7 +4,6 @@ What a machine sends over the simulated network: messages and snapshots to membe
 This module must never give a message to a process that has ended.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -38,8 +37,9 @@ class _Connection:
         self._known_host = self._named_host = host
         self._closed = False
         self._incarnation: Process | None = None
-        self._asking: set[Deferred[Any]] = set()
-        self._forwarded: set[_Forwarded] = set()
+        # These are in the order in which they were asked: that of a set would change from run to run.
+        self._asking: dict[Deferred[Any], None] = {}
+        self._forwarded: dict[_Forwarded, None] = {}
         self._try_later(0.01)
 
     def _try_later(self, most: float) -> None:
@@ -92,11 +92,11 @@ class _Connection:
         self._fail_questions()
 
     def _fail_questions(self) -> None:
-        forwarded, self._forwarded = self._forwarded, set()
-        for request in sorted(forwarded, key=lambda each: each.number):
+        forwarded, self._forwarded = self._forwarded, {}
+        for request in forwarded:
             request.lost(self._network.prompt)
         if self._network.prompt:
-            asking, self._asking = self._asking, set()
+            asking, self._asking = self._asking, {}
             for each in asking:
                 each.errback(LostError(f"the connection to {self.name} is lost"))
 
@@ -149,7 +149,7 @@ class _Connection:
             return fail(LostError("there is no connection"))
         answer = self._network.ask(self._process, self._host, ask)
         if self._network.prompt and not answer.called:
-            self._asking.add(answer)
+            self._asking[answer] = None
             answer.addBoth(self._answered, answer)
         return answer
 
@@ -159,17 +159,17 @@ class _Connection:
         answer may take any time.
         """
         forwarded = _Forwarded(self._network, self._process, self._host, self._transport.peer.machine_id, request)
-        self._forwarded.add(forwarded)
+        self._forwarded[forwarded] = None
         forwarded.answer.addBoth(self._has_answer, forwarded)
         forwarded.send(self._incarnation)
         return forwarded.answer
 
     def _has_answer(self, result: "bytes | Failure", forwarded: "_Forwarded") -> "bytes | Failure":
-        self._forwarded.discard(forwarded)
+        self._forwarded.pop(forwarded, None)
         return result
 
     def _answered(self, result: Any, answer: "Deferred[Any]") -> Any:
-        self._asking.discard(answer)
+        self._asking.pop(answer, None)
         return result
 
 
@@ -178,14 +178,10 @@ class _Forwarded:
     A request that one machine forwards to another.
 
     @ivar answer: fires with the answer.
-    @ivar number: differs for each.
     """
-
-    _numbers = itertools.count()
 
     def __init__(self, network: Network, process: Process, host: Host, sender: str, request: bytes) -> None:
         self.answer: Deferred[bytes] = Deferred(self._withdraw)
-        self.number = next(self._numbers)
         self._network = network
         self._process = process
         self._host = host
