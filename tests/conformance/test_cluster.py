@@ -55,7 +55,7 @@ class ClusterTests(TestCase):
         self.addCleanup(self.cluster.close)
         await self.cluster.start(3)
 
-    async def _conforms(self, machine: LoopbackMachine, player: type[Player] = ClusterPlayer) -> None:
+    async def _conforms(self, machine: LoopbackMachine, player: type[Player]) -> None:
         found = []
         for name, (scenario, transcript) in load().items():
             answers = await player(reactor, machine.url).play(scenario)
@@ -66,7 +66,7 @@ class ClusterTests(TestCase):
 
     async def test_leader_answers_as_recorded(self) -> None:
         (leader,) = [each for each in self.cluster.machines if each.is_leader]
-        await self._conforms(leader)
+        await self._conforms(leader, Player)
 
     async def test_follower_answers_as_recorded(self) -> None:
         """It asks the leader, redirects nobody, and has in its own copy what it has answered (spec, "Redirects")."""
@@ -82,4 +82,4 @@ class RedirectingClusterTests(ClusterTests):
     async def test_follower_answers_as_recorded(self) -> None:
         """It redirects what it cannot do itself."""
         follower = next(each for each in self.cluster.machines if not each.is_leader)
-        await self._conforms(follower)
+        await self._conforms(follower, ClusterPlayer)
