@@ -29,7 +29,7 @@ help:
 	@echo 'make manual         write the manual page of txetcdctl, docs/txetcdctl.1'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story, WORKERS=N'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
-	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 25 in make test'
+	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 15 in make test'
 	@echo 'make watch-campaign have watches follow 10,000 changes while leaders die; WATCH_CHANGES=N, WATCH_SEEDS=N'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill machines and clients, over and over, and look for lost writes and locks with two holders'
@@ -41,20 +41,25 @@ help:
 run: .venv/installed-run
 	$(bin)/etcd-twisted --name machine0 --data-dir machine0
 
-# The large tests: the dashboard in a browser, short runs of the benchmarks, etcd itself and its clients, programs that
-# other people wrote for it, the commands of all pages, machines behind proxies, and the type checker.
-LARGE_TESTS ?= tests.browser tests.benchmarks tests.clients tests.etcd tests.foreign tests.multiprocess tests.pages tests.proxies tests.types
+# The large tests: the type checker, short runs of the benchmarks, the commands of all pages, clusters of several
+# processes, machines with workers, etcd itself and its clients, programs that other people wrote for it, machines behind
+# proxies, and the dashboard in a browser. Those that take long alone come first, so that none of them ends last.
+LARGE_TESTS ?= tests.types tests.benchmarks tests.pages tests.whole_clusters tests.multiprocess tests.etcd tests.foreign \
+	tests.clients tests.proxies tests.browser
 
-# All other tests, but for the campaigns, which have targets of their own below.
-TESTS ?= $(filter-out $(LARGE_TESTS) tests.campaigns,$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
-	$(basename $(wildcard tests/test_*.py)))))
-# Four processes run on two processors, since the tests often wait for services that they start.
+# All other tests, but for the campaigns, which have targets of their own below. Those with processes come first.
+LONG_TESTS = tests.processes tests.docs tests.simulation
+TESTS ?= $(LONG_TESTS) $(filter-out $(LONG_TESTS) $(LARGE_TESTS) tests.campaigns,$(sort \
+	$(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) $(basename $(wildcard tests/test_*.py)))))
+# More processes run than there are processors, since the tests often wait for services that they start. The tests are
+# compiled once here, since none of these processes may be allowed to keep what it compiles.
 test: .venv/installed-test
-	$(bin)/trial -j4 $(TESTS)
+	$(bin)/python -m compileall -q tests benchmarks
+	$(bin)/trial -j6 $(TESTS)
 
-# The benchmarks alone load both processors.
 test-large: .venv/installed-test .venv/installed-lint .venv/installed-axe .venv-foreign/installed
-	$(bin)/trial -j2 $(LARGE_TESTS)
+	$(bin)/python -m compileall -q tests benchmarks
+	$(bin)/trial -j4 $(LARGE_TESTS)
 
 format: .venv/installed-lint
 	$(bin)/ruff format

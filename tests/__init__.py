@@ -9,7 +9,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-_EXAMPLES_PERCENT = int(os.environ.get("EXAMPLES_PERCENT", "25"))
+_EXAMPLES_PERCENT = int(os.environ.get("EXAMPLES_PERCENT", "15"))
 """The share of each property's examples that is tried. C{make properties} tries more."""
 
 

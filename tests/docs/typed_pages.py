@@ -17,8 +17,8 @@ PAGES = [*sorted(SOURCE.glob("*.md")), *sorted((SOURCE / "docs").glob("**/*.md")
 README = SOURCE / "README.md"
 ELSEWHERE = {
     "docs/systemd.md": "tests.docs.test_systemd_page",
-    "docs/examples/README.md": "tests.docs.test_examples",
-    "docs/examples/dns/README.md": "tests.docs.test_dns_example",
+    "docs/examples/README.md": "tests.pages.test_examples",
+    "docs/examples/dns/README.md": "tests.pages.test_dns_example",
 }
 """Pages with commands that would change the system, each with the tests that type them elsewhere."""
 
