@@ -91,6 +91,7 @@ class _Attempts:
     @ivar reasons: why machines have not answered, by machine.
     @ivar may_pass: whether a machine that has not answered since the last pause may answer later.
     @ivar silent: whether a machine took the request, and did not answer.
+    @ivar refusal_seconds: how long a machine took at the most to say that it can't answer the request now.
     @ivar redirects: how many redirects were followed since the last pause.
     @ivar cancelled: whether nobody wants an answer any more.
     """
@@ -103,6 +104,7 @@ class _Attempts:
     reasons: dict[str, str] = attrs.field(factory=dict)
     may_pass: bool = False
     silent: bool = False
+    refusal_seconds: float = 0.0
     redirects: int = 0
     cancelled: bool = False
 
@@ -290,9 +292,12 @@ class Sender:
         self, machine: str, read: "Callable[[str, IResponse], Awaitable[_T]]", attempts: _Attempts
     ) -> "_T | _Redirect":
         request = attempts.request
-        remaining = attempts.deadline - self._clock.seconds()
-        # A write that is sent with no time left for its answer would end with an unknown outcome without need.
-        if remaining < (LEAST_WRITE_SECONDS if request.changes and attempts.reasons else 0.0) or remaining <= 0:
+        began = self._clock.seconds()
+        remaining = attempts.deadline - began
+        # A write that is sent with no time left for its answer would end with an unknown outcome without need. Another
+        # machine that knows no leader takes as long to say so as the one before.
+        least = max(LEAST_WRITE_SECONDS, attempts.refusal_seconds) if request.changes and attempts.reasons else 0.0
+        if remaining < least or remaining <= 0:
             raise attempts.failure()
 
         async def look(machine: str, response: IResponse) -> "_T | _Redirect":
@@ -302,7 +307,11 @@ class Sender:
             return self._refused(await whole(machine, response))
 
         seconds = remaining if request.changes else min(remaining, attempts.read_seconds)
-        return await self._in_time(self._exchanges.exchange(machine, request, look), seconds)
+        try:
+            return await self._in_time(self._exchanges.exchange(machine, request, look), seconds)
+        except _AskAnother:
+            attempts.refusal_seconds = max(attempts.refusal_seconds, self._clock.seconds() - began)
+            raise
 
     async def _in_time(self, exchange: "Coroutine[Deferred[Any], Any, _T]", seconds: float) -> _T:
         """

@@ -26,7 +26,10 @@ from etcd_twisted.ctl.settings import Settings
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 _LEAST_SECONDS = 1.0
-"""A client is not left with less time than this for what a machine could not do just now."""
+"""
+A client is not left with less time than this for what a machine could not do just now, nor with less than the machine
+took to say so: a write without an answer leaves its user in doubt.
+"""
 
 
 @attrs.frozen
@@ -44,7 +47,7 @@ def ask(settings: Settings, request: Request) -> Answer | None:
 
     @raise ClientError: the cluster answers with an error, or nobody knows whether it has made a change.
     """
-    deadline = time.monotonic() + settings.total_seconds - _LEAST_SECONDS
+    began = time.monotonic()
     try:
         machines = [read_endpoint(each) for each in settings.endpoints]
     except ValueError:
@@ -63,7 +66,14 @@ def ask(settings: Settings, request: Request) -> Answer | None:
         except OSError:
             continue
         try:
-            return _outcome(request, _exchange(connection, machine, settings, request), deadline)
+            asked = time.monotonic()
+            answer = _exchange(connection, machine, settings, request)
+            answered = time.monotonic()
+            left_seconds = began + settings.total_seconds - answered
+            return _outcome(request, answer, left_seconds >= max(_LEAST_SECONDS, answered - asked))
+        except TimeoutError:
+            _check_repeatable(request, machine, f"no answer within {settings.total_seconds:.3g} seconds")
+            return None
         except (OSError, http.client.HTTPException) as error:
             _check_repeatable(request, machine, str(error) or type(error).__name__)
             return None
@@ -88,7 +98,7 @@ def _exchange(connection: http.client.HTTPConnection, machine: str, settings: Se
     return Answer(machine, response.status, _Headers(response.msg), response.read())
 
 
-def _outcome(request: Request, answer: Answer, deadline: float) -> Answer | None:
+def _outcome(request: Request, answer: Answer, is_time_left: bool) -> Answer | None:
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return answer
     if answer.status in _REDIRECTS:
@@ -97,7 +107,7 @@ def _outcome(request: Request, answer: Answer, deadline: float) -> Answer | None
     verdict = judge(error)
     if verdict is Verdict.FINAL:
         raise error
-    if verdict is Verdict.TRY_AGAIN and time.monotonic() > deadline:
+    if verdict is Verdict.TRY_AGAIN and not is_time_left:
         raise ConnectionFailed(f"no machine has answered: {answer.machine}: {error}")
     if verdict is Verdict.UNKNOWN:
         _check_repeatable(request, answer.machine, str(error))

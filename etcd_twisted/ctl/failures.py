@@ -32,6 +32,8 @@ NOT_HEALTHY = 5
 UNUSABLE_DATA = 6
 """A data directory, a backup or another file is damaged, in use, or can't be used for another reason."""
 
+_HEALTH = "health shows whether enough machines run"
+
 _REMEDIES = {
     100: "see what there is with ls; only set, mk, mkdir and setdir make a key",
     101: "the key has changed: read it with -o extended, and give the value or the index that it has now",
@@ -41,7 +43,7 @@ _REMEDIES = {
     107: "the root can't be changed: name a key in it",
     108: "rm --recursive removes a directory with everything in it",
     110: "name a user with --username NAME:PASSWORD; if you did, the password is wrong, or the user lacks the right",
-    300: "health shows whether enough machines run",
+    300: _HEALTH,
 }
 """What can be done about an error of the API, by its code."""
 
@@ -78,6 +80,7 @@ _BY_TEXT = (
     ("^auth: User .* does not exist", "user list shows the users"),
     ("^auth: Role .* does not exist", "role list shows the roles"),
     ("^others have held", "wait for longer with --wait, or as long as it takes without it"),
+    ("no answer within", f"{_HEALTH}; --timeout and --total-timeout wait for longer"),
     ("^no machine has answered|^can't look up", _ELSEWHERE),
 )
 """What can be done about a failure, by a pattern of its text: of several, the first."""
@@ -145,9 +148,8 @@ def _report_of_client_error(error: "ClientError") -> Report:
     if isinstance(error, ConnectionFailed):
         return Report(NO_CONNECTION, str(error), _remedy(str(error)))
     if isinstance(error, OutcomeUnknown):
-        known = _remedy(str(error))
         remedy = "read the key to see whether the change was made, before you repeat it"
-        return Report(SERVER_ERROR, str(error), f"{remedy}; {known}" if known else remedy)
+        return Report(SERVER_ERROR, str(error), f"{remedy}; {_remedy(str(error)) or _HEALTH}")
     if isinstance(error, UnexpectedAnswer) or (isinstance(error, RequestRefused) and error.message == "Not Found"):
         message = f"the server that was asked does not have this API: it answers with status {error.status}"
         if error.status < 400:

@@ -24,11 +24,14 @@ from etcd_twisted.interfaces.cluster import Machine
 MIN_LEADER_WAIT_SECONDS = 1.0
 """How long a request waits for a leader, however short the election timeout is."""
 
-READ_WAIT_SECONDS = 5.0
-"""How long a request waits until this machine's copy can be read."""
+READ_WAIT_SECONDS = 4.0
+"""
+How long a request waits until this machine's copy can be read. Clients give a request 5 seconds, and a write without an
+answer leaves them in doubt.
+"""
 
-_LEADER_WAIT_ELECTIONS = 5
-"""How many election timeouts it waits otherwise."""
+_LEADER_WAIT_ELECTIONS = 4
+"""How many election timeouts it waits otherwise: with etcd's timeout of one second, for less than clients wait too."""
 
 RETRY_PAUSE_SECONDS = 0.01
 """How long a request pauses that could not be served although a leader is known."""

@@ -622,3 +622,17 @@ class HopelessTests(SenderTestCase):
         sent = sender_of(agent, self.clock, f"{A},{B}").send(WRITE, timeout_seconds=1.0)
         self.failureResultOf(sent, ConnectionFailed)
         self.assertEqual(agent.asked(), [A])
+
+    def test_a_write_is_not_begun_when_a_machine_would_refuse_it_too_late(self) -> None:
+        """A machine says after a while that it knows no leader. Nothing was done, and so it is told."""
+
+        def refuse_late(_: Sent) -> Outcome:
+            self.clock.advance(2.0)
+            return NO_LEADER
+
+        agent = StubAgent(a=refuse_late, b=refuse_late, c=Hang())
+        sent = sender_of(agent, self.clock).send(WRITE)
+        self.assertIn("no leader is known", str(self.failureResultOf(sent, ConnectionFailed).value))
+        self.assertEqual(agent.asked(), [A, B])
+        sent = sender_of(StubAgent(a=refuse_late, b=refuse_late, c=Reply()), self.clock).send(READ)
+        self.assertEqual(self.successResultOf(sent).machine, C)  # a read harms nobody

@@ -6,12 +6,14 @@ import base64
 import socket
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.client import ConnectionFailed, KeyExists, OutcomeUnknown, keys
 from etcd_twisted.client.answers import event_of, reading_of
 from etcd_twisted.client.messages import Answer, Request
+from etcd_twisted.ctl import direct
 from etcd_twisted.ctl.direct import ask
 from etcd_twisted.ctl.settings import Settings
 from etcd_twisted.testing.ports import free_ports
@@ -122,6 +124,15 @@ class DirectTests(SynchronousTestCase):
         error = self.assertRaises(ConnectionFailed, ask, settings, WRITE)
         self.assertIn("no leader is known; try again", str(error))
 
+    def test_a_refusal_takes_more_time_than_is_left(self) -> None:
+        """A client would wait in vain for the next one, and then not know that nothing was done."""
+        answer = response("500 Internal Server Error", ERROR % (300, b"no leader is known; try again"))
+        times = iter((0.0, 0.0, 2.4, 0.0, 0.0, 2.6))  # it begins, it asks, and it is answered
+        self.patch(direct, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        self.assertIsNone(self.answer_to(WRITE, answer))
+        self.received = b""
+        self.assertRaises(ConnectionFailed, self.answer_to, WRITE, answer)
+
     def test_unknown_outcomes(self) -> None:
         """A machine that may have carried out a write is not asked again, nor is another one; a read is harmless."""
         whole = response("201 Created", EVENT)
@@ -137,7 +148,8 @@ class DirectTests(SynchronousTestCase):
         self.addCleanup(silent.close)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         self.assertIsNone(ask(Settings((url,), attempt_seconds=0.01), READ))
-        self.assertRaises(OutcomeUnknown, ask, Settings((url,), total_seconds=0.01), WRITE)
+        error = self.assertRaises(OutcomeUnknown, ask, Settings((url,), total_seconds=0.01), WRITE)
+        self.assertEqual(str(error), f"{url} has not answered: no answer within 0.01 seconds")
 
     def test_machines_that_are_not_there(self) -> None:
         """The next one is asked. If all are like that, a client tries for longer, and says why it can't."""

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 from etcd_twisted import __version__
+from etcd_twisted.client import ConnectionFailed, OutcomeUnknown
 from etcd_twisted.ctl.commands import SECTIONS
+from etcd_twisted.ctl.failures import Report, report_of
 from etcd_twisted.ctl.settings import DEFAULT_ENDPOINTS, Settings
 from tests.ctl.commands import CommandTest
 
@@ -106,6 +108,29 @@ class ErrorTests(CommandTest):
         self.machine.cut()
         self.assertFails(2, f"Error:  no machine has answered: {self.machine.url}: ", "set", "/a", "x")
         self.assertIn("Remedy: check that a machine serves", self.type("get", "/a").errors)
+
+    def test_writes_without_an_outcome(self) -> None:
+        """A write that was not made can be repeated. Of others, nobody knows. Both may need more machines."""
+        leaderless = "no machine has answered: http://a:1: Raft Internal Error (no leader is known; try again)"
+        refused = report_of(ConnectionFailed(leaderless))
+        self.assertEqual(
+            refused, Report(2, leaderless, "too few machines run for one to lead: health shows which do")
+        )
+        for reason in (
+            "Raft Internal Error (this machine no longer leads; whether the write was done is unknown)",
+            "Raft Internal Error (etcdserver: request timed out)",
+            "no answer within 5 seconds",
+        ):
+            report = report_of(OutcomeUnknown(f"http://a:1 has not answered: {reason}"))
+            assert report is not None
+            self.assertEqual((report.status, report.message), (4, f"http://a:1 has not answered: {reason}"))
+            self.assertTrue(
+                report.remedy.startswith(
+                    "read the key to see whether the change was made, before you repeat it;"
+                    " health shows whether enough machines run"
+                ),
+                report,
+            )
 
     def test_unexpected_exceptions_are_not_hidden(self) -> None:
         def fail(*_: object) -> None:

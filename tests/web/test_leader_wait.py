@@ -5,11 +5,13 @@ Requests go to the leader, and wait for one.
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.client import Timeouts
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.redirects import (
     MIN_LEADER_WAIT_SECONDS,
+    READ_WAIT_SECONDS,
     RETRY_PAUSE_SECONDS,
     LeaderWait,
     leader_wait_seconds,
@@ -22,10 +24,12 @@ class LeaderWaitSecondsTests(SynchronousTestCase):
     """These tests compute how long a request waits."""
 
     def test_wait_covers_a_few_elections(self) -> None:
-        """It is never shorter than a second."""
-        for timeout, expected in ((200, 1.0), (10, 1.0), (201, 1.005), (2_000, 10.0)):
+        """It is never shorter than a second, and with the timeout of etcd shorter than clients wait for a write."""
+        for timeout, expected in ((200, 1.0), (10, 1.0), (251, 1.004), (1_000, 4.0), (2_000, 8.0)):
             config = Config(peer_heartbeat_interval=1, peer_election_timeout=timeout)
             self.assertEqual(leader_wait_seconds(config), expected)
+        for seconds in (leader_wait_seconds(Config(profile="etcd2")), READ_WAIT_SECONDS):
+            self.assertLess(seconds, Timeouts().total_seconds)
 
 
 class RedirectTests(SynchronousTestCase):

@@ -42,8 +42,11 @@ MOST_UNAPPLIED_BYTES = 64 << 20
 MOST_WAITING_BYTES = 64 << 20
 """How many bytes of changes may wait to be proposed. With more than that, a change is refused at once."""
 
-LONGEST_WAIT_SECONDS = 5.0
-"""How long a change may wait to be proposed: as long as etcd 3 gives a request."""
+LONGEST_WAIT_SECONDS = 4.0
+"""
+How long a change may wait to be proposed. Clients give a request 5 seconds, and a refusal that comes too late leaves
+them in doubt.
+"""
 
 
 def encoded(command: Change) -> bytes:
