@@ -26,8 +26,8 @@ MIN_LEADER_WAIT_SECONDS = 1.0
 
 READ_WAIT_SECONDS = 4.0
 """
-How long a request waits until this machine's copy can be read. Clients give a request 5 seconds, and a write without an
-answer leaves them in doubt.
+How long a request waits until this machine's copy can be read. Clients give a request 5 seconds, and a write without
+an answer leaves them in doubt.
 """
 
 _LEADER_WAIT_ELECTIONS = 4

@@ -113,9 +113,7 @@ class ErrorTests(CommandTest):
         """A write that was not made can be repeated. Of others, nobody knows. Both may need more machines."""
         leaderless = "no machine has answered: http://a:1: Raft Internal Error (no leader is known; try again)"
         refused = report_of(ConnectionFailed(leaderless))
-        self.assertEqual(
-            refused, Report(2, leaderless, "too few machines run for one to lead: health shows which do")
-        )
+        self.assertEqual(refused, Report(2, leaderless, "too few machines run for one to lead: health shows which do"))
         for reason in (
             "Raft Internal Error (this machine no longer leads; whether the write was done is unknown)",
             "Raft Internal Error (etcdserver: request timed out)",
