@@ -71,20 +71,20 @@ def endpoints_of(text: str) -> tuple[str, ...]:
     return endpoints
 
 
-def credentials_of(username: str) -> tuple[str, str]:
+def credentials_of(username: str, prompt: str = "Password") -> tuple[str, str]:
     """
     Returns a user's name and password. A password that is not given behind a colon is asked for, in a terminal; else
-    it is the first line of the standard input.
+    it is the next line of the standard input.
     """
     name, colon, password = username.partition(":")
     if not name:
         raise click.BadParameter(f"{username!r} has no name; write NAME or NAME:PASSWORD")
-    return name, password if colon else ask_password("Password")
+    return name, password if colon else ask_password(prompt)
 
 
 def ask_password(prompt: str, confirm: bool = False) -> str:
     """
-    Returns a password that is typed in a terminal, which does not show it; else the first line of the standard input.
+    Returns a password that is typed in a terminal, which does not show it; else the next line of the standard input.
 
     @param confirm: whether it is asked for twice, since nobody can see a mistake.
     """

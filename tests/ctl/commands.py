@@ -37,17 +37,19 @@ def captured(
     runner: Runner,
     asker: Asker,
     stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
 ) -> Outcome:
     """
     Returns what a command did that this runs.
 
     @param stdout: where it prints, if not to what is returned.
+    @param stderr: where it prints errors, if not to what is returned.
     """
     written = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
     patches = [
         test.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
         test.patch(sys, "stdout", stdout or written[0]),
-        test.patch(sys, "stderr", written[1]),
+        test.patch(sys, "stderr", stderr or written[1]),
     ]
     try:
         # The object stays: rich keeps the one that it finds when it is imported.

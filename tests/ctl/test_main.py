@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 from etcd_twisted import __version__
-from etcd_twisted.client import ConnectionFailed, OutcomeUnknown
+from etcd_twisted.client import Client, ConnectionFailed, OutcomeUnknown
 from etcd_twisted.ctl.commands import SECTIONS
 from etcd_twisted.ctl.failures import Report, report_of
+from etcd_twisted.ctl.mirror import run as mirror_run
+from etcd_twisted.ctl.mirror.run import Options
 from etcd_twisted.ctl.settings import DEFAULT_ENDPOINTS, Settings
 from tests.ctl.commands import CommandTest
 
@@ -65,6 +67,21 @@ class OptionTests(CommandTest):
         self.assertEqual(self.set_by("--username", "me:a:b").credentials, ("me", "a:b"))
         self.assertEqual(self.set_by("-u", "me", stdin=b"secret\n").credentials, ("me", "secret"))
         self.assertFails(1, "':x' has no name", "-u", ":x", "get", "/key")
+
+    def test_users_of_two_clusters(self) -> None:
+        """Of a C{mirror}: each password is a line, and neither is in the arguments, which others can read."""
+        seen: list[Options] = []
+
+        async def run(_client: Client, options: Options) -> None:
+            seen.append(options)
+
+        self.patch(mirror_run, "run", run)
+        arguments = ("-u", "me", "mirror", "--to", "http://a:1")
+        self.assertEqual(self.type(*arguments, "--to-username", "ann", stdin=b"one\ntwo\n").errors, "")
+        assert self.settings is not None
+        self.assertEqual((self.settings.credentials, seen[-1].target.credentials), (("me", "one"), ("ann", "two")))
+        self.type(*arguments, stdin=b"one\n", environment={"TXETCDCTL_TO_USERNAME": "ann:three"})
+        self.assertEqual(seen[-1].target.credentials, ("ann", "three"))
 
     def test_durations(self) -> None:
         """They are etcdctl's, or seconds."""

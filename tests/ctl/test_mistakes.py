@@ -106,6 +106,17 @@ MISTAKES = (
         "role grant nobody --path /key --read", 4, "auth: Role nobody does not exist.", "role list shows the roles"
     ),
     Mistake("role grant reader --path /key", 1, "exactly one of --read, --write or --readwrite"),
+    Mistake("role grant reader --path key/* --read", 1, "'key/*' is not the path of a key; write /key/*"),
+    Mistake("role grant reader --path /a/../b --read", 1, "'/a/../b' is not the path of a key; write /b"),
+    Mistake("role add reader", 4, "auth: Role reader already exists.", "role get shows what its users may do"),
+    Mistake("role remove nobody", 4, "auth: Role nobody doesn't exist.", "role list shows the roles"),
+    Mistake(
+        "role grant root --path /key --read", 4, "auth: Cannot modify role root", "give it to users with user grant"
+    ),
+    Mistake("role revoke reader --path /key --read", 4, "auth: Role not updated", "role get shows those that it has"),
+    Mistake("user revoke ann --roles reader", 4, "Revoking ungranted role reader", "user get shows the roles"),
+    Mistake("user grant ann --roles ,", 1, "'--roles': it names no role; write for example reader,writer"),
+    Mistake("user add ben:", 4, "auth: Cannot create user ben with an empty password", "write user add NAME:PASSWORD"),
     Mistake("auth disable", 4, "auth: already disabled"),
     Mistake("auth enable", 4, "auth: No root user available", "txetcdctl user add root"),
     # The command line
@@ -130,7 +141,7 @@ WITH_USERS = (
     Mistake("--username root:wrong user list", 4, "110: The request requires", "the password is wrong"),
     Mistake("--username ann:pw user list", 4, "110: The request requires", "the user lacks the right"),
     Mistake("--username root:pw auth enable", 4, "auth: already enabled"),
-    Mistake("--username root:pw user remove root", 4, "auth: Cannot delete root user"),
+    Mistake("--username root:pw user remove root", 4, "auth: Cannot delete root user", "auth disable lets everybody"),
 )
 """Mistakes while users are enabled."""
 

@@ -127,6 +127,20 @@ root     /*         /*
         self.assertLessEqual(len(second.split("\n")), LINES + 1)
         self.assertLessEqual(max(map(len, second.split("\n"))), COLUMNS)
 
+    def test_progress(self) -> None:
+        """A bar is drawn on the error output, with a count, and taken away at the end."""
+        for number in range(3):
+            self.printed("set", f"/dir/{number}", "x")
+        file = self.mktemp()
+        for title, arguments in (
+            ("Exporting", ("export", "--file", file, "/dir")),
+            ("Importing", ("import", "--to", "/copy", file)),
+        ):
+            shown = self.shown(*arguments, errors=True)
+            self.assertRegex(plain(shown), rf"{title} +━+ +\d records +\d:\d\d:\d\d")
+            self.assertTrue(shown.endswith("\n\x1b[?25h\r\x1b[1A\x1b[2K"), repr(shown))
+        self.assertEqual(self.printed("ls", "/copy"), "/copy/0\n/copy/1\n/copy/2\n")
+
     def test_pipes_get_lines(self) -> None:
         """So that scripts read what etcdctl prints; C{simple} prints it in a terminal too."""
         line = (

@@ -29,7 +29,12 @@ def _patient(settings: Settings) -> Settings:
 @click.option("--to", metavar="URL,...", help="Machines of the cluster that gets the copy.")
 @click.option("--to-v3", metavar="URL,...", help="The same, with version 3 of etcd's API (3.4 and later).")
 @click.option("--to-directory", metavar="DIRECTORY", help="Where the copy is; else the same directory.")
-@click.option("--to-username", metavar="NAME[:PASSWORD]", help="A user of that cluster.")
+@click.option(
+    "--to-username",
+    metavar="NAME[:PASSWORD]",
+    envvar="TXETCDCTL_TO_USERNAME",
+    help="A user of that cluster; a password that is not given is asked for.",
+)
 @click.option("--to-ca-file", metavar="FILE", help="Authorities of its machines' certificates.")
 @click.option("--to-cert-file", metavar="FILE", help="The certificate to show to it.")
 @click.option("--to-key-file", metavar="FILE", help="The key of that certificate.")
@@ -80,7 +85,7 @@ def mirror(
         ca_file=to_ca_file,
         cert_file=to_cert_file,
         key_file=to_key_file,
-        credentials=None if to_username is None else credentials_of(to_username),
+        credentials=None if to_username is None else credentials_of(to_username, "Password at the target"),
         sync=tool.settings.sync,
     )
     from etcd_twisted.ctl.mirror.run import Options, run

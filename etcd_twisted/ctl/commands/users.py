@@ -4,6 +4,8 @@ The commands about users and roles: C{user}, C{role} and C{auth}, as etcdctl has
 This module must never print a password.
 """
 
+import posixpath
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,24 @@ if TYPE_CHECKING:
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(filter(None, (each.strip() for each in text(value).split(","))))
+    names = tuple(filter(None, (each.strip() for each in text(value).split(","))))
+    if not names:
+        raise click.BadParameter("it names no role; write for example reader,writer")
+    return names
+
+
+def _pattern(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """
+    Returns a pattern of keys.
+
+    @raise click.BadParameter: no key begins so. The servers take it, and it gives no right.
+    """
+    canonical = re.sub("/+", "/", posixpath.normpath(f"/{text(value)}"))
+    if value.endswith("/") and canonical != "/":
+        canonical += "/"
+    if value != canonical:
+        raise click.BadParameter(f"{value!r} is not the path of a key; write {canonical}")
+    return value
 
 
 _user_argument = click.argument("name", metavar="USER", callback=lambda _ctx, _param, value: text(value))
@@ -158,7 +177,7 @@ def _rights(command: Callable[..., None]) -> Callable[..., None]:
         "--path",
         metavar="PATTERN",
         required=True,
-        callback=lambda _ctx, _param, value: text(value),
+        callback=_pattern,
         help="A key, or with a * at its end all keys that begin so.",
     )
     read = click.option("--read", is_flag=True, help="The right to read them.")

@@ -139,6 +139,9 @@ def _report(lag: "Lag", metrics: Metrics, options: Options) -> None:
         }
         fields |= {"changes": changes, "resyncs": lag.resyncs, "retries": lag.retries}
         click.echo(json.dumps(fields, separators=(",", ":")))
+    elif options.once:  # nobody follows the source, so there is no lag
+        state = f"is as the source was at index {lag.applied_index}" if lag.resyncs else "is being made"
+        click.echo(f"The copy {state}; {lag.retries} retries")
     else:
         text = f"{lag.seconds:.1f} s behind at index {lag.applied_index} of {lag.source_index}"
         click.echo(f"{text}; {changes} changes, {lag.resyncs} comparisons, {lag.retries} retries")
