@@ -85,6 +85,7 @@ _BY_TEXT = (
     ("^auth: Role .* already exists|^auth: Granting .* permission", "role get shows what its users may do"),
     ("^auth: Cannot modify role root", "the role root may do everything; give it to users with user grant"),
     ("^auth: Role not updated", "the role has no such right: role get shows those that it has"),
+    ("is no data directory of a machine", "import --from-data-dir DIRECTORY --dry-run says what is in one of etcd"),
     ("^others have held", "wait for longer with --wait, or as long as it takes without it"),
     ("no answer within", f"{_HEALTH}; --timeout and --total-timeout wait for longer"),
     ("^no machine has answered|^can't look up", _ELSEWHERE),
@@ -132,7 +133,7 @@ def report_of(error: Exception) -> Report | None:
     if isinstance(error, CommandFailedError):
         return Report(error.status, str(error), error.remedy)
     if isinstance(error, StorageError):
-        return Report(UNUSABLE_DATA, str(error))
+        return Report(UNUSABLE_DATA, str(error), _remedy(str(error)))
     # Only the client library raises what follows, so this imports nothing that is not there yet.
     from etcd_twisted.client import ClientError
 

@@ -109,6 +109,7 @@ class OfflineTests(CommandTest):
         from_etcd = ("import", "--from-data-dir", self.etcd)
         for status, message, *command in (
             (UNUSABLE_DATA, "no identity.json", "check", self.etcd),
+            (UNUSABLE_DATA, "Remedy: import --from-data-dir DIRECTORY --dry-run says what is in", "check", self.etcd),
             (UNUSABLE_DATA, "No such file", "check", self.backup),
             (UNUSABLE_DATA, "exists already", "backup", "--data-dir", self.data, self.data),
             (UNUSABLE_DATA, "exists already", "restore", "--data-dir", self.data, self.data),

@@ -139,7 +139,7 @@ root     /*         /*
             shown = self.shown(*arguments, errors=True)
             self.assertRegex(plain(shown), rf"{title} +━+ +\d records +\d:\d\d:\d\d")
             self.assertTrue(shown.endswith("\n\x1b[?25h\r\x1b[1A\x1b[2K"), repr(shown))
-        self.assertEqual(self.printed("ls", "/copy"), "/copy/0\n/copy/1\n/copy/2\n")
+        self.assertEqual(self.printed("ls", "--sort", "/copy"), "/copy/0\n/copy/1\n/copy/2\n")
 
     def test_pipes_get_lines(self) -> None:
         """So that scripts read what etcdctl prints; C{simple} prints it in a terminal too."""

@@ -249,9 +249,9 @@ class Place:
     first: int = 1_000_000
     tool: str = str(ETCDCTL)
 
-    def start(self, arguments: str) -> ChildProcess:
+    def command(self, arguments: str) -> tuple[list[str], str]:
         """
-        Starts a command.
+        Returns a command, and what is typed.
 
         @param arguments: what follows the name of the tool; after C{<<<}, what is typed when it asks for a password.
         """
@@ -259,9 +259,13 @@ class Place:
             arguments = arguments.replace("{" + label + "}", value)
         arguments, _, typed = arguments.partition(" <<< ")
         filled = re.sub(r"\{\+(\d+)\}", lambda found: str(self.first + int(found[1])), arguments)
-        command = [self.tool, "--no-sync", "--endpoints", self.url, *LONG, *shlex.split(filled)]
+        return [self.tool, "--no-sync", "--endpoints", self.url, *LONG, *shlex.split(filled)], f"{typed}\n"
+
+    def start(self, arguments: str) -> ChildProcess:
+        """Starts a command; see L{command}."""
+        command, typed = self.command(arguments)
         child = spawn(self.test, command, self.directory, {"ETCDCTL_API": "2"})
-        child.transport.write(f"{typed}\n".encode())
+        child.transport.write(typed.encode())
         child.transport.closeStdin()
         return child
 
