@@ -40,10 +40,10 @@ class ReplayTests(SynchronousTestCase):
         self.store = new_store()
         self.store.pads_in_order_keys = True
 
-    def apply(self, *proposals: bytes) -> None:
+    def apply(self, *proposals: bytes, updates_directories: bool = True) -> None:
         """Applies requests."""
         entries = [messages.entry(entry(index + 1, data)) for index, data in enumerate(proposals)]
-        replay(self.store, frozenset(), entries)
+        replay(self.store, frozenset(), entries, updates_directories)
 
     def shown(self) -> dict[str, tuple[str | None, int, int, int | None]]:
         """Returns what there is below C{/1}."""
@@ -77,6 +77,16 @@ class ReplayTests(SynchronousTestCase):
             _put("/d", dir=True), _put("/d", prev_exist=True, expiration=LATER), _put("/d", "x", prev_exist=True)
         )
         self.assertShows(4, a=("2", 1, 2), d=(None, 3, 3, LATER))
+
+    def test_update_of_a_directory_in_later_versions(self) -> None:
+        """It is refused, and does not count."""
+        for more in ({}, {"refresh": True}):
+            self.apply(_put("/d", dir=True), updates_directories=False)
+            index = self.store.index
+            self.apply(_put("/d", prev_exist=True, expiration=LATER, **more), updates_directories=False)
+            self.assertShows(index, d=(None, index, index))
+        self.apply(_put("/a", "1"), _put("/a", "2", prev_exist=True), updates_directories=False)
+        self.assertEqual(self.shown()["/a"], ("2", 2, 3, None))
 
     def test_compare_and_swap(self) -> None:
         self.apply(_put("/a", "1"), _put("/a", "2", prev_value="1"), _put("/a", "3", prev_value="1"))

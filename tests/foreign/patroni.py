@@ -38,22 +38,33 @@ _CONTAINER = ("unshare", "--user", *_USER, "--pid", "--fork", "--kill-child", "-
 """All processes that a node starts end with the one that is spawned, however it ends."""
 
 
+_SUPERVISOR = ("sh", "-c", 'while true; do "$@"; done', "sh")
+"""Starts Patroni again when it has ended, as a service manager does; and what else the node runs is not ended then."""
+
+
 class Node:
     """
     A node that can be killed and started again on the same ports and data directory.
 
     @ivar name: its name.
+    @ivar path: its configuration.
     @ivar api: a client of its REST API.
     """
 
     child: ChildProcess
 
     def __init__(
-        self, test: TestCase, name: str, machine_ports: Sequence[int], credentials: tuple[str, str] | None = None
+        self,
+        test: TestCase,
+        name: str,
+        machine_ports: Sequence[int],
+        credentials: tuple[str, str] | None = None,
+        supervised: bool = False,
     ) -> None:
         """
         @param machine_ports: the client ports of three machines.
         @param credentials: a user of theirs and the password, if they have users.
+        @param supervised: whether Patroni is started again when it ends, without PostgreSQL.
         """
         self.name = name
         self._test = test
@@ -63,15 +74,16 @@ class Node:
         test.addCleanup(sockets.cleanup)
         self._sockets = sockets.name
         self._api_port, self._port = free_ports(2)
-        self._machine_ports = machine_ports
-        self._path = self._directory / "patroni.yml"
-        self._path.write_text(self._configuration(credentials))
+        self._supervisor = _SUPERVISOR if supervised else ()
+        self.path = self._directory / "patroni.yml"
+        self.use(machine_ports, credentials)
         self._children: list[ChildProcess] = []
         test.addCleanup(self._keep_output)
         self.api = Client(f"http://127.0.0.1:{self._api_port}")
         test.addCleanup(self.api.close)
 
-    def _configuration(self, credentials: tuple[str, str] | None) -> str:
+    def use(self, machine_ports: Sequence[int], credentials: tuple[str, str] | None = None) -> None:
+        """Writes the configuration, which Patroni reads when it starts; see L{Node.__init__}."""
         (text,) = blocks(PAGE, "yaml")
         own = {
             "name: node1": f"name: {self.name}",
@@ -81,13 +93,13 @@ class Node:
             "/var/lib/postgresql": str(self._directory),
             "/run/postgresql": self._sockets,
         }
-        own |= {f"127.0.0.1:{4001 + at}": f"127.0.0.1:{port}" for at, port in enumerate(self._machine_ports)}
+        own |= {f"127.0.0.1:{4001 + at}": f"127.0.0.1:{port}" for at, port in enumerate(machine_ports)}
         if credentials is not None:
             own["\netcd:\n"] = "\netcd:\n  username: {}\n  password: {}\n".format(*credentials)
         for shown, value in own.items():
             self._test.assertIn(shown, text)
             text = text.replace(shown, value)
-        return text
+        self.path.write_text(text)
 
     @property
     def output(self) -> str:
@@ -100,7 +112,7 @@ class Node:
 
     def start(self) -> None:
         """Starts the process, and does not wait for it."""
-        command = [*_CONTAINER, programs.BIN / "patroni", self._path]
+        command = [*_CONTAINER, *self._supervisor, programs.BIN / "patroni", self.path]
         self.child = spawn(self._test, command, self._directory, {"PYTHONPATH": ""})
         self._children.append(self.child)
 
@@ -132,9 +144,19 @@ class Node:
 
     def kill_postgresql(self) -> None:
         """Ends PostgreSQL's first process as a crash would, and leaves Patroni alone."""
-        command = f"{_POSTGRESQL.with_name('postgres')}\0-D\0{self._directory}/" if _POSTGRESQL else ""
-        (found,) = [each for each in Path("/proc").glob("[0-9]*/cmdline") if _read(each).startswith(command)]
-        os.kill(int(found.parent.name), signal.SIGKILL)
+        os.kill(
+            _process(f"{_POSTGRESQL and _POSTGRESQL.with_name('postgres')}\0-D\0{self._directory}/"), signal.SIGKILL
+        )
+
+    async def restart(self) -> None:
+        """Ends Patroni as its service manager does, and waits until that has started it again."""
+        before = _process(f"{programs.BIN / 'patroni'}\0{self.path}\0", 1)
+        os.kill(before, signal.SIGTERM)
+
+        async def restarted() -> bool | None:
+            return _process(f"{programs.BIN / 'patroni'}\0{self.path}\0", 1) != before or None
+
+        await until(restarted, f"Patroni of {self.name} is started again")
 
     async def sql(self, statement: str) -> str:
         """Returns what a statement answers, which has to succeed."""
@@ -143,6 +165,22 @@ class Node:
         child = spawn(self._test, [psql, "-Atqc", statement, database], self._directory)
         self._test.assertEqual((await child.when_ended(), child.errors), (0, ""), statement)
         return child.output.strip()
+
+
+def _process(command: str, words: int = 0) -> int:
+    """
+    Returns the id of the process whose command line begins with a text.
+
+    @param words: how many words are before that.
+    """
+    found = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if "\0".join(_read(path).split("\0")[words:]).startswith(command)
+    ]
+    if len(found) != 1:
+        raise AssertionError(f"{command!r} is the command of {len(found)} processes")
+    return found[0]
 
 
 def _read(path: Path) -> str:

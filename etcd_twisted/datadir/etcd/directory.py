@@ -19,7 +19,15 @@ from etcd_twisted.auth.state import AuthState
 from etcd_twisted.consensus.storage.files import naming, open_to_read
 from etcd_twisted.datadir.etcd.log_files import Log, NotInLogError, TornTail, damage, log_files, read_log
 from etcd_twisted.datadir.etcd.members import VERSION_KEY, EtcdMember, cluster_version, members_of
-from etcd_twisted.datadir.etcd.messages import Entry, EntryType, Request, Snapshot, SnapshotMark, proposal
+from etcd_twisted.datadir.etcd.messages import (
+    ClusterVersion,
+    Entry,
+    EntryType,
+    Request,
+    Snapshot,
+    SnapshotMark,
+    proposal,
+)
 from etcd_twisted.datadir.etcd.replay import replay, voters_after
 from etcd_twisted.datadir.etcd.snapshot_files import read_snapshot, snapshot_files
 from etcd_twisted.datadir.etcd.store import load_store, new_store
@@ -30,6 +38,9 @@ from etcd_twisted.keyspace.space import KeySpace
 
 _FIRST_PADDING_VERSION = (2, 2)
 """The first version of etcd whose in-order keys have 20 digits."""
+
+_FIRST_FIXED_DIRECTORIES_VERSION = (3, 5)
+"""The first version of etcd that refuses to update a directory, so that its TTL never changes (3.5.1 does)."""
 
 _OFD_LOCK = struct.Struct("hhqqi")
 
@@ -136,8 +147,9 @@ class _Reader:
         applied = log.entries if is_alone or self._uncommitted else log.entries[: max(commit - log.start.index, 0)]
         last = log.start if not applied else applied[-1]
         try:
-            store.pads_in_order_keys = pads = _pads(store, log)
-            replay(store, voters, applied)
+            version = _version(store, log)
+            store.pads_in_order_keys = pads = version >= _FIRST_PADDING_VERSION if version else log.is_padded
+            replay(store, voters, applied, version < _FIRST_FIXED_DIRECTORIES_VERSION)
         except WireError as error:
             raise StorageError(f"{self._wal}: {error}") from None
         left_out = len(log.entries) - len(applied)
@@ -205,19 +217,18 @@ class _Reader:
             raise damage(path, 0, str(error)) from None
 
 
-def _pads(store: KeySpace, log: Log) -> bool:
-    """Returns whether the version of etcd that wrote the log pads in-order keys."""
+def _version(store: KeySpace, log: Log) -> tuple[int, ...]:
+    """Returns the first two numbers of the version of etcd that would replay the log; empty if that is not known."""
     versions = [cluster_version(store.root), *map(_version_set, log.entries)]
     version = next(filter(None, reversed(versions)), "")
-    if not version:
-        return log.is_padded
-    return tuple(int(part) for part in version.split(".")[:2]) >= _FIRST_PADDING_VERSION
+    return tuple(int(part) for part in version.split(".")[:2]) if version else ()
 
 
 def _version_set(entry: Entry) -> str:
     """Returns the version of the cluster that an entry sets; empty for any other entry."""
-    if entry.type is EntryType.NORMAL and VERSION_KEY.encode() in entry.data:
-        asked = proposal(entry.data)
-        if isinstance(asked, Request) and asked.path == VERSION_KEY:
-            return asked.value
-    return ""
+    if entry.type is not EntryType.NORMAL or not entry.data:
+        return ""
+    asked = proposal(entry.data)
+    if isinstance(asked, ClusterVersion):
+        return asked.version
+    return asked.value if isinstance(asked, Request) and asked.path == VERSION_KEY else ""

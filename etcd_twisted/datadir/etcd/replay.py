@@ -31,6 +31,7 @@ from etcd_twisted.keyspace.commands import (
     Set,
     Update,
 )
+from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.keyspace.space import KeySpace
 
@@ -40,11 +41,14 @@ _EARLIEST_EXPIRATION = 946_684_800 * NANOSECONDS_PER_SECOND
 _ALL = 1 << 62
 
 
-def replay(keyspace: KeySpace, voters: frozenset[int], entries: Iterable[Entry]) -> frozenset[int]:
+def replay(
+    keyspace: KeySpace, voters: frozenset[int], entries: Iterable[Entry], updates_directories: bool
+) -> frozenset[int]:
     """
     Apply entries. Returns the ids of the members that have a vote after them.
 
     @param voters: those that have one before.
+    @param updates_directories: whether the version of etcd lets an update change the TTL of a directory.
     @raise WireError: an entry can't be read.
     """
     for entry in entries:
@@ -52,7 +56,7 @@ def replay(keyspace: KeySpace, voters: frozenset[int], entries: Iterable[Entry])
             if entry.type is EntryType.CONF_CHANGE:
                 voters = change_members(keyspace, voters, messages.conf_change(entry.data))
             elif entry.data:
-                _apply(keyspace, messages.proposal(entry.data))
+                _apply(keyspace, messages.proposal(entry.data), updates_directories)
         except WireError as error:
             raise WireError(f"entry {entry.index} of the log can't be read: {error}") from None
         except EtcdError as error:
@@ -66,17 +70,19 @@ def voters_after(voters: frozenset[int], entries: Iterable[Entry]) -> frozenset[
     return voters | {change.node_id for change in changes if change.type is messages.ConfChangeType.ADD}
 
 
-def _apply(keyspace: KeySpace, proposal: Request | ClusterVersion | MemberAttributes | None) -> None:
+def _apply(
+    keyspace: KeySpace, proposal: Request | ClusterVersion | MemberAttributes | None, updates_directories: bool
+) -> None:
     if isinstance(proposal, ClusterVersion):
         set_version(keyspace, proposal.version)
     elif isinstance(proposal, MemberAttributes):
         value = attributes_value(proposal.name, proposal.client_urls)
         set_attributes(keyspace, proposal.member_id, value)
     elif proposal is not None:
-        _apply_request(keyspace, proposal)
+        _apply_request(keyspace, proposal, updates_directories)
 
 
-def _apply_request(keyspace: KeySpace, request: Request) -> None:
+def _apply_request(keyspace: KeySpace, request: Request, updates_directories: bool) -> None:
     if request.method == "SYNC":
         keyspace.apply(Expire(request.time, _ALL))
         return
@@ -91,6 +97,8 @@ def _apply_request(keyspace: KeySpace, request: Request) -> None:
         return
     command = _command(keyspace, key, request)
     if command is None:
+        return
+    if isinstance(command, Update) and not updates_directories and isinstance(find(keyspace.root, key), Directory):
         return
     try:
         keyspace.apply(command)
