@@ -47,6 +47,7 @@ _NOT_DONE = (
     r"|too few machines are alive to go on without that one: start others first"
     r"|a machine can't be in the group twice"
     r"|only one voter at a time can come or go, and one has to stay"
+    r"|nodePath .* : Not a file \(.*\)"  # etcd 3.5 does not update directories
 )
 """
 Causes with which the cluster says that it has not done something and won't. Any other cause leaves it open whether a

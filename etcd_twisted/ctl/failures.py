@@ -86,6 +86,7 @@ _BY_TEXT = (
     ("^auth: Cannot modify role root", "the role root may do everything; give it to users with user grant"),
     ("^auth: Role not updated", "the role has no such right: role get shows those that it has"),
     ("is no data directory of a machine", "import --from-data-dir DIRECTORY --dry-run says what is in one of etcd"),
+    ("^nodePath .* : Not a file", "etcd 3.5 can't change a directory: remove it, and make it again with its TTL"),
     ("^others have held", "wait for longer with --wait, or as long as it takes without it"),
     ("no answer within", f"{_HEALTH}; --timeout and --total-timeout wait for longer"),
     ("^no machine has answered|^can't look up", _ELSEWHERE),

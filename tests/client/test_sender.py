@@ -151,9 +151,10 @@ class FailoverTests(SenderTestCase):
             self.assertEqual(self.result(StubAgent(a=outcome, b=Reply()), READ).machine, B)
 
     def test_a_write_that_was_not_made(self) -> None:
-        agent = StubAgent(a=TOO_MUCH, b=Reply())
-        self.failure(RaftFailed, agent, WRITE)
-        self.assertEqual(agent.asked(), [A])
+        for outcome in (TOO_MUCH, error(300, "nodePath /1/a b : Not a file ()", 500)):
+            agent = StubAgent(a=outcome, b=Reply())
+            self.failure(RaftFailed, agent, WRITE)
+            self.assertEqual(agent.asked(), [A])
 
     def test_waits_for_a_leader(self) -> None:
         for request in (READ, WRITE):

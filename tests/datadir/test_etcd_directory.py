@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.datadir.etcd.directory import EtcdDirectory, read_etcd_directory
-from etcd_twisted.datadir.trees import walk
+from etcd_twisted.datadir.trees import find, walk
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.nodes import File
 from tests.datadir.etcd_files import (
@@ -196,14 +196,20 @@ class DirectoryTests(SynchronousTestCase):
         self.assertEqual((list(shown(found)), found.store.index), (["/1/a"], 4))
 
     def test_etcd_3_5(self) -> None:
-        """The version and the members' names come as requests of their own, and count in the index."""
+        """
+        The version and the members' names come as requests of their own, and count in the index. An update of a
+        directory fails and does not count, also before the version is set: etcd replays all with its own.
+        """
+        self.files.apply(put("/d", dir=True), put("/d", prev_exist=True, expiration=2_000_000_000 * SECOND))
         attributes = message((1, "renamed"), (2, "http://127.0.0.1:1"), (2, "http://127.0.0.1:2"))
         self.files.apply(
             message((1300, message((1, "3.5.0")))), message((1301, message((1, MEMBER), (2, attributes))))
         )
         self.files.apply(put("/a", "1"))
         found = self.read()
-        self.assertEqual((found.version, found.members[0].name, found.store.index), ("3.5.0", "renamed", 6))
+        self.assertEqual((found.version, found.members[0].name, found.store.index), ("3.5.0", "renamed", 7))
+        directory = find(found.store.root, "/1/d")
+        self.assertTrue(directory is not None and directory.expires is None, directory)
         self.assertEqual(found.members[0].client_urls, ("http://127.0.0.1:1", "http://127.0.0.1:2"))
 
     def test_names_in_order(self) -> None:

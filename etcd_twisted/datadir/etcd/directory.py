@@ -20,6 +20,7 @@ from etcd_twisted.consensus.storage.files import naming, open_to_read
 from etcd_twisted.datadir.etcd.log_files import Log, NotInLogError, TornTail, damage, log_files, read_log
 from etcd_twisted.datadir.etcd.members import VERSION_KEY, EtcdMember, cluster_version, members_of
 from etcd_twisted.datadir.etcd.messages import (
+    CLUSTER_VERSION_TAG,
     ClusterVersion,
     Entry,
     EntryType,
@@ -226,9 +227,14 @@ def _version(store: KeySpace, log: Log) -> tuple[int, ...]:
 
 def _version_set(entry: Entry) -> str:
     """Returns the version of the cluster that an entry sets; empty for any other entry."""
-    if entry.type is not EntryType.NORMAL or not entry.data:
+    data = entry.data
+    # Nearly all others are passed over, unread.
+    if entry.type is not EntryType.NORMAL or (VERSION_KEY.encode() not in data and CLUSTER_VERSION_TAG not in data):
         return ""
-    asked = proposal(entry.data)
+    try:
+        asked = proposal(data)
+    except WireError:  # the replay says so, and which entry it is
+        return ""
     if isinstance(asked, ClusterVersion):
         return asked.version
     return asked.value if isinstance(asked, Request) and asked.path == VERSION_KEY else ""

@@ -255,6 +255,9 @@ def request(data: bytes) -> Request:
 _METHODS = (b"PUT", b"POST", b"DELETE", b"QGET", b"SYNC", b"GET", b"HEAD")
 _V2, _VERSION_SET, _ATTRIBUTES_SET = 2, 1300, 1301
 
+CLUSTER_VERSION_TAG = b"\xa2\x51"
+"""What a proposal that sets the version of the cluster holds: the number and the type of that field."""
+
 
 def proposal(data: bytes) -> Request | ClusterVersion | MemberAttributes | None:
     """
