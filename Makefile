@@ -131,7 +131,7 @@ oldest:
 	.venv-oldest/bin/pip install --quiet setuptools hypothesis jsonschema python-etcd \
 		$$(sed -n '/^install_requires/,/^$$/s/^    \(.*\)>=/\1==/p' setup.cfg)
 	.venv-oldest/bin/pip install --quiet --no-deps --editable .
-	.venv-oldest/bin/trial --temp-directory=_trial_temp_oldest $(OLDEST_TESTS)
+	.venv-oldest/bin/trial -j4 --temp-directory=_trial_temp_oldest $(OLDEST_TESTS)
 	rm -rf .venv-oldest
 
 wheel: .venv/created
