@@ -145,7 +145,7 @@ class ProposalsTests(SynchronousTestCase):
         self.clock.advance(TIMEOUT_SECONDS)
         self.failureResultOf(first, UnknownError)
         self.assertNoResult(second)
-        self.assertEqual((self.proposals.pending, self.proposals.size), (1, 10))
+        self.assertEqual((len(self.proposals.pending), self.proposals.size), (1, 10))
 
     def test_late_answer_of_an_earlier_leader_limits_the_wait(self) -> None:
         """The entry may be in no log any more, and nothing may ever come in its place."""
