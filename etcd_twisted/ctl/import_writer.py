@@ -89,6 +89,11 @@ class ImportWriter:
         self._start = state.position
         self._done: set[int] = set()
         self._running = 0
+        self._leased: int | None = None
+        """
+        The number of a directory with a TTL that is being made, before what is in it: a write of that would make it
+        without one, and etcd 3.5 never changes a directory.
+        """
         self._exhausted = False
         self._filling = False
         self._failure: Any = None
@@ -131,6 +136,7 @@ class ImportWriter:
             while (
                 self._failure is None
                 and not self._exhausted
+                and self._leased is None
                 and self._running < self._in_flight
                 and self._next < self._position + span
             ):
@@ -158,12 +164,16 @@ class ImportWriter:
             return
         self._running += 1
         self.written += 1
+        if node.directory and node.expires_at is not None:
+            self._leased = number
 
         def sent(made: bool) -> "Deferred[None] | None":
             return None if made else Deferred.fromCoroutine(self._look_after(node))
 
         def end(result: object) -> None:
             self._running -= 1
+            if number == self._leased:
+                self._leased = None
             if result is None:
                 self._finish(number)
             else:
@@ -268,6 +278,8 @@ class ImportWriter:
             there = (await client.get(node.key, quorum=True, **limit)).node
             if not there.directory:
                 raise self._conflict(node, "it is a key with a value there") from error
+            if _expires_alike(node, there):
+                return
             if ttl_seconds is not None or (self._overwrite and there.expires_at is not None):
                 await client.update_directory(node.key, ttl_seconds=ttl_seconds, **limit)
 
@@ -293,8 +305,10 @@ class ImportWriter:
 
 
 def _is_same(node: NodeRecord, there: "Node") -> bool:
-    if there.directory or there.value != node.value or (there.expires_at is None) is not (node.expires_at is None):
-        return False
+    return not there.directory and there.value == node.value and _expires_alike(node, there)
+
+
+def _expires_alike(node: NodeRecord, there: "Node") -> bool:
     if there.expires_at is None or node.expires_at is None:
-        return True
+        return there.expires_at is node.expires_at
     return abs(there.expires_at - node.expires_at) <= _SAME_EXPIRY_SECONDS

@@ -7,14 +7,19 @@ import fcntl
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.client.messages import Request
 from etcd_twisted.ctl.export_format import ExportWriter, Header, NodeRecord, Record, RoleRecord, UserRecord
+from etcd_twisted.ctl.import_state import ImportState
+from etcd_twisted.ctl.import_writer import ImportWriter
 from etcd_twisted.ctl.session import Action
 from etcd_twisted.ctl.settings import Settings
 from etcd_twisted.ctl.sources import Expiry
@@ -53,6 +58,40 @@ class MoveTests(SynchronousTestCase):
         self.assertEqual(moved is not None, is_within(key, source))
         if moved is not None:
             self.assertEqual(Move(target, source).moved(moved), key)
+
+
+class LeasedDirectoryTests(SynchronousTestCase):
+    """An import, with a target that answers when a test says so."""
+
+    def test_what_is_in_a_leased_directory_comes_after_it(self) -> None:
+        """A write of it would make the directory without its TTL. Other directories are not waited for."""
+        sent: list[tuple[str, Deferred[bool]]] = []
+
+        def send(request: Request) -> "Deferred[bool]":
+            sent.append((request.target, Deferred()))
+            return sent[-1][1]
+
+        state = ImportState(None, "source", "cluster", "/", "/", 0.0)
+        client, bulk = SimpleNamespace(reactor=Clock()), SimpleNamespace(send=send)
+        writer = ImportWriter(client, bulk, state, Move("/", "/"), False, 10, lambda _: None)  # type: ignore[arg-type]
+        records = [
+            NodeRecord("/a", None),
+            NodeRecord("/a/x", "1"),
+            NodeRecord("/b", None, 1_000.0),
+            NodeRecord("/b/x", "1", 500.0),
+            NodeRecord("/b/y", "1"),
+        ]
+        writing = ensureDeferred(writer.write(iter(records)))
+        names = [f"/v2/keys{record.key}" for record in records]
+        self.assertEqual([target for target, _ in sent], names[:3])
+        sent[0][1].callback(True)
+        self.assertEqual([target for target, _ in sent], names[:3])
+        sent[2][1].callback(True)
+        self.assertEqual([target for target, _ in sent], names)
+        for _, made in (sent[1], *sent[3:]):
+            made.callback(True)
+        self.successResultOf(writing)
+        self.assertEqual(state.position, len(records))
 
 
 class ExpiryTests(SynchronousTestCase):
