@@ -2,9 +2,9 @@
 Reaches the socket of a connection, asks the system about it, and sets its options.
 
 Twisted writes in the next turn of the reactor, and asks the system before and after whether there is room. What is
-short and urgent is sent with L{write_now} instead, and short requests are read with L{read_now}. Both use attributes
-of Twisted's TCP connections that are not documented: C{socket}, and C{dataBuffer} and C{_tempDataBuffer}, which hold
-what waits to be sent. A Twisted without them fails every test of what is built on this.
+short and urgent is sent with L{write_now} instead. That reads three attributes of Twisted's TCP connections that are
+not documented: C{socket}, and C{dataBuffer} and C{_tempDataBuffer}, which hold what waits to be sent. A Twisted
+without them fails every test of what is built on this.
 
 This module must never fail for a connection that is not TCP, nor take it for TCP, nor send anything ahead of what
 waits.
@@ -85,25 +85,6 @@ def has_gone(transport: ITransport | None) -> bool:
     state = select.poll()
     state.register(handle, _END)
     return bool(state.poll(0))
-
-
-def read_now(connection: Connection) -> bool:
-    """
-    Give a connection's protocol what has come, as C{doRead} does with two calls more.
-
-    @param connection: the connection itself, without anything wrapped around it.
-    @return: whether it goes on. If not, its C{doRead} tells how it has ended.
-    """
-    transport: Any = connection
-    try:
-        data = transport.socket.recv(transport.bufferSize)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    if data:
-        transport.protocol.dataReceived(data)
-    return bool(data)
 
 
 def write_now(connection: Connection, data: bytes) -> None:

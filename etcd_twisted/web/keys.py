@@ -6,6 +6,7 @@ of sockets, nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -39,6 +40,9 @@ from etcd_twisted.web.relay import ClientRequest, Relay
 from etcd_twisted.web.watches import OpenWatches, Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
+
+_COMMON_KEY = re.compile(rb"(?:/[!-$&-\-0-~][!-$&-.0-~]*)+")
+"""A path that means itself: of ASCII, clean, and without escapes."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
 _BOOLEANS = frozenset((
@@ -383,6 +387,8 @@ def _key(path: bytes) -> str:
     @raise _BadEscapeInKeyError: the path has a bad escape.
     @raise EtcdError: 210, the path is not UTF-8.
     """
+    if _COMMON_KEY.fullmatch(path):
+        return path.decode()
     try:
         return clean(unescape(path))
     except ValueError as error:

@@ -5,8 +5,8 @@ Common is what clients of keys send: HTTP/1.1, a body with a length or none, a c
 request that is not common, or not for the handler, the connection is handed over to a L{Channel}, with what has come
 so far. So all rare forms of HTTP, and all refusals, are the channel's alone.
 
-A response is written to the socket at once if nothing waits to be sent. The responses to requests that came together
-are sent together. Connections also wait for requests together (L{Readers}).
+A response is written to the socket in the same turn of the reactor if nothing waits to be sent (L{SendQueue}). The
+responses to requests that came together are sent together. Connections also wait for requests together (L{Readers}).
 
 This module must never answer anything differently than L{Channel} would, nor let a client hold more, or for longer.
 """
@@ -32,13 +32,14 @@ from etcd_twisted.httpd.exchange import Exchange, in_one_piece
 from etcd_twisted.httpd.fast.heads import Heads, may_become_common
 from etcd_twisted.httpd.fast.readers import HAS_EPOLL, Readers
 from etcd_twisted.httpd.fast.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
+from etcd_twisted.httpd.fast.sending import SendQueue
 from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
-from etcd_twisted.net.sockets import keep_alive, tcp_socket, write_now
+from etcd_twisted.net.sockets import keep_alive, tcp_socket
 
 LONGEST_COMMON_HEAD_BYTES = 1 << 13
 """The longest request line and headers of a common request."""
@@ -62,6 +63,7 @@ class FastSite(Site):
     A site whose connections begin at the fast door.
 
     @ivar heads: what the header lines of common requests say.
+    @ivar sends: what is sent before the turn of the reactor ends.
     @ivar common_fields: header lines for the responses to common requests, none of which has an C{Origin}.
     @ivar request_line: matches the request line of a common request for the handler. Its groups are the method, the
         path and the query.
@@ -73,6 +75,7 @@ class FastSite(Site):
         """See L{Site}. A fast site has to have a handler."""
         super().__init__(*args, **kw)
         self.heads = Heads(self.browsers)
+        self.sends = SendQueue(self.reactor)
         self._readers: Readers | None = None
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
         methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
@@ -86,7 +89,7 @@ class FastSite(Site):
     def share(self, connection: Connection) -> None:
         """Let a connection wait for bytes together with all others."""
         if self._readers is None and HAS_EPOLL:
-            self._readers = Readers(connection.reactor, self.turns)
+            self._readers = Readers(connection.reactor, self.turns, self.sends)
         if self._readers is not None:
             self._readers.adopt(connection)
 
@@ -177,7 +180,7 @@ class FastChannel(Protocol):
             if tcp_socket(transport) is not None:
                 transport.setTcpNoDelay(True)
             keep_alive(transport)
-            self.write = partial(write_now, transport)
+            self.write = partial(self.site.sends.send, transport)
             self.site.share(transport)
         transport.registerProducer(self, True)
         self.site.opened(self)
@@ -196,6 +199,7 @@ class FastChannel(Protocol):
 
     def _close(self) -> None:
         """Close the connection when the client has taken what waits to be sent, or takes none of it."""
+        self.site.sends.flush()
         self.lifetime.close(self._seconds())
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -430,6 +434,7 @@ class FastChannel(Protocol):
 
     def _hand_over(self, data: bytes) -> int:
         """Hand the connection over to a channel that knows all of HTTP."""
+        self.site.sends.flush()
         self.site.handed_over(self)
         self._received.resume()  # from now on, the transport is the other channel's
         self.transport.unregisterProducer()

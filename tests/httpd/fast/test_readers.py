@@ -5,6 +5,8 @@ Many connections that wait for bytes together.
 import select
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from twisted.internet import reactor
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -17,7 +19,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.httpd.fast.readers import Readers
+from etcd_twisted.httpd.fast.readers import MOST_AT_ONCE, Readers
+from etcd_twisted.httpd.fast.sending import SendQueue
 from etcd_twisted.httpd.turns import Turns
 from tests.wires import RawClient, ServedTest
 
@@ -28,7 +31,7 @@ class Taker(Protocol):
     def __init__(self) -> None:
         self.came = b""
         self.lost: list[type[Exception]] = []
-        self.action = lambda: None
+        self.action: Callable[[], object] = lambda: None
 
     def dataReceived(self, data: bytes) -> None:
         self.came += data
@@ -44,7 +47,8 @@ class ReadersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.turns = Turns(self.reactor, 10)
-        self.readers = Readers(self.reactor, self.turns)
+        self.sends = SendQueue(self.reactor)
+        self.readers = Readers(self.reactor, self.turns, self.sends)
 
     def test_one_turn_begins_for_all_connections(self) -> None:
         """The work of earlier turns does not count in it."""
@@ -72,6 +76,32 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(left, [0])
         self.reactor.advance(0)
         self.assertEqual(left, [0, 10])
+
+    def test_what_has_come_on_a_paused_connection_is_not_lost(self) -> None:
+        """
+        A connection that is paused while another one is handled, in the same turn, still gets what was read from it.
+        """
+        connected = [self.connect() for _ in range(2)]
+        for number, (there, taker, _) in enumerate(connected):
+            other = connected[1 - number][2]
+            taker.action = other.pauseProducing
+            there.sendall(b"x")
+        self.turn()
+        for there, _, connection in connected:
+            connection.resumeProducing()
+            there.sendall(b"y")
+        self.turn()
+        self.assertEqual([taker.came for _, taker, _ in connected], [b"xy", b"xy"])
+
+    def test_many_connections_are_read_in_one_turn(self) -> None:
+        """All that has come is handled in the turn in which it is seen, and their responses are sent in it."""
+        connected = [self.connect() for _ in range(2 * MOST_AT_ONCE + 1)]
+        for there, taker, connection in connected:
+            taker.action = partial(self.sends.send, connection, b"response")
+            there.sendall(b"x")
+        self.turn()
+        for there, taker, _ in connected:
+            self.assertEqual((taker.came, there.recv(100, socket.MSG_DONTWAIT)), (b"x", b"response"))
 
     def connect(self) -> tuple[socket.socket, Taker, Connection]:
         """Returns a client's socket and its connection, which the readers have adopted."""
