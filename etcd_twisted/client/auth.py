@@ -4,62 +4,30 @@ Users, roles, and whether they are asked for (C{/v2/auth} of etcd 2): C{client.a
 This module must never show a password, neither in a text nor in a result.
 """
 
-import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.client.answers import decode_json
+from etcd_twisted.client.auth_answers import (
+    ENABLE,
+    ROLES,
+    USERS,
+    enabled_of,
+    reading,
+    role_of,
+    roles_of,
+    target_of,
+    user_of,
+    users_of,
+)
 from etcd_twisted.client.errors import RequestRefused
 from etcd_twisted.client.messages import Answer, Request
 from etcd_twisted.client.results import Role, User
 from etcd_twisted.client.sender import Sender
 
 _T = TypeVar("_T")
-
-_ENABLE = "/v2/auth/enable"
-_USERS = "/v2/auth/users"
-_ROLES = "/v2/auth/roles"
-
-
-class _WireEnabled(msgspec.Struct):
-    enabled: bool
-
-
-class _WirePatterns(msgspec.Struct):
-    read: list[str] | None = None
-    write: list[str] | None = None
-
-
-class _WirePermissions(msgspec.Struct):
-    kv: _WirePatterns = msgspec.field(default_factory=_WirePatterns)
-
-
-class _WireRole(msgspec.Struct):
-    role: str
-    permissions: _WirePermissions = msgspec.field(default_factory=_WirePermissions)
-
-    def result(self) -> Role:
-        patterns = self.permissions.kv
-        return Role(self.role, tuple(patterns.read or ()), tuple(patterns.write or ()))
-
-
-class _WireRoles(msgspec.Struct):
-    roles: list[_WireRole] | None = None
-
-
-class _WireUser(msgspec.Struct):
-    user: str
-    roles: list[_WireRole] | None = None
-
-    def result(self) -> User:
-        return User(self.user, tuple(sorted(role.role for role in self.roles or ())))
-
-
-class _WireUsers(msgspec.Struct):
-    users: list[_WireUser] | None = None
 
 
 class Auth:
@@ -80,7 +48,7 @@ class Auth:
 
     def is_enabled(self, *, timeout_seconds: float | None = None) -> "Deferred[bool]":
         """Read whether users and roles are enabled. Everybody may ask this."""
-        return self._read(_ENABLE, _enabled_of, timeout_seconds)
+        return self._read(ENABLE, enabled_of, timeout_seconds)
 
     def enable(self, *, timeout_seconds: float | None = None) -> "Deferred[None]":
         """
@@ -89,7 +57,7 @@ class Auth:
 
         @raise RequestRefused: (as a failure) they are enabled already (409), or there is no user C{root}.
         """
-        return self._change("PUT", _ENABLE, {}, timeout_seconds)
+        return self._change("PUT", ENABLE, {}, timeout_seconds)
 
     def disable(self, *, timeout_seconds: float | None = None) -> "Deferred[None]":
         """
@@ -97,13 +65,13 @@ class Auth:
 
         @raise RequestRefused: (as a failure) they are disabled already (409).
         """
-        return self._change("DELETE", _ENABLE, None, timeout_seconds)
+        return self._change("DELETE", ENABLE, None, timeout_seconds)
 
     # Users
 
     def users(self, *, timeout_seconds: float | None = None) -> "Deferred[tuple[User, ...]]":
         """List the users."""
-        return self._read(_USERS, _users_of, timeout_seconds)
+        return self._read(USERS, users_of, timeout_seconds)
 
     def user(self, name: str, *, timeout_seconds: float | None = None) -> "Deferred[User]":
         """
@@ -111,7 +79,7 @@ class Auth:
 
         @raise RequestRefused: (as a failure) there is no such user (404).
         """
-        return self._read(_target(_USERS, name), _user_of, timeout_seconds)
+        return self._read(target_of(USERS, name), user_of, timeout_seconds)
 
     def add_user(
         self, name: str, password: str, roles: Iterable[str] = (), *, timeout_seconds: float | None = None
@@ -127,7 +95,7 @@ class Auth:
         @raise ValueError: the name is empty or has a colon in it.
         """
         body = {"user": name, "password": password}
-        target = _target(_USERS, name)
+        target = target_of(USERS, name)
         if ":" in name:  # Basic authentication can't express it
             raise ValueError("the name of a user can't have a colon in it")
         given = _listed(roles)
@@ -153,7 +121,7 @@ class Auth:
             if exists:
                 raise RequestRefused(404, f"auth: User {name} does not exist.")
             raise RequestRefused(409, f"auth: User {name} already exists.")
-        await self._change("PUT", _target(_USERS, name), body, timeout_seconds)
+        await self._change("PUT", target_of(USERS, name), body, timeout_seconds)
 
     def grant_roles(
         self, name: str, roles: str | Iterable[str], *, timeout_seconds: float | None = None
@@ -164,7 +132,7 @@ class Auth:
         @param roles: the names of the roles.
         @raise RequestRefused: (as a failure) there is no such user (404), or the user has one of the roles (409).
         """
-        return self._change("PUT", _target(_USERS, name), {"user": name, "grant": _listed(roles)}, timeout_seconds)
+        return self._change("PUT", target_of(USERS, name), {"user": name, "grant": _listed(roles)}, timeout_seconds)
 
     def revoke_roles(
         self, name: str, roles: str | Iterable[str], *, timeout_seconds: float | None = None
@@ -175,7 +143,7 @@ class Auth:
         @param roles: the names of the roles.
         @raise RequestRefused: (as a failure) there is no such user (404), or the user lacks one of the roles (409).
         """
-        return self._change("PUT", _target(_USERS, name), {"user": name, "revoke": _listed(roles)}, timeout_seconds)
+        return self._change("PUT", target_of(USERS, name), {"user": name, "revoke": _listed(roles)}, timeout_seconds)
 
     def remove_user(self, name: str, *, timeout_seconds: float | None = None) -> "Deferred[None]":
         """
@@ -183,13 +151,13 @@ class Auth:
 
         @raise RequestRefused: (as a failure) there is no such user (404), or it can't be removed (403).
         """
-        return self._change("DELETE", _target(_USERS, name), None, timeout_seconds)
+        return self._change("DELETE", target_of(USERS, name), None, timeout_seconds)
 
     # Roles
 
     def roles(self, *, timeout_seconds: float | None = None) -> "Deferred[tuple[Role, ...]]":
         """List the roles."""
-        return self._read(_ROLES, _roles_of, timeout_seconds)
+        return self._read(ROLES, roles_of, timeout_seconds)
 
     def role(self, name: str, *, timeout_seconds: float | None = None) -> "Deferred[Role]":
         """
@@ -197,7 +165,7 @@ class Auth:
 
         @raise RequestRefused: (as a failure) there is no such role (404).
         """
-        return self._read(_target(_ROLES, name), _role_of, timeout_seconds)
+        return self._read(target_of(ROLES, name), role_of, timeout_seconds)
 
     def add_role(
         self,
@@ -215,7 +183,7 @@ class Auth:
         @raise RequestRefused: (as a failure) the role exists (409).
         """
         body = {"role": name, "permissions": _patterns(read, write)}
-        return self._change("PUT", _target(_ROLES, name), body, timeout_seconds)
+        return self._change("PUT", target_of(ROLES, name), body, timeout_seconds)
 
     def grant(
         self,
@@ -231,7 +199,7 @@ class Auth:
         @raise RequestRefused: (as a failure) there is no such role (404), or it has one of the patterns (409).
         """
         body = {"role": name, "grant": _patterns(read, write)}
-        return self._change("PUT", _target(_ROLES, name), body, timeout_seconds)
+        return self._change("PUT", target_of(ROLES, name), body, timeout_seconds)
 
     def revoke(
         self,
@@ -247,7 +215,7 @@ class Auth:
         @raise RequestRefused: (as a failure) there is no such role (404), or nothing would change (400).
         """
         body = {"role": name, "revoke": _patterns(read, write)}
-        return self._change("PUT", _target(_ROLES, name), body, timeout_seconds)
+        return self._change("PUT", target_of(ROLES, name), body, timeout_seconds)
 
     def remove_role(self, name: str, *, timeout_seconds: float | None = None) -> "Deferred[None]":
         """
@@ -255,24 +223,17 @@ class Auth:
 
         @raise RequestRefused: (as a failure) there is no such role (404), or it can't be removed (403).
         """
-        return self._change("DELETE", _target(_ROLES, name), None, timeout_seconds)
+        return self._change("DELETE", target_of(ROLES, name), None, timeout_seconds)
 
     # How it is asked
 
     def _read(self, target: str, result_of: "Callable[[Answer], _T]", timeout_seconds: float | None) -> "Deferred[_T]":
-        request = Request("GET", target, for_leader=True)  # the leader knows what was changed just now
-        return self._sender.send(request, timeout_seconds).addCallback(result_of)
+        return self._sender.send(reading(target), timeout_seconds).addCallback(result_of)
 
     def _change(self, method: str, target: str, body: object, timeout_seconds: float | None) -> "Deferred[None]":
         encoded = None if body is None else msgspec.json.encode(body)
         request = Request(method, target, json=encoded, changes=True, for_leader=True)
         return self._sender.send(request, timeout_seconds).addCallback(lambda _: None)
-
-
-def _target(collection: str, name: str) -> str:
-    if not name:
-        raise ValueError("a user or a role needs a name")
-    return f"{collection}/{urllib.parse.quote(name, safe='')}"
 
 
 def _listed(names: str | Iterable[str]) -> list[str]:
@@ -281,23 +242,3 @@ def _listed(names: str | Iterable[str]) -> list[str]:
 
 def _patterns(read: str | Iterable[str], write: str | Iterable[str]) -> dict[str, dict[str, list[str]]]:
     return {"kv": {"read": _listed(read), "write": _listed(write)}}
-
-
-def _enabled_of(answer: Answer) -> bool:
-    return decode_json(answer, _WireEnabled).enabled
-
-
-def _users_of(answer: Answer) -> tuple[User, ...]:
-    return tuple(each.result() for each in decode_json(answer, _WireUsers).users or ())
-
-
-def _user_of(answer: Answer) -> User:
-    return decode_json(answer, _WireUser).result()
-
-
-def _roles_of(answer: Answer) -> tuple[Role, ...]:
-    return tuple(each.result() for each in decode_json(answer, _WireRoles).roles or ())
-
-
-def _role_of(answer: Answer) -> Role:
-    return decode_json(answer, _WireRole).result()

@@ -73,31 +73,30 @@ class Tool:
         result: _T = self.runner(self.settings, action)
         return result
 
+    def ask(self, request: "Request", result_of: "Callable[[Answer], _T]", action: Action[_T]) -> _T:
+        """
+        Returns what the answer to a request means, for which no client is needed if a machine answers at once.
+
+        @param action: makes the same request with a client.
+        """
+        answer, seconds = self.asker(self.settings, request)
+        if answer is not None:
+            return result_of(answer)
+        left_seconds = max(self.settings.total_seconds - seconds, _LEAST_SECONDS)
+        result: _T = self.runner(attrs.evolve(self.settings, total_seconds=left_seconds), action)
+        return result
+
     def read(self, request: "Request") -> "Reading":
         """Returns what a read of a key has found."""
-        answer, settings = self._ask(request)
-        if answer is None:
-            found: Reading = self.runner(settings, lambda client: client._read(request, None))
-            return found
         from etcd_twisted.client.answers import reading_of
 
-        return reading_of(answer)
+        return self.ask(request, reading_of, lambda client: client._read(request, None))
 
     def write(self, request: "Request") -> "Event":
         """Returns what a change of a key has done."""
-        answer, settings = self._ask(request)
-        if answer is None:
-            event: Event = self.runner(settings, lambda client: client._write(request, None))
-            return event
         from etcd_twisted.client.answers import event_of
 
-        return event_of(answer)
-
-    def _ask(self, request: "Request") -> "tuple[Answer | None, Settings]":
-        """Returns the answer, if it can be had without a client, and the settings with the time that is left."""
-        answer, seconds = self.asker(self.settings, request)
-        left_seconds = max(self.settings.total_seconds - seconds, _LEAST_SECONDS)
-        return answer, attrs.evolve(self.settings, total_seconds=left_seconds)
+        return self.ask(request, event_of, lambda client: client._write(request, None))
 
 
 def text(value: str) -> str:

@@ -35,6 +35,7 @@ from etcd_twisted.net.secure import SecureFactory
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.process.garbage_collection import Collector
+from etcd_twisted.process.huge_pages import HugePages
 from etcd_twisted.process.monotonic import use_monotonic_time
 from etcd_twisted.web.access import Access
 from etcd_twisted.web.frontend import client_site, standby_relay
@@ -114,6 +115,7 @@ class Worker:
         observer = filtered(config.verbosity, LogSender(self._control.send))
         globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
         self._collector.start()
+        HugePages(reactor).start()  # until the process ends
         self._sockets = message.sockets
         feed = WorkerFeed(reactor, config)
         feed.lost.addBoth(lambda _: _end())

@@ -38,17 +38,23 @@ class ProcessTests(TestCase):
         self.assertEqual((await child.when_ended(), child.output, child.errors), (0, "Hello world\n", ""))
         self.assertEqual((await self.machine.client.get("/key")).json()["node"]["value"], "Hello world")
 
-    async def test_keys_without_twisted(self) -> None:
+    async def test_single_requests_without_twisted(self) -> None:
         """Its import would take longer than the rest of the command, as rich's would."""
         program = (
             "import sys; from etcd_twisted.ctl.main import status_of\n"
-            "for arguments in (['set', '/key', 'x'], ['get', '/key'], ['ls'], ['rm', '/key']): status_of(arguments)\n"
-            "print([each for each in ('twisted', 'treq', 'rich') if each in sys.modules])"
+            "for arguments in ('set /key x', 'get /key', 'ls', 'rm /key', 'auth status', 'user list', 'role list',"
+            " 'role get root', 'member leader'): status_of(arguments.split())\n"
+            "print([each for each in ('twisted', 'treq', 'rich', 'OpenSSL') if each in sys.modules])"
         )
         settings = {"TXETCDCTL_ENDPOINTS": self.machine.url}
         child = spawn(self, [sys.executable, "-c", program], self.machine.directory, settings)
         status = await child.when_ended()
-        self.assertEqual((status, child.output, child.errors), (0, "x\nx\n/key\nPrevNode.Value: x\n[]\n", ""))
+        self.assertEqual((status, child.errors), (0, ""))
+        self.assertRegex(
+            child.output,
+            r"\Ax\nx\n/key\nPrevNode.Value: x\nAuthentication Disabled\nroot\n"
+            r"Role: root\nKV Read:\n\t/\*\nKV Write:\n\t/\*\n\S+: name=.* isLeader=true\n\[\]\n\Z",
+        )
 
     async def test_interrupted_watch(self) -> None:
         """Ctrl-C ends it with status 130, and C{SIGTERM} with 143. Neither prints anything."""

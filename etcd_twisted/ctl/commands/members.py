@@ -80,7 +80,9 @@ def _line(document: dict[str, Any]) -> str:
 @click.pass_obj
 def leader(tool: Tool) -> None:
     """Print which machine leads."""
-    machine = tool.run(lambda client: client.leader())
+    from etcd_twisted.client.members import LEADER, machine_of
+
+    machine = tool.ask(LEADER, machine_of, lambda client: client.leader())
     document = member_as_json(machine, machine.id)
     show(tool, document, [_line(document)])
 

@@ -58,7 +58,10 @@ def _user_as_json(found: "User") -> dict[str, Any]:
 @click.pass_obj
 def list_users(tool: Tool) -> None:
     """List the users."""
-    users = tool.run(lambda client: client.auth.users())
+    from etcd_twisted.client import auth_answers as answers
+
+    request = answers.reading(answers.USERS)
+    users = tool.ask(request, answers.users_of, lambda client: client.auth.users())
     rows = [(each.name, " ".join(each.roles)) for each in users]
     documents = [_user_as_json(each) for each in users]
     show(tool, {"users": documents}, [each.name for each in users], Table(("USER", "ROLES"), [*rows]))
@@ -69,7 +72,10 @@ def list_users(tool: Tool) -> None:
 @click.pass_obj
 def get_user(tool: Tool, name: str) -> None:
     """Print the roles of a user."""
-    found = tool.run(lambda client: client.auth.user(name))
+    from etcd_twisted.client import auth_answers as answers
+
+    request = answers.reading(answers.target_of(answers.USERS, name))
+    found = tool.ask(request, answers.user_of, lambda client: client.auth.user(name))
     show(tool, _user_as_json(found), [f"User: {found.name}", "Roles: " + "".join(f" {each}" for each in found.roles)])
 
 
@@ -136,7 +142,10 @@ def _role_as_json(found: "Role") -> dict[str, Any]:
 @click.pass_obj
 def list_roles(tool: Tool) -> None:
     """List the roles."""
-    roles = tool.run(lambda client: client.auth.roles())
+    from etcd_twisted.client import auth_answers as answers
+
+    request = answers.reading(answers.ROLES)
+    roles = tool.ask(request, answers.roles_of, lambda client: client.auth.roles())
     rows = [(each.name, " ".join(each.read), " ".join(each.write)) for each in roles]
     documents = [_role_as_json(each) for each in roles]
     show(tool, {"roles": documents}, [each.name for each in roles], Table(("ROLE", "MAY READ", "MAY WRITE"), [*rows]))
@@ -147,7 +156,10 @@ def list_roles(tool: Tool) -> None:
 @click.pass_obj
 def get_role(tool: Tool, name: str) -> None:
     """Print which keys the users of a role may read and write."""
-    found = tool.run(lambda client: client.auth.role(name))
+    from etcd_twisted.client import auth_answers as answers
+
+    request = answers.reading(answers.target_of(answers.ROLES, name))
+    found = tool.ask(request, answers.role_of, lambda client: client.auth.role(name))
     lines = [f"Role: {found.name}", "KV Read:", *(f"\t{each}" for each in found.read)]
     lines += ["KV Write:", *(f"\t{each}" for each in found.write)]
     show(tool, _role_as_json(found), lines)
@@ -240,5 +252,8 @@ def disable(tool: Tool) -> None:
 @click.pass_obj
 def status(tool: Tool) -> None:
     """Print whether users and roles are enabled."""
-    enabled = tool.run(lambda client: client.auth.is_enabled())
+    from etcd_twisted.client import auth_answers as answers
+
+    request = answers.reading(answers.ENABLE)
+    enabled = tool.ask(request, answers.enabled_of, lambda client: client.auth.is_enabled())
     show(tool, {"enabled": enabled}, [f"Authentication {'Enabled' if enabled else 'Disabled'}"])
