@@ -24,6 +24,7 @@ class HeadsTests(SynchronousTestCase):
             (HOST + b"Accept: */*\r\nUser-Agent: curl/8 (x; y)\r\nConnection: Keep-Alive\r\n", Head(0, None)),
             (HOST + b"Content-Type: a/b; c=d\r\nContent-Type: e/f\r\n", Head(0, b"a/b; c=d")),
             (HOST + b"Accept:\r\n", Head(0, None)),
+            (HOST + b"x-etcd-relayed: 1\r\n", Head(0, None, None, True)),
             (HOST + b"authorization: Basic cm9vdDpw \r\n", Head(0, None, b"Basic cm9vdDpw")),
             (HOST + b"Authorization:\r\n", Head(0, None, b"")),
             (HOST + b"Authorization: a\r\nAuthorization: b\r\n", Head(0, None, b"a, b")),
