@@ -96,38 +96,32 @@ class Readers:
         if turns.scheduled is None:
             turns.left = turns.work
         sends.holds = True
-        events = self._waiting.poll(0)
+        connections, events = self._connections, self._waiting.poll(0)
         for first in range(0, len(events), MOST_AT_ONCE):
-            for descriptor, connection, data in self._receive(events[first : first + MOST_AT_ONCE]):
+            # To receive from all before anything is handled keeps the code of both in the processor's caches.
+            came: list[tuple[int, Any, bytes]] = []
+            for descriptor, _ in events[first : first + MOST_AT_ONCE]:
+                connection: Any = connections.get(descriptor)
+                if connection is None:
+                    continue  # what was just read from another connection has closed this one
+                try:
+                    came.append((descriptor, connection, connection.socket.recv(connection.bufferSize)))
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    came.append((descriptor, connection, b""))
+            for descriptor, connection, data in came:
                 try:
                     if data:
-                        if connection.connected:  # otherwise, what came from another one has closed it
+                        if connection.connected:  # as above
                             connection.protocol.dataReceived(data)
-                    elif descriptor in self._connections:
+                    elif descriptor in connections:
                         self._move(connection, self._reactor)  # where it finds out how it has ended
                 except Exception:
                     self._log.failure("A connection is closed, since what it sent could not be handled")
                     self._lose(descriptor, connection, Failure())
         sends.holds = False
         sends.flush()
-
-    def _receive(self, events: list[tuple[int, int]]) -> list[tuple[int, Any, bytes]]:
-        """
-        Returns what has come, by descriptor and connection; nothing for one that has ended or failed. To receive from
-        all before anything is handled keeps the code of both in the processor's caches, see L{SendQueue}.
-        """
-        came: list[tuple[int, Any, bytes]] = []
-        for descriptor, _ in events:
-            connection: Any = self._connections.get(descriptor)
-            if connection is None:
-                continue  # what was just read from another connection has closed this one
-            try:
-                came.append((descriptor, connection, connection.socket.recv(connection.bufferSize)))
-            except BlockingIOError:
-                continue
-            except OSError:
-                came.append((descriptor, connection, b""))
-        return came
 
     def _lose(self, descriptor: int, connection: Connection, reason: Failure) -> None:
         """Close a connection, whatever goes wrong with it: the others must not be affected."""
