@@ -216,24 +216,30 @@ class InstallationTests(SynchronousTestCase):
             self.assertTrue(succeed(*command, "--version").startswith(f"etcd_twisted {__version__} (Twisted "))
 
     def test_installed_machine_serves(self) -> None:
-        """A machine starts, the first program of the page about the client library runs, and the machine stops."""
-        client, peer = free_ports(2)
-        program = first_program(SOURCE / "docs" / "client.md").replace("127.0.0.1:4001", f"127.0.0.1:{client}")
-        with tempfile.TemporaryDirectory() as directory:
-            flags = ("--addr", f"127.0.0.1:{client}", "--peer-addr", f"127.0.0.1:{peer}")
-            command = (self.twistd, "-n", "etcd", "--data-dir", "data", *flags)
-            settings = {"cwd": directory, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "text": True}
-            with subprocess.Popen(command, **settings) as machine:
-                self.addCleanup(machine.kill)
-                said = next((line for line in machine.stdout or () if "serves clients at" in line), None)
-                hello = Path(directory) / "hello.py"
-                hello.write_text(program)
-                printed = succeed(self.python, hello)
-                machine.terminate()
-                rest = machine.communicate()[0]
-        self.assertIn(f"http://127.0.0.1:{client}", str(said))
-        self.assertEqual(printed, "Hello world\n")
-        self.assertIn("Server Shut Down.", rest)
+        """A machine starts, the first program of the page about the client library and the tool run, and it stops."""
+        script = self.python.with_name("etcd-twisted")
+        for command, last in (
+            ((self.twistd, "-n", "etcd"), "Server Shut Down."),
+            ((script,), "Main loop terminated."),
+        ):
+            client, peer = free_ports(2)
+            program = first_program(SOURCE / "docs" / "client.md").replace("127.0.0.1:4001", f"127.0.0.1:{client}")
+            with tempfile.TemporaryDirectory() as directory:
+                flags = ("--data-dir", "data", "--addr", f"127.0.0.1:{client}", "--peer-addr", f"127.0.0.1:{peer}")
+                settings = {"cwd": directory, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "text": True}
+                with subprocess.Popen((*command, *flags), stderr=subprocess.STDOUT, **settings) as machine:
+                    self.addCleanup(machine.kill)
+                    said = next((line for line in machine.stdout or () if "serves clients at" in line), None)
+                    hello = Path(directory) / "hello.py"
+                    hello.write_text(program)
+                    printed = succeed(self.python, hello)
+                    tool = (self.python.with_name("txetcdctl"), "--endpoints", f"http://127.0.0.1:{client}")
+                    typed = succeed(*tool, "set", "/typed", "Hello tool") + succeed(*tool, "get", "/message")
+                    machine.terminate()
+                    rest = machine.communicate()[0]
+            self.assertIn(f"http://127.0.0.1:{client}", str(said))
+            self.assertEqual((printed, typed), ("Hello world\n", "Hello tool\nHello world\n"))
+            self.assertIn(last, rest)
 
     def test_help_where_nothing_can_be_written(self) -> None:
         """Twisted cannot keep its cache of plugins, does without it, and prints no warning."""

@@ -5,9 +5,11 @@ C{etcd-twisted} and C{python -m etcd_twisted}: a machine in the foreground, with
 import contextlib
 import json
 import signal
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
@@ -20,6 +22,8 @@ from tests.processes.machine import SERVES, Machine
 
 SCRIPT = (str(Path(sysconfig.get_path("scripts")) / "etcd-twisted"),)
 MODULE = (sys.executable, "-m", "etcd_twisted")
+CONTAINER = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child")
+"""The command behind it is process 1, and ends when this one does."""
 
 
 class CommandTest(TestCase):
@@ -79,6 +83,19 @@ class LifeTests(CommandTest):
         self.assertEqual(await self.machine.child.when_ended(), 0)
         self.assertEqual(self.files(), {"data", "twistd.pid"})
         self.assertEqual(pid_file.read_text(), str(killed))
+
+    @skipIf(subprocess.run([*CONTAINER, "true"], check=False).returncode != 0, "PID namespaces are not allowed here")
+    async def test_process_1_of_a_container_starts_again(self) -> None:
+        """As process 1 it has the process id of the one before, which was killed and left its files."""
+        pid_file = self.machine.directory / "twistd.pid"
+        pid_file.write_text("1")
+        container = (*CONTAINER, "sh", "-c", 'test $$ = 1 && exec "$@"', "sh", *SCRIPT)
+        await self.start(program=container)
+        await self.machine.client.put("/message", value="kept")
+        await self.machine.kill()
+        await self.start(program=container)
+        self.assertEqual((await self.machine.client.get("/message")).json()["node"]["value"], "kept")
+        self.assertEqual((self.files(), pid_file.read_text()), ({"data", "twistd.pid"}, "1"))
 
     async def test_hangup_ends_it_at_once(self) -> None:
         """As with C{twistd}, nothing handles SIGHUP. The log may be JSON."""
