@@ -9,24 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.client import Client, ClientClosed
 from etcd_twisted.client.recipes import Hold, Lock
-from etcd_twisted.keyspace.commands import CreateInOrder
-from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.paths import join
-from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.commands import PadInOrderKeys
 from tests.client.store import STEP_SECONDS, Store
 
 DIRECTORY = "/locks/it"
 TTL_SECONDS = 10
 
 
-def pad_names(test: SynchronousTestCase) -> None:
-    """Have servers name in-order keys as etcd 2 and later do: padded with zeros."""
-
-    def create(space: KeySpace, command: CreateInOrder) -> Event:
-        return space._put_new(command, join(command.key, f"{space.index + 1:020}"))
-
-    _, *counts = KeySpace._APPLY[CreateInOrder]
-    test.patch(KeySpace, "_APPLY", {**KeySpace._APPLY, CreateInOrder: (create, *counts)})
+def pad_names(store: Store) -> None:
+    """Have a store name in-order keys as etcd 2 and later do: padded with zeros."""
+    store.replica.keyspace.apply(PadInOrderKeys(store.replica.now()))
 
 
 class ContenderTest(SynchronousTestCase):

@@ -145,7 +145,7 @@ class ObservationTests(ElectionTest):
         self._check_order()
 
     def test_the_oldest_candidate_leads_where_names_are_padded(self) -> None:
-        pad_names(self)
+        pad_names(self.store)
         self._check_order()
 
     def _check_order(self) -> None:

@@ -69,7 +69,7 @@ class TurnTests(ContenderTest):
         self.assert_turns_are_fair()
 
     def test_turns_are_fair_where_names_are_padded(self) -> None:
-        pad_names(self)
+        pad_names(self.store)
         self.assert_turns_are_fair()
 
     def test_a_release_wakes_only_the_next(self) -> None:

@@ -115,7 +115,7 @@ class TakeTests(QueueTest):
         self.assert_in_order()
 
     def test_order_where_names_are_padded(self) -> None:
-        pad_names(self)
+        pad_names(self.store)
         self.assert_in_order()
 
     def test_takers_have_their_turns_in_order(self) -> None:
