@@ -70,9 +70,10 @@ def _command(command: click.Command | None, name: str, parent: click.Context) ->
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yields each option. That for help is the same everywhere; click may have nothing to say of arguments."""
     for param in command.get_params(context):
         record = param.get_help_record(context)
-        if record is not None and (param.name != "help" or command is cli):
+        if record is not None and record[1] and ("--help" not in param.opts or command is cli):
             yield f".TP\n.B {_plain(record[0])}\n{_plain(record[1])}"
 
 
