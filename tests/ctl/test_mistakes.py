@@ -53,6 +53,7 @@ MISTAKES = (
     Mistake("--endpoints http://me:pw@127.0.0.1:1 get /key", 1, "can't use the endpoint", "--username NAME:PASSWORD"),
     Mistake("--endpoints , get /key", 1, "it names no machine"),
     Mistake("--discovery-srv none.invalid get /key", 2, "none.invalid", "check the domain of --discovery-srv"),
+    Mistake("mirror --to {nothing} /dir", 2, "no machine has answered: {nothing}: ", "name others with --to"),
     # TLS
     # What comes after "TLS:" depends on the version of OpenSSL.
     Mistake("--endpoints https://{host} get /key", 2, "{host}: TLS: ", "write http:// in --endpoints"),

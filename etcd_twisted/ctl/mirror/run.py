@@ -15,8 +15,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from etcd_twisted.client import Client, KeyNotFound, Tls
-from etcd_twisted.ctl.failures import BAD_ARGUMENTS, CommandFailedError
+from etcd_twisted.client import Client, ConnectionFailed, KeyNotFound, Tls
+from etcd_twisted.ctl.failures import BAD_ARGUMENTS, NO_CONNECTION, CommandFailedError
 from etcd_twisted.ctl.mirror.copies import Copy
 from etcd_twisted.ctl.mirror.engine import Mirror
 from etcd_twisted.ctl.mirror.metrics import Metrics
@@ -87,6 +87,11 @@ async def _open_copy(source: Client, options: Options) -> Copy:
             await each.get("/")
         except KeyNotFound:
             continue
+        except ConnectionFailed as error:
+            if each is source:
+                raise
+            remedy = "check that a machine serves clients there; name others with --to"
+            raise CommandFailedError(str(error), NO_CONNECTION, remedy) from error
     is_inside = is_within(directory, options.move.source) or is_within(options.move.source, directory)
     if is_inside and source.cluster_id is not None and source.cluster_id == client.cluster_id:
         await client.close()
