@@ -48,7 +48,6 @@ from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
-from etcd_twisted.waiters import next_turn
 from etcd_twisted.web.admin_site import admin_site, late_admin_pages
 from etcd_twisted.web.frontend import HttpFrontend, LateClientPages
 
@@ -217,8 +216,7 @@ class EtcdService(Service):
             self.accepted.callback(None)
             await self._lifecycle.when_serving()
             for pages in (self._admin_pages, self._client_pages):
-                await next_turn(self._reactor)
-                pages.pages()
+                await pages.load(self._reactor)
             await self._workers_ready
             if self._problem is not None:
                 self._problem.raiseException()

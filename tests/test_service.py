@@ -138,7 +138,7 @@ class ServiceTests(TestCase):
             serving.append(service.replica.serving)
             raise ImportError("no module named klein")
 
-        self.patch(module, "late_admin_pages", lambda *_: LatePages(make))
+        self.patch(module, "late_admin_pages", lambda *_: LatePages("etcd_twisted.web.admin", make))
         service = self.service()
         service.startService()
         await self.assertFailure(service.started, ImportError)

@@ -29,7 +29,7 @@ def late_admin_pages(reactor: IReactor, config: Config, replica: IReplica) -> "L
 
         return AdminPages(replica, reactor, leader_wait_seconds(config), config.forwards)
 
-    return LatePages(make)
+    return LatePages("etcd_twisted.web.admin", make)
 
 
 def admin_site(

@@ -132,7 +132,7 @@ class LateClientPages(LatePages["ClientPages"]):
 
             return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
 
-        super().__init__(make)
+        super().__init__("etcd_twisted.web.app", make)
         self._replica = replica
         self._relay = relay
         replica.answer_questions(lambda question, user: self.pages().answer(question, user))
@@ -158,7 +158,7 @@ def metrics_openings(
         return MetricsPages(pages)
 
     limits = Limits.of(config, MAX_METRICS_CONNECTIONS)
-    metrics = Site(reactor, LatePages(make), None, limits, browsers=BrowserPolicy.of(config))
+    metrics = Site(reactor, LatePages("etcd_twisted.web.app", make), None, limits, browsers=BrowserPolicy.of(config))
     return [
         Opening(where, metrics, tls if secure else None)
         for where, secure in further(config, "metrics-bind-addr", config.metrics_bind_addr)

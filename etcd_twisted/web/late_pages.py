@@ -3,12 +3,15 @@ Pages that are imported and made only when the machine serves keys, since that t
 
 Klein, werkzeug, prometheus-client and all pages beside the keys are below the modules that L{LatePages} is made for.
 This module must never import one of them, nor leave a request for a page without its answer: if one comes earlier, it
-has the pages made at once.
+has the pages made at once. Imports that nobody waits for must never hold up the reactor, which has heartbeats to send.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Generic, TypeVar
 
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
@@ -24,13 +27,20 @@ class LatePages(Resource, Generic[PagesType]):
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
-    def __init__(self, make: Callable[[], PagesType]) -> None:
+    def __init__(self, module: str, make: Callable[[], PagesType]) -> None:
         """
+        @param module: the name of the module that C{make} imports.
         @param make: imports the pages and makes them. It is called once, unless it fails.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self.made: PagesType | None = None
+        self._module = module
         self._make = make
+
+    async def load(self, reactor: IReactorThreads) -> None:
+        """Import the pages in a thread, which the reactor takes turns with, and make them."""
+        await deferToThreadPool(reactor, reactor.getThreadPool(), import_module, self._module)
+        self.pages()
 
     def pages(self) -> PagesType:
         """Returns the pages, and makes them if they are not there yet."""

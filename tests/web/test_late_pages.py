@@ -25,7 +25,7 @@ class LatePagesTests(SynchronousTestCase):
             made.append(Pages())  # type: ignore[no-untyped-call]  # Twisted has no types there
             return made[-1]
 
-        late = LatePages(make)
+        late = LatePages("tests.web.test_late_pages", make)
         self.assertIs(late.made, None)
         answers = [late.render(DummyRequest([b"version"])) for _ in range(2)]  # type: ignore[no-untyped-call]
         self.assertEqual(answers, [b"the pages"] * 2)
@@ -37,6 +37,6 @@ class LatePagesTests(SynchronousTestCase):
         def make() -> Pages:
             raise ImportError("no module named klein")
 
-        late = LatePages(make)
+        late = LatePages("tests.web.test_late_pages", make)
         for _ in range(2):
             self.assertRaises(ImportError, late.pages)
