@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDon
 from twisted.internet.error import ConnectionRefusedError as RefusedError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from etcd_twisted.net.tls import tls_reason
+from etcd_twisted.net.tls_failures import tls_reason
 
 NETWORK_ERRORS = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
 """The errors that are the network's, or another machine's."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import attrs
 from cryptography import x509
@@ -36,6 +35,7 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
+from etcd_twisted.net.tls_failures import record_other_host, record_refusal, shown_hosts, shown_time, tls_reason
 
 ClientTls = Callable[[str], IOpenSSLClientConnectionCreator]
 """
@@ -44,9 +44,6 @@ Returns how to use TLS with a host, by its name or address. Raises L{ValueError}
 
 _MOST_REMEMBERED_HOSTS = 64
 """For how many hosts it is remembered how to use TLS with them."""
-
-_MOST_NAMED_HOSTS = 8
-"""How many hosts of a certificate an error names."""
 
 
 def client_port_tls(config: Config) -> CertificateOptions | None:
@@ -142,9 +139,9 @@ def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
     moment = datetime.now(UTC) if now is None else now
     remedy = "have a new one made, or set this computer's clock right"
     if moment > certificate.not_valid_after_utc:
-        raise ConfigError(f"{given} expired at {_time(certificate.not_valid_after_utc)}; {remedy}")
+        raise ConfigError(f"{given} expired at {shown_time(certificate.not_valid_after_utc)}; {remedy}")
     if moment < certificate.not_valid_before_utc:
-        raise ConfigError(f"{given} is not valid before {_time(certificate.not_valid_before_utc)}; {remedy}")
+        raise ConfigError(f"{given} is not valid before {shown_time(certificate.not_valid_before_utc)}; {remedy}")
     needed = [("server", ExtendedKeyUsageOID.SERVER_AUTH)]
     needed += [("client", ExtendedKeyUsageOID.CLIENT_AUTH)] if files.authorities else []
     usages = _usages(certificate)
@@ -181,103 +178,6 @@ def common_name(transport: object) -> str | None:
     return values[0] if len(values) == 1 and isinstance(values[0], str) and values[0] else None
 
 
-def tls_reason(error: BaseException, transport: object = None) -> str:
-    """
-    Returns what went wrong, on one line: which certificate was not accepted, why, and the remedy, where it is known.
-
-    @param transport: the connection on which it went wrong.
-    """
-    connection = getattr(transport, "getHandle", lambda: None)()
-    if not isinstance(connection, SSL.Connection):
-        connection = None
-    if isinstance(error, VerificationError):
-        return _other_host(None if connection is None else connection.get_peer_certificate(as_cryptography=True))
-    refusal = None if connection is None else _refusals.get(connection)
-    if refusal is not None:
-        return refusal
-    # OpenSSL gives a list of errors, each with the part of the library and the function.
-    errors: Any = error.args[-1] if error.args else ""
-    reasons = [str(reason) for *_, reason in errors] if isinstance(errors, list) else [str(errors)]
-    for reason in reasons:
-        if "peer did not return a certificate" in reason:
-            return "the other side shows no certificate: give it one of an authority that is trusted here"
-        if reason in _NO_TLS:
-            return f"the other side does not use TLS: give certificates to both, or to neither ({reason})"
-        _, _, alert = reason.partition("alert ")
-        own = None if connection is None else connection.get_certificate(as_cryptography=True)
-        if alert == "handshake failure" and connection is not None and own is None:
-            alert = "certificate required"  # versions of TLS before 1.3 have no alert of this name
-        if alert in _ALERTS:
-            shown = "no certificate" if own is None else f"the certificate of {_subject(own)}"
-            return f"the other side was shown {shown}, and {_ALERTS[alert]}"
-    return " ".join(", ".join(reasons).split()) or type(error).__name__
-
-
-_ALERTS = {
-    "certificate expired": "says that it has expired: have a new one made, and compare the clocks of both",
-    "unknown ca": "does not know its authority: give both certificates of authorities that the other trusts",
-    "unsupported certificate": "says that it is not for this use: have one made for servers and clients",
-    "bad certificate": "says that it is not valid: see the other side's log",
-    "internal error": "ended the handshake, as it does over one for another host: see the other side's log",
-    "certificate unknown": "does not accept it: see the other side's log",
-    "certificate required": "requires one: give this side one of an authority that the other trusts",
-}
-"""What the other side thinks of this side's certificate, by the names of TLS alerts."""
-
-_NO_TLS = ("wrong version number", "http request")
-"""OpenSSL's reasons when the other side does not begin with TLS."""
-
-_refusals: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
-"""Why the other side's certificate was refused, for connections that are about to end for that reason."""
-
-_EXPIRED = 10  # this and the next are OpenSSL's X509_V_ERR_...
-_NOT_YET_VALID = 9
-_WRONG_USAGE = 26
-_NO_AUTHORITY = (2, 18, 19, 20, 21)
-
-
-def _record_refusal(connection: SSL.Connection, certificate: X509, code: int, _depth: int, ok: int) -> bool:
-    """Keep the reason why OpenSSL refuses a certificate, which is known only here."""
-    if not ok:
-        _refusals.setdefault(connection, _why_not(certificate.to_cryptography(), code))
-    return bool(ok)
-
-
-def _why_not(certificate: x509.Certificate, code: int) -> str:
-    if code == _EXPIRED:
-        end = _time(certificate.not_valid_after_utc)
-        why = f"expired at {end}: have a new one made, and compare the clocks of both"
-    elif code == _NOT_YET_VALID:
-        why = f"is not valid before {_time(certificate.not_valid_before_utc)}: compare the clocks of both"
-    elif code == _WRONG_USAGE:
-        why = "is not for this use (extended key usage): have one made with serverAuth and clientAuth"
-    elif code in _NO_AUTHORITY:
-        issuer = _printable(certificate.issuer.rfc4514_string())
-        why = f"is from {issuer}, which is not an authority that is trusted here: have one made by one that is"
-    else:
-        why = f"is not accepted (OpenSSL's verification error {code}): have another one made"
-    return f"the other side's certificate of {_subject(certificate)} {why}"
-
-
-def _other_host(certificate: x509.Certificate | None) -> str:
-    if certificate is None:
-        return "the certificate is for another host"
-    remedy = "have one made for the host of its address, or correct the address"
-    return f"the certificate of {_subject(certificate)} is for another host, {_named(certificate)}: {remedy}"
-
-
-def _subject(certificate: x509.Certificate) -> str:
-    return _printable(certificate.subject.rfc4514_string()) or "nobody"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 @implementer(IOpenSSLClientConnectionCreator)
 @attrs.frozen
 class _ClientCreator:
@@ -297,11 +197,11 @@ class _ClientCreator:
         return connection
 
     def _check(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int) -> bool:
-        if not _record_refusal(connection, certificate, code, depth, ok):
+        if not record_refusal(connection, certificate, code, depth, ok):
             return False
         shown = certificate.to_cryptography()
         if depth == 0 and not _is_for(shown, self.host):
-            _refusals.setdefault(connection, _other_host(shown))
+            record_other_host(connection, shown)
             return False
         return True
 
@@ -347,7 +247,7 @@ class _Files:
         except SSL.Error as error:
             given = config.given(f"{self.port}cert-file")
             raise ConfigError(f"{given}: can't be used: {tls_reason(error)}; have another one made") from error
-        context.set_verify(context.get_verify_mode(), _record_refusal)
+        context.set_verify(context.get_verify_mode(), record_refusal)
         return options
 
     def check_host(self, config: Config, option: str) -> None:
@@ -362,7 +262,7 @@ class _Files:
             certificate = config.given(f"{self.port}cert-file")
             raise ConfigError(
                 f"{certificate} is not for the host {host} of {config.given(option)}: it is for"
-                f" {_named(self.certificate)}; have one made for {host}, or give an address that it is for"
+                f" {shown_hosts(self.certificate)}; have one made for {host}, or give an address that it is for"
             )
 
     def client(self, host: str) -> IOpenSSLClientConnectionCreator:
@@ -382,18 +282,6 @@ class _Files:
             "extraCertChain": [X509.from_cryptography(each) for each in self.chain],
             "raiseMinimumTo": TLSVersion.TLSv1_2,
         }
-
-
-def _named(certificate: x509.Certificate) -> str:
-    """Returns the hosts that a certificate is for. As for clients, its common name does not count."""
-    try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return "no host at all"
-    hosts = [*alternatives.get_values_for_type(x509.DNSName), *alternatives.get_values_for_type(x509.IPAddress)]
-    shown = [str(each) if str(each).isprintable() else repr(each) for each in hosts[:_MOST_NAMED_HOSTS]]
-    more = [f"{len(hosts) - _MOST_NAMED_HOSTS} more"] if len(hosts) > _MOST_NAMED_HOSTS else []
-    return ", ".join([*shown, *more]) or "no host at all"
 
 
 def _trust(authorities: list[x509.Certificate]) -> Any:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.net.port import IServedFactory
-from etcd_twisted.net.tls import tls_reason
+from etcd_twisted.net.tls_failures import tls_reason
 from etcd_twisted.peer.incoming import IncomingConnection, PortContext
 
 MAX_STRANGERS = 32

@@ -31,9 +31,9 @@ from etcd_twisted.net.tls import (
     peer_port_tls,
     tls_for_client_ports,
     tls_for_peers,
-    tls_reason,
     with_contents,
 )
+from etcd_twisted.net.tls_failures import tls_reason
 from tests.certificates import CLIENTS, SERVERS, Authority
 
 

@@ -26,7 +26,8 @@ from etcd_twisted.httpd.responses import AnyResponse
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.net.secure import SecureFactory
-from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
+from etcd_twisted.net.tls import client_port_tls, tls_for_peers
+from etcd_twisted.net.tls_failures import tls_reason
 from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint

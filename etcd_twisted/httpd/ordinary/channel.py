@@ -39,7 +39,8 @@ from etcd_twisted.httpd.responses import json_message, plain
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.sockets import keep_alive
-from etcd_twisted.net.tls import common_name, tls_reason
+from etcd_twisted.net.tls import common_name
+from etcd_twisted.net.tls_failures import tls_reason
 
 _LONGEST_LENGTH_DIGITS = 19
 """A longer C{Content-Length} can't be read as a number."""
