@@ -192,7 +192,8 @@ class Exchange(msgspec.Struct, eq=False):
         if events.stream:
             stream = _Stream(connection, events, self._framed)
             events.begin(stream.send, self.end_waiting)
-            stream.start()
+            if self._connection is not None:  # it has not ended yet
+                stream.start()
         else:
             events.begin(self._send_event, self.end_waiting)
 

@@ -79,11 +79,20 @@ def has_gone(transport: ITransport | None) -> bool:
     """Returns whether the other side has ended a connection, even if what it sent before has not been read yet."""
     if isinstance(transport, MemoryTransport):
         return transport.has_ended
+    return _is_so(transport, _END)
+
+
+def has_input(transport: ITransport | None) -> bool:
+    """Returns whether there is something to be read on a connection, or the other side has ended it."""
+    return _is_so(transport, select.POLLIN | _END)
+
+
+def _is_so(transport: ITransport | None, events: int) -> bool:
     handle = _socket(transport)
     if handle is None or handle.fileno() < 0:
         return False
     state = select.poll()
-    state.register(handle, _END)
+    state.register(handle, events)
     return bool(state.poll(0))
 
 

@@ -14,11 +14,12 @@ from typing import Any, cast
 import attrs
 import httptools
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
-from etcd_twisted.net.sockets import has_gone, write_now
+from etcd_twisted.net.sockets import has_input, write_now
 
 MOST_HEAD_BYTES = 1 << 16
 """How long the status and the headers of a response may be."""
@@ -123,8 +124,11 @@ class HttpConnection(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side has not ended the connection yet, as far as this machine can know."""
-        return self._lost is None and not has_gone(self.transport)
+        """
+        Whether another request can be made, as far as this machine can know: the other side has neither ended the
+        connection nor sent anything since the last response, which would be taken for the next one.
+        """
+        return self._lost is None and not has_input(self.transport)
 
     def ask(self, request: bytes, is_head: bool = False, in_pieces: bool = False) -> "Deferred[Reply]":
         """
@@ -217,6 +221,9 @@ class HttpConnection(Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body has come."""
+        if self._is_head:
+            self._stays = False  # nobody knows whether there is more of it
+            return
         if self._take is not None:
             self._take(data)
             return
@@ -234,7 +241,8 @@ class HttpConnection(Protocol):
         self._lost = lost = cast(BaseException, reason.value)
         self._stays = False
         self._parser = None  # which knows this connection
-        if self._has_head and not any(name.lower() in _FRAMING for name, _ in self._reply.headers):
+        has_length = any(name.lower() in _FRAMING for name, _ in self._reply.headers)
+        if self._has_head and not has_length and isinstance(lost, ConnectionDone):
             self._is_whole = True  # the end of the connection is the end of the body
         self._go_on()
         self._fail(lost)

@@ -363,7 +363,7 @@ def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
 def _passed_on(request: ParsedRequest, target: bytes) -> ClientRequest:
     """Returns a request as a standby passes it on."""
     try:
-        form = parse(request.query) if request.method in (b"GET", b"HEAD") else NO_PARAMETERS
+        form = parse(request.query) if request.method == b"GET" else NO_PARAMETERS
         waits, streams = flag(form, "wait"), flag(form, "stream")
     except EtcdError:  # whoever answers says what is wrong
         waits = streams = False

@@ -49,15 +49,17 @@ def send(request: IRequest, response: Response) -> bytes:
     """
     Send a response from a route. Returns the body, for the route to return.
 
-    @raise TypeError: the body is not bytes.
+    @raise TypeError: the body is not bytes, and this is no response to C{HEAD}.
     """
     body = response.body
-    if not isinstance(body, bytes):
+    if not isinstance(body, bytes) and request.method != b"HEAD":
         raise TypeError(f"a page is sent as a whole: its body should be bytes, not {body!r}")
     request.setResponseCode(response.status)
     for line in response.fields.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b": ")
         request.setHeader(name, value)
+    if not isinstance(body, bytes):
+        return b""
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
 

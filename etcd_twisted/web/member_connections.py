@@ -9,7 +9,7 @@ just as it is used. This module must never hand out a connection that is known t
 from typing import cast
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -71,7 +71,16 @@ class MemberConnections:
             endpoint = wrapClientTLS(self._tls(host), endpoint)
         factory = Factory.forProtocol(lambda: HttpConnection(self._room, lambda idle: self._keep(url, idle)))
         factory.noisy = False
-        return endpoint.connect(factory).addCallback(_tuned)
+        connecting = endpoint.connect(factory)
+
+        def given_up(made: "Deferred[HttpConnection]") -> None:
+            # Twisted would say that the host has no address, as if another machine were to be asked.
+            made.errback(CancelledError())
+            connecting.cancel()
+
+        made: Deferred[HttpConnection] = Deferred(given_up)
+        connecting.addCallback(_tuned).addBoth(lambda outcome: None if made.called else made.callback(outcome))
+        return made
 
     def _keep(self, url: str, connection: HttpConnection) -> None:
         idle = self._idle.setdefault(url, [])

@@ -17,7 +17,7 @@ import attrs
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -84,7 +84,7 @@ class Relay:
     def _failed(self, failure: Failure) -> Response:
         if isinstance(failure.value, EtcdError):
             return error_response(failure.value, self._replica.index)
-        if failure.check(CancelledError, ConnectingCancelledError):
+        if failure.check(CancelledError):
             return plain(500, "the client is gone")
         self._log.failure("A request could not be passed on", failure)
         return internal_error(self._replica.index)
@@ -138,7 +138,9 @@ def _passed_on(machine: Machine, request: ClientRequest, connection: HttpConnect
     """Returns a member's response as the client gets it."""
     fields = b"".join([b"%s: %s\r\n" % each for each in reply.headers if each[0].lower() in _PASSED])
     if request.method == b"HEAD":
-        length = reply.length() or 0
+        length = reply.length()
+        if length is None:
+            return Response(reply.status, fields, iter(()))  # the door sends no length either
         if length > MOST_HELD_BYTES:
             return redirect(machine.client_url, request.target)
         return Response(reply.status, fields, bytes(length))  # the door sends the length alone

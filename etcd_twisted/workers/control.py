@@ -57,6 +57,10 @@ class Configure(msgspec.Struct, array_like=True, tag=True, frozen=True):
     contents: dict[str, bytes]
     sockets: list[SharedSocket]
 
+    def __repr__(self) -> str:
+        """Returns a text without the contents of files: there is a private key among them."""
+        return f"<Configure worker {self.number}: contents of {', '.join(self.contents) or 'no files'}>"
+
 
 class Accept(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Accept connections from the sockets of these workers, and no others: some are without their process."""

@@ -249,6 +249,17 @@ class EndedWaitTests(ExchangeTest):
         self.assertTrue(self.connection.sent.endswith(b"3\r\n{}\n\r\n0\r\n\r\n"))
         self.assertEqual(self.connection.done, [exchange])
 
+    def test_a_stream_may_end_as_it_begins(self) -> None:
+        """Nothing tells it any more when the client reads: the connection may be another response's."""
+
+        class _Ended(HandMadeEvents):
+            def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
+                send(b"{}")
+                end()
+
+        _, rest = self.sent(Response(200, FIELDS, _Ended(stream=True)))
+        self.assertEqual(rest, b"3\r\n{}\n\r\n0\r\n\r\n")
+
     def test_a_change_is_still_answered(self) -> None:
         """The client learns that its change was made."""
         promised: Deferred[Response] = Deferred()

@@ -4,8 +4,10 @@ Responses to requests that were passed on, as they may come over a connection.
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,6 +82,22 @@ class HttpConnectionTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked).body, b"hello")
         self.assertEqual(self.idle, [])
 
+    def test_reset_is_not_the_end_of_a_response(self) -> None:
+        """A response without a length is only whole when the other side ends the connection in order."""
+        for in_pieces in (False, True):
+            self.begin()
+            ends: list[bool] = []
+            asked = self.connection.ask(REQUEST, in_pieces=in_pieces)
+            self.connection.dataReceived(CLOSING)
+            if in_pieces:
+                self.successResultOf(asked)
+                self.connection.receive(lambda _: None, ends.append)
+            self.connection.connectionLost(Failure(ConnectionLost()))
+            if in_pieces:
+                self.assertEqual(ends, [False])
+            else:
+                self.assertTrue(self.broken(asked).has_begun)
+
     def test_connection_that_does_not_stay_is_not_kept(self) -> None:
         for response in (OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n", LENGTH + b"x", LENGTH + LENGTH):
             self.begin()
@@ -95,6 +113,13 @@ class HttpConnectionTests(SynchronousTestCase):
             reply = self.successResultOf(asked)
             self.assertEqual((reply.length(), reply.body), (5, b""))
         self.assertEqual(len(self.idle), 2)
+
+    def test_body_after_head(self) -> None:
+        """It is not passed on, and the connection is not used again: there may be more of it."""
+        asked = self.connection.ask(REQUEST, is_head=True)
+        self.connection.dataReceived(LENGTH)
+        self.assertEqual(self.successResultOf(asked).body, b"")
+        self.assertEqual((self.idle, self.transport.disconnecting, self.room.left_bytes), ([], True, 1_000))
 
     def test_what_is_no_response(self) -> None:
         """It ends the connection, also while nobody waits for one."""
@@ -192,3 +217,79 @@ class HttpConnectionTests(SynchronousTestCase):
         asked = self.connection.ask(REQUEST, in_pieces=True)
         self.connection.dataReceived(LENGTH.replace(b"200 OK", b"400 Bad Request"))
         self.assertEqual(self.successResultOf(asked).body, b"hello")
+
+
+_PIECES = (
+    LENGTH, LENGTH[:30], LENGTH[30:], CHUNKED, CHUNKED[:60], CHUNKED[60:], CLOSING, b"nonsense\r\n\r\n",
+    OK + b"Content-Length: 900\r\n\r\n", 400 * b"x", OK + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n",
+    b"0\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+)  # fmt: skip
+
+
+class _User:
+    """A connection, and who uses it as it is meant to be used."""
+
+    def __init__(self, room: Room) -> None:
+        self.connection = HttpConnection(room, self._on_idle)
+        self.transport: Any = StringTransport()
+        self.connection.makeConnection(self.transport)
+        self.asked: Deferred[Reply] | None = None
+        self.outcomes: list[object] = []
+        self.ends: list[bool] = []
+        self.is_idle, self.is_lost, self.is_received = True, False, False
+
+    def _on_idle(self, _: HttpConnection) -> None:
+        self.is_idle = True
+
+    def ask(self, is_head: bool, in_pieces: bool) -> None:
+        if self.is_idle:
+            self.is_idle = self.is_received = False
+            self.outcomes, self.ends = [], []
+            self.asked = self.connection.ask(REQUEST, is_head, in_pieces).addBoth(self.outcomes.append)
+
+    def receive(self, gives_up: bool) -> None:
+        has_begun = any(isinstance(each, Reply) for each in self.outcomes)
+        if self.connection._in_pieces and has_begun and not self.is_received:
+            self.is_received = True
+            self.connection.receive(lambda _: self.connection.abort() if gives_up else None, self.ends.append)
+
+    def come(self, data: bytes) -> None:
+        if not (self.is_lost or self.transport.disconnecting):
+            self.connection.dataReceived(data)
+
+    def give_up(self, cancels: bool) -> None:
+        if cancels and self.asked is not None:
+            self.asked.cancel()
+        elif not cancels:
+            self.connection.abort()
+
+    def lose(self, in_order: bool) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            self.connection.connectionLost(Failure(ConnectionDone() if in_order else ConnectionLost()))
+
+
+_STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.tuples(st.booleans(), st.booleans())),
+    st.tuples(st.just("come"), st.tuples(st.sampled_from(_PIECES))),
+    st.tuples(st.sampled_from(("receive", "give_up", "lose")), st.tuples(st.booleans())),
+)
+
+
+class RoomTests(SynchronousTestCase):
+    """Whatever comes, and whatever is done, in whatever order."""
+
+    @given(st.lists(st.tuples(st.integers(0, 1), _STEPS), max_size=30))
+    def test_room_is_what_is_not_held(self, steps: list[tuple[int, tuple[str, tuple[Any, ...]]]]) -> None:
+        """Everybody is answered once."""
+        room = Room(1_000)
+        users = _User(room), _User(room)
+        for which, (step, arguments) in steps:
+            getattr(users[which], step)(*arguments)
+            self.assertEqual(room.left_bytes, 1_000 - sum(each.connection._held_bytes for each in users))
+            self.assertTrue(all(len(each.outcomes) <= 1 and len(each.ends) <= 1 for each in users))
+        for each in users:
+            each.lose(in_order=True)
+            self.assertEqual(len(each.outcomes), each.asked is not None)
+        self.assertEqual(room.left_bytes, 1_000)

@@ -19,13 +19,14 @@ from etcd_twisted.config.addresses import Address
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import PortService
-from etcd_twisted.net.sockets import has_gone
+from etcd_twisted.net.sockets import has_gone, has_input
 from etcd_twisted.testing.replica import OTHER, FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.http_connection import HttpConnection, Room
 from etcd_twisted.web.member_connections import MemberConnections
 from etcd_twisted.web.relay import ClientRequest, Relay
 from tests.certificates import Authority
+from tests.client.test_exchange import StillReactor
 from tests.wires import STREAM, WATCH, Answer, ServedTest, put
 
 UNKNOWN = "machine1 was asked and has not answered; whether it was done is unknown"
@@ -114,6 +115,13 @@ class AnsweredTests(RelayTest):
             self.leader.keyspace.apply(Set(f"/d/{number}", 0, BIG))
         listing = await self.request("GET", "/v2/keys/d?recursive=true&sorted=true")
         self.assertEqual([len(each["value"]) for each in json.loads(listing.body)["node"]["nodes"]], 20 * [len(BIG)])
+
+    async def test_head_of_a_long_listing_has_no_length(self) -> None:
+        """The leader does not know it either."""
+        for number in range(2_000):
+            self.leader.keyspace.apply(Set(f"/d/{number}", 0, "v"))
+        head = await self.request("HEAD", "/v2/keys/d?recursive=true")
+        self.assertEqual((head.status, head.headers["Content-Length"]), (200, None))
 
     async def test_pages_are_the_leaders(self) -> None:
         """These are members, machines, locks and the discovery service, but no page about one machine."""
@@ -284,6 +292,20 @@ class GoneTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(answer).status, 500)
         self.assertEqual(asked, 2 * [OTHER.client_url])
 
+    def test_name_that_is_still_looked_up(self) -> None:
+        """That attempt ends, and counts as no answer of a machine that can't be reached."""
+        still: Any = StillReactor(None)
+        replica = FakeReplica()
+        self.addCleanup(replica.stop)
+        replica.stand_by(Machine("machine1", "http://one:1", "http://one:2"))
+        replica._known_machines = [Machine("machine2", "http://127.0.0.1:1", "http://127.0.0.1:2")]
+        relay = Relay(replica, MemberConnections(still, lambda _: cast(Any, None)))
+        answer = relay.answer(cast(Machine, replica.leader()), ClientRequest(b"PUT", b"/v2/keys/k", b"", ()))
+        self.assertNoResult(answer)
+        answer.cancel()
+        self.assertEqual(self.successResultOf(answer).status, 500)
+        self.assertEqual(still.tcpClients, [])
+
 
 class KeptConnectionsTests(RelayTest):
     """Connections to the leader are used again."""
@@ -358,6 +380,35 @@ class KeptConnectionsTests(RelayTest):
         answer = await self.request("PUT", "/v2/keys/k?value=v")
         self.assertEqual((answer.status, json.loads(answer.body)["cause"]), (500, UNKNOWN))
         self.assertEqual((len(requests), len(self.made)), (4, 2))
+
+    async def test_connection_on_which_more_has_come_is_not_used(self) -> None:
+        """What has come would be taken for the response to the next request."""
+        answer, made = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", []
+
+        class _Twice(Protocol):
+            def connectionMade(self) -> None:
+                made.append(self)
+
+            def dataReceived(self, _data: bytes) -> None:
+                self.transport.write(answer)  # type: ignore[union-attr]
+
+        port = reactor.listenTCP(0, Factory.forProtocol(_Twice), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.replica.stand_by(self.machine("machine1", port.getHost().port))
+        self.assertEqual((await self.request("GET", "/v2/keys/k")).status, 404)
+        self.made[0].transport.stopReading()  # it does not notice
+        made[0].transport.write(answer)
+        while not has_input(self.made[0].transport):
+            await deferLater(reactor, 0)
+        self.assertEqual((await self.request("PUT", "/v2/keys/k?value=v")).status, 404)
+        self.assertEqual((len(self.made), len(made)), (2, 2))
+
+    async def test_head_of_a_watch(self) -> None:
+        """It waits for nothing, so that its connection is free again."""
+        for query in ("wait=true", "wait=true&stream=true"):
+            answer = await self.request("HEAD", f"/v2/keys/k?{query}")
+            self.assertEqual((answer.status, answer.headers["Content-Length"]), (200, None))
+        self.assertEqual(len(self.made), 1)
 
     async def test_connections_end_with_the_service(self) -> None:
         await self.request("GET", "/v2/keys/")
