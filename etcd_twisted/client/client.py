@@ -422,7 +422,7 @@ class Client:
         self, directory: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
     ) -> "Deferred[Event]":
         """
-        Change after how many seconds a directory expires.
+        Change after how many seconds a directory expires. A key with a value becomes empty, as the API has it.
 
         @param ttl_seconds: how many; C{None} for never.
         @raise KeyNotFound: the directory does not exist.

@@ -256,7 +256,8 @@ class Sender:
                 if attempts.cancelled:
                     raise CancelledError from error
                 machines.failed(machine)
-                attempts.reasons[machine] = str(error)
+                if machine not in attempts.reasons or self._clock.seconds() < attempts.deadline:
+                    attempts.reasons[machine] = str(error)  # an attempt that the deadline cuts short says less
                 attempts.may_pass = attempts.may_pass or not isinstance(error, NotTrusted)
             except NoAnswer as error:
                 if attempts.cancelled:

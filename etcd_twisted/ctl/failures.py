@@ -85,10 +85,18 @@ _BY_TEXT = (
     ("^auth: Role .* already exists|^auth: Granting .* permission", "role get shows what its users may do"),
     ("^auth: Cannot modify role root", "the role root may do everything; give it to users with user grant"),
     ("^auth: Role not updated", "the role has no such right: role get shows those that it has"),
+    (
+        "is in use by (another )?process",
+        "backup --running reads the directory of a machine that runs; check and restore take the backup",
+    ),
     ("is no data directory of a machine", "import --from-data-dir DIRECTORY --dry-run says what is in one of etcd"),
     ("^nodePath .* : Not a file", "etcd 3.5 can't change a directory: remove it, and make it again with its TTL"),
     ("^others have held", "wait for longer with --wait, or as long as it takes without it"),
     ("no answer within", f"{_HEALTH}; --timeout and --total-timeout wait for longer"),
+    (
+        "^no machine has answered: .*:(80|443): ",
+        "machines serve clients at port 4001 or 2379, and an endpoint without a port means 80, or 443 with https://",
+    ),
     ("^no machine has answered|^can't look up", _ELSEWHERE),
 )
 """What can be done about a failure, by a pattern of its text: of several, the first."""

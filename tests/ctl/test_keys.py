@@ -100,6 +100,15 @@ class DirectoryTests(CommandTest):
         self.assertNotIn("ttl", self.printed("-o", "json", "ls", "/dir"))
         self.assertFails(4, "100: Key not found (/none)", "updatedir", "/none")
 
+    def test_values_are_no_directories(self) -> None:
+        """A key with a value keeps it, although the API allows to update it as a directory."""
+        self.printed("set", "--ttl", "100", "/key", "x")
+        for command in ("setdir", "updatedir"):
+            self.assertFails(4, "104: Not a directory (/key) [2]", command, "--ttl", "50", "/key")
+        found = self.printed("-o", "json", "get", "/key")
+        self.assertIn('"value":"x"', found)
+        self.assertIn('"ttl":100', found)
+
     def test_tree(self) -> None:
         """Lines are as long as they have to be, and what looks like markup is none."""
         long = "[bold]" + "x" * 200

@@ -8,6 +8,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.web.server import Site
 from twisted.web.static import Data
 
+from etcd_twisted.ctl.failures import NO_CONNECTION
 from etcd_twisted.testing.ports import free_ports
 from tests.certificates import Authority
 from tests.ctl.real_commands import RealCommandTest
@@ -85,6 +86,8 @@ MISTAKES = (
     Mistake("get /dir", 1, "/dir: is a directory; ls lists it"),
     Mistake("set /dir x", 4, "102: Not a file (/dir) [", "ls lists it, and rmdir or rm --recursive removes it"),
     Mistake("set /key/below x", 4, "104: Not a directory (/key) [", "choose another parent, or remove it first"),
+    Mistake("updatedir /key", 4, "104: Not a directory (/key) [", "which stays as it is: update changes it"),
+    Mistake("setdir /key", 4, "104: Not a directory (/key) [", "which stays as it is: update changes it"),
     Mistake("mk /key x", 4, "105: Key already exists (/key) [", "update changes it, and set overwrites a value"),
     Mistake(
         "set --swap-with-value other /key x", 4, "101: Compare failed ([other != x]) [", "read it with -o extended"
@@ -183,7 +186,9 @@ class MistakeTests(RealCommandTest):
         """Asserts that mistakes are told as their table says."""
         for mistake in mistakes:
             line, message = mistake.line.format(**self.names), mistake.message.format(**self.names)
-            outcome = await self.type("--total-timeout", "2s", *line.split())
+            # Only what no machine answers takes all of this time.
+            seconds = "2s" if mistake.status == NO_CONNECTION else "60s"
+            outcome = await self.type("--timeout", seconds, "--total-timeout", seconds, *line.split())
             told, _, remedy = outcome.errors.partition("\nRemedy: ")
             shown = f"{line} ends with {outcome.status}:\n{outcome.errors}"
             self.assertEqual((outcome.status, outcome.output), (mistake.status, ""), shown)

@@ -5,6 +5,7 @@ The commands for data directories: what they print, for people and for programs,
 import json
 from pathlib import Path
 
+from etcd_twisted.consensus.storage.data_directory import DataDirectory
 from etcd_twisted.ctl.export_format import ExportReader, NodeRecord, UserRecord
 from etcd_twisted.ctl.failures import BAD_ARGUMENTS, UNUSABLE_DATA
 from tests.ctl.commands import CommandTest
@@ -128,3 +129,12 @@ class OfflineTests(CommandTest):
             ),
         ):
             self.assertFails(int(status), str(message), *map(str, command))
+
+    def test_machine_that_runs(self) -> None:
+        """Its directory is in use, and the remedy names the option that reads it all the same."""
+        self.imported()
+        machine = DataDirectory(Path(self.data))
+        for command in (("backup", "--data-dir", self.data, self.backup), ("check", self.data)):
+            self.assertFails(UNUSABLE_DATA, "Remedy: backup --running reads the directory of a machine", *command)
+        self.printed("backup", "--data-dir", self.data, "--running", self.backup)
+        machine.close()

@@ -1,5 +1,7 @@
 """
 The commands that change keys: C{set}, C{mk}, C{mkdir}, C{rm}, C{rmdir}, C{update}, C{updatedir} and C{setdir}.
+
+A command about directories must never empty a key with a value.
 """
 
 import sys
@@ -9,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from etcd_twisted.ctl.command import Command, Tool, index, key_argument, text, ttl_option
+from etcd_twisted.ctl.failures import SERVER_ERROR, CommandFailedError
 from etcd_twisted.ctl.output import print_event
 
 if TYPE_CHECKING:
     from etcd_twisted.client import Client, Event
+    from etcd_twisted.client.results import Reading
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -50,6 +54,18 @@ def _index_option(name: str) -> Callable[[_F], _F]:
 def _print_unless_directory(tool: Tool, event: "Event") -> None:
     if not event.node.directory or tool.output != "text":
         print_event(event, tool.output)
+
+
+def _check_directory(found: "Reading") -> None:
+    """
+    Check that a directory was read. To update a key with a value as a directory would empty it: the API allows that.
+
+    @raise CommandFailedError: it is a key with a value.
+    """
+    if not found.node.directory:
+        message = f"104: Not a directory ({found.node.key}) [{found.index.etcd_index}]"
+        remedy = "it is a key with a value, which stays as it is: update changes it, and rm removes it"
+        raise CommandFailedError(message, SERVER_ERROR, remedy)
 
 
 @click.command(cls=Command, name="set")
@@ -132,6 +148,7 @@ def setdir(tool: Tool, key: str, ttl: int | None) -> None:
         try:
             return await client.make_directory(key, ttl_seconds=ttl)
         except KeyExists:
+            _check_directory(await client.get(key, quorum=True))
             return await client.update_directory(key, ttl_seconds=ttl)
 
     _print_unless_directory(tool, tool.run(write))
@@ -145,6 +162,7 @@ def updatedir(tool: Tool, key: str, ttl: int | None) -> None:
     """Set the TTL of a directory that exists."""
     from etcd_twisted.client import keys
 
+    _check_directory(tool.read(keys.read(key, recursive=False, sort=False, consistent=False, quorum=True)))
     _print_unless_directory(tool, tool.write(keys.update_directory(key, ttl)))
 
 
