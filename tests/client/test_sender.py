@@ -216,6 +216,15 @@ class TimeTests(SenderTestCase):
         self.clock.advance(5)
         self.assertIn("no connection", self.failureResultOf(writing, ConnectionFailed).getErrorMessage())
 
+    def test_what_the_deadline_cuts_short_hides_no_reason(self) -> None:
+        """Connections are refused, until there is less time left for one than it may take."""
+        agent = StubAgent(a=lambda _: REFUSED if self.clock.seconds() < 4 else NoConnection())
+        reading = sender_of(agent, self.clock, A).send(READ)
+        self.clock.pump([0.01] * 501)
+        message = self.failureResultOf(reading, ConnectionFailed).getErrorMessage()
+        self.assertTrue(agent.sent[-1].cancelled)
+        self.assertEqual(message, f"no machine has answered: {A}: Connection was refused by other side.")
+
     def test_a_write_is_not_taken_away_from_a_machine(self) -> None:
         agent = StubAgent(a=Hang(), b=Reply())
         writing = self.begin(agent, WRITE)

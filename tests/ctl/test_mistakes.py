@@ -5,14 +5,27 @@ Mistakes: each is told in a line that names the thing, and mostly a second one t
 import attrs
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 from twisted.web.static import Data
 
-from etcd_twisted.ctl.failures import NO_CONNECTION
+from etcd_twisted.client import ConnectionFailed
+from etcd_twisted.ctl.failures import NO_CONNECTION, report_of
 from etcd_twisted.testing.ports import free_ports
 from tests.certificates import Authority
 from tests.ctl.real_commands import RealCommandTest
 from tests.processes.machine import Machine
+
+
+class RemedyTests(SynchronousTestCase):
+    """Mistakes that can't be made on every computer."""
+
+    def test_an_endpoint_without_a_port(self) -> None:
+        """The remedy says which port that means."""
+        for machine, is_told in (("http://h:80", True), ("https://[::1]:443", True), ("http://h:4080", False)):
+            report = report_of(ConnectionFailed(f"no machine has answered: {machine}: Connection refused."))
+            assert report is not None
+            self.assertEqual("an endpoint without a port means 80" in report.remedy, is_told, machine)
 
 
 @attrs.frozen
