@@ -25,7 +25,10 @@ MOST_HEAD_BYTES = 1 << 16
 """How long the status and the headers of a response may be."""
 
 MOST_HELD_BYTES = 64 << 20
-"""How many bytes of responses may be held at a time before they are passed on."""
+"""How many bytes of responses may be held at a time, until their clients have them."""
+
+SHORT_BYTES = 1 << 16
+"""A response that is no longer takes no room when it is whole: it is sent at once."""
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 
@@ -66,12 +69,31 @@ class Reply:
 @attrs.define
 class Room:
     """
-    The room for responses that are not whole yet, which connections share.
+    The room for responses, which connections share: those that are not whole yet, and long ones that are being sent.
 
     @ivar left_bytes: how much of it is left.
     """
 
     left_bytes: int = MOST_HELD_BYTES
+
+    def hold(self, body: bytes) -> bytes:
+        """Returns a body that takes room for as long as it exists, unless it is short."""
+        return body if len(body) <= SHORT_BYTES else _LongBody(body, self)
+
+
+class _LongBody(bytes):
+    """A body that waits for its client, who may read it slowly, or not at all."""
+
+    _room: Room
+
+    def __new__(cls, body: bytes, room: Room) -> "_LongBody":
+        made = super().__new__(cls, body)
+        made._room = room
+        room.left_bytes -= len(body)
+        return made
+
+    def __del__(self) -> None:
+        self._room.left_bytes += len(self)
 
 
 def request_bytes(
@@ -262,9 +284,9 @@ class HttpConnection(Protocol):
     def _finish(self) -> None:
         """Be there for another request, and tell whoever waits that this one is answered."""
         asked, reply, end, is_whole = self._asked, self._reply, self._end, self._is_whole
-        reply.body = b"".join(self._pieces)
         self._asked = None
         self._make_room()
+        reply.body = self._room.hold(b"".join(self._pieces))
         if not self._stays:
             self._take = self._end = None
             self.transport.loseConnection()

@@ -12,7 +12,15 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.web.http_connection import MOST_HEAD_BYTES, HttpConnection, NoReplyError, Reply, Room, request_bytes
+from etcd_twisted.web.http_connection import (
+    MOST_HEAD_BYTES,
+    SHORT_BYTES,
+    HttpConnection,
+    NoReplyError,
+    Reply,
+    Room,
+    request_bytes,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = OK + b"X-Etcd-Index: 7\r\nContent-Length: 5\r\n\r\nhello"
@@ -153,6 +161,16 @@ class HttpConnectionTests(SynchronousTestCase):
         one.dataReceived(100 * b"x")
         self.assertEqual(len(self.successResultOf(first).body), 700)
         self.assertEqual(self.room.left_bytes, 1_000)
+
+    def test_long_response_takes_room_until_it_is_sent(self) -> None:
+        self.room.left_bytes = 4 * SHORT_BYTES
+        for length, taken in ((SHORT_BYTES, 0), (SHORT_BYTES + 1, SHORT_BYTES + 1), (0, 0)):
+            asked = self.connection.ask(REQUEST)
+            self.connection.dataReceived(OK + b"Content-Length: %d\r\n\r\n" % length + length * b"x")
+            body = self.successResultOf(asked).body
+            self.assertEqual((body, self.room.left_bytes), (length * b"x", 4 * SHORT_BYTES - taken))
+            del asked, body
+            self.assertEqual(self.room.left_bytes, 4 * SHORT_BYTES)
 
     def test_cancelled_request_ends_the_connection(self) -> None:
         asked = self.connection.ask(REQUEST)

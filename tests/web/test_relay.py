@@ -116,6 +116,27 @@ class AnsweredTests(RelayTest):
         listing = await self.request("GET", "/v2/keys/d?recursive=true&sorted=true")
         self.assertEqual([len(each["value"]) for each in json.loads(listing.body)["node"]["nodes"]], 20 * [len(BIG)])
 
+    async def test_long_listings_that_are_not_read_have_a_bound(self) -> None:
+        """Who asks for one more than there is room for is redirected, until others have read theirs, or have gone."""
+        for number in range(10):
+            self.leader.keyspace.apply(Set(f"/d/{number}", 0, 10 * BIG))
+        handler: Any = self.service._factory.handler  # type: ignore[attr-defined]
+        room = handler._relay._connections._room
+        all_bytes, path, clients = room.left_bytes, "/v2/keys/d?recursive=true", []
+        for _ in range(3):
+            client = await self.connect()
+            clients.append(client)
+            client.transport.pauseProducing()
+            client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await self.until(lambda: room.left_bytes < all_bytes - len(clients) * 100 * len(BIG))
+        answer = await self.request("GET", path)
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, self.other.client_url + path))
+        self.assertEqual((await self.request("GET", "/v2/keys/none")).status, 404)
+        for client in clients:
+            client.transport.abortConnection()
+        await self.until(lambda: room.left_bytes == all_bytes)
+        self.assertEqual((await self.request("GET", path)).status, 200)
+
     async def test_head_of_a_long_listing_has_no_length(self) -> None:
         """The leader does not know it either."""
         for number in range(2_000):
