@@ -227,8 +227,9 @@ class HttpConnection(Protocol):
             raise ValueError("nobody has asked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has come."""
-        self._reply.headers.append((name, value))
+        """A header has come, or a trailer, which is not passed on: it may have the name of a header."""
+        if not self._has_head:
+            self._reply.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The headers have come."""

@@ -122,6 +122,12 @@ class HttpConnectionTests(SynchronousTestCase):
             self.assertEqual((reply.length(), reply.body), (5, b""))
         self.assertEqual(len(self.idle), 2)
 
+    def test_trailers_are_no_headers(self) -> None:
+        asked = self.connection.ask(REQUEST)
+        self.connection.dataReceived(CHUNKED.removesuffix(b"\r\n") + b"Location: x\r\n\r\n")
+        self.assertEqual(self.successResultOf(asked).headers, [(b"Transfer-Encoding", b"chunked")])
+        self.assertEqual(self.idle, [self.connection])
+
     def test_body_after_head(self) -> None:
         """It is not passed on, and the connection is not used again: there may be more of it."""
         asked = self.connection.ask(REQUEST, is_head=True)

@@ -490,6 +490,16 @@ class TlsTests(ServedTest):
     async def test_authority_of_the_machines_is_trusted(self) -> None:
         self.assertEqual((await self.ask_standby(self.authority)).status, 201)
 
+    async def test_connection_is_used_again(self) -> None:
+        """What TLS itself sends on it is no input that nobody has asked for."""
+        made: list[str] = []
+        connect = MemberConnections.connect
+        self.patch(MemberConnections, "connect", lambda each, url: made.append(url) or connect(each, url))
+        await self.ask_standby(self.authority)
+        for _ in range(5):
+            self.assertEqual((await self.ask(put("v", fields=b"Connection: close\r\n"), "PUT")).status, 200)
+        self.assertEqual(len(made), 1)
+
     async def test_nothing_is_sent_to_a_machine_that_is_not_trusted(self) -> None:
         """The client is sent there, and finds out whether it trusts the machine."""
         other = Authority(Path(self.mktemp()), "other")
