@@ -9,7 +9,7 @@ This module must never leave one of them behind.
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,8 +41,9 @@ class Large:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for server in self._filled.values():
-            server.kill()
+        with ExitStack() as ends:  # each of them ends, whatever becomes of the others
+            for server in self._filled.values():
+                ends.callback(server.kill)
 
     def parts(self, counts: Sequence[int], seconds: int, restarted: int) -> list[Part]:
         """
@@ -72,20 +73,19 @@ class Large:
         return found
 
     def _loaded(self, shape: Shape, seconds: int, name: str) -> load.Throughput:
-        server = self._filled.get((name, shape.keys))
-        if server is None:
-            server = KINDS[name](self._directory / f"filled{shape.keys}")
-            with _removed_after_failure(server):
+        kept = self._filled.pop((name, shape.keys), None)
+        server = kept or KINDS[name](self._directory / f"filled{shape.keys}")
+        with _removed_after_failure(server):
+            if kept is None:
                 server.start()
                 fill(server, shape)
-            self._filled[name, shape.keys] = server
-        else:
-            server.send_signal(signal.SIGCONT)
-            server.wait_until_serving()
-        try:
-            return load.warmed(server.url, "growth", shape.connections, seconds, shape.environment(CELL.verb))
-        finally:
+            else:
+                server.send_signal(signal.SIGCONT)
+                server.wait_until_serving()
+            found = load.warmed(server.url, "growth", shape.connections, seconds, shape.environment(CELL.verb))
             server.send_signal(signal.SIGSTOP)
+        self._filled[name, shape.keys] = server
+        return found
 
     def _restart(self, count: int, name: str, _directory: Path) -> Figures:
         """Returns the seconds from the start of the process, with data of the worst moment, until it serves."""
@@ -110,7 +110,7 @@ class Large:
 
 @contextmanager
 def _removed_after_failure(server: Server) -> Iterator[None]:
-    """Kill a server that could not be made ready, and remove its data, so that another one can be tried."""
+    """Kill a server that has failed, and remove its data, so that another one can be tried."""
     try:
         yield
     except BaseException:

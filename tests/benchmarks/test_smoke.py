@@ -4,6 +4,7 @@ they are not among the tests of C{make test}.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -178,6 +179,27 @@ class ComparisonTests(SynchronousTestCase):
         self.assertEqual([row.split("  ")[0] for row in rows], works)
         for row in rows:
             self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]*)  +[\d.,]*\d[\d.,]*\1  +(\d+\.\d\d|-)  +")
+
+    def test_large_after_a_crash(self) -> None:
+        """A server that has ended is filled anew, and none is left behind."""
+        started: list[servers.Server] = []
+
+        class Recorded(servers.EtcdTwisted):
+            def launch(self, options: Sequence[str] = ()) -> None:
+                started.append(self)
+                super().launch(options)
+
+        self.patch(large, "KINDS", {Recorded.name: Recorded})
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        with large.Large(directory) as kept:
+            part = kept.parts([2_000], 1, 200)[0]
+            part.measure(Recorded.name, directory)
+            started[0].kill()
+            self.assertRaises(BenchmarkError, part.measure, Recorded.name, directory)
+            part.measure(Recorded.name, directory)
+            self.assertEqual([each.running for each in started], [False, True, True])
+        self.assertEqual([each.running for each in started], [False, False, False])
 
     def test_workers(self) -> None:
         """Only this project's server has them. What the consensus process takes is less than what all take."""
