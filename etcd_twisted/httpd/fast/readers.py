@@ -125,6 +125,7 @@ class Readers:
 
     def _lose(self, descriptor: int, connection: Connection, reason: Failure) -> None:
         """Close a connection, whatever goes wrong with it: the others must not be affected."""
+        self._sends.flush()  # it may have been answered before
         self._forget(descriptor)
         try:
             connection.connectionLost(reason)

@@ -228,6 +228,21 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual([taker.lost for _, taker, _ in several], [[], [ZeroDivisionError], []])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_a_failing_connection_gets_its_earlier_responses(self) -> None:
+        """It fails at its second request, when the response to the first one still waits for the end of the turn."""
+        client, taker, connection = self.connect()
+
+        def fail() -> None:
+            self.sends.send(connection, b"response")
+            raise ZeroDivisionError
+
+        taker.action = fail
+        client.sendall(b"xy")
+        self.turn()
+        self.assertEqual(taker.lost, [ZeroDivisionError])
+        self.assertEqual(client.recv(100, socket.MSG_DONTWAIT), b"response")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_a_connection_that_fails_to_end_is_forgotten(self) -> None:
         """It is closed all the same, and all other connections are served, new ones too."""
         several = [self.connect() for _ in range(3)]
