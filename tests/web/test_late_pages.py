@@ -2,10 +2,16 @@
 L{etcd_twisted.web.late_pages}: pages that are made when they are needed.
 """
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing import cast
+
+from twisted.internet import reactor
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.test.requesthelper import DummyRequest
 
+from etcd_twisted.interfaces import IReactor
+from etcd_twisted.web import late_pages
 from etcd_twisted.web.late_pages import LatePages
 
 
@@ -14,6 +20,22 @@ class Pages(Resource):
 
     def render(self, request: object) -> bytes:  # noqa: ARG002  # it is for all
         return b"the pages"
+
+
+class LoadTests(TestCase):
+    async def test_the_module_is_imported_beside_the_reactor(self) -> None:
+        """The reactor has other things to do meanwhile. The pages are made on its own thread."""
+        on_its_thread: list[tuple[str, bool]] = []
+        self.patch(late_pages, "import_module", lambda name: on_its_thread.append((name, isInIOThread())))
+
+        def make() -> Pages:
+            on_its_thread.append(("made", isInIOThread()))
+            return Pages()  # type: ignore[no-untyped-call]  # Twisted has no types there
+
+        late = LatePages("some.module", make)
+        await late.load(cast(IReactor, reactor))
+        self.assertEqual(on_its_thread, [("some.module", False), ("made", True)])
+        self.assertIsNot(late.made, None)
 
 
 class LatePagesTests(SynchronousTestCase):
