@@ -1,5 +1,5 @@
 """
-Users and roles as machines show them: where they are, and what the answers mean.
+The targets of requests about users and roles, and what their answers mean.
 
 This module must never send anything, nor import Twisted: C{txetcdctl} starts sooner without it.
 """
@@ -56,13 +56,13 @@ class _WireUsers(msgspec.Struct):
 
 
 def reading(target: str) -> Request:
-    """Returns the request that reads something of this. The leader knows what was changed just now."""
+    """Returns the request that reads a target from the leader, which knows what was changed just now."""
     return Request("GET", target, for_leader=True)
 
 
 def target_of(collection: str, name: str) -> str:
     """
-    Returns where one of the users or roles is.
+    Returns the target of one user or role.
 
     @raise ValueError: the name is empty.
     """

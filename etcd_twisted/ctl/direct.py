@@ -27,8 +27,8 @@ _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 _LEAST_SECONDS = 1.0
 """
-A client is not left with less time than this for what a machine could not do just now, nor with less than the machine
-took to say so: a write without an answer leaves its user in doubt.
+How much time has to be left for a client to try again what a machine could not do just now. It also has to be as much
+as that machine took to say so: otherwise a write may end without an answer, and its user would not know its outcome.
 """
 
 

@@ -91,8 +91,8 @@ class ImportWriter:
         self._running = 0
         self._leased: int | None = None
         """
-        The number of a directory with a TTL that is being made, before what is in it: a write of that would make it
-        without one, and etcd 3.5 never changes a directory.
+        The number of a directory with a TTL that is being made. Until it is there, nothing else is sent: a key in it
+        would make the directory without a TTL, and etcd 3.5 never changes a directory.
         """
         self._exhausted = False
         self._filling = False

@@ -16,7 +16,7 @@ _ATTEMPT_SECONDS = 15.0
 """A comparison reads all that is copied at once, which takes longer than other requests."""
 
 
-def _patient(settings: Settings) -> Settings:
+def _for_large_reads(settings: Settings) -> Settings:
     """Returns settings with which large reads have the time that they take."""
     return attrs.evolve(
         settings,
@@ -92,7 +92,7 @@ def mirror(
 
     options = Options(
         move,
-        _patient(target),
+        _for_large_reads(target),
         to_v3 is not None,
         overwrite,
         resync,
@@ -102,4 +102,4 @@ def mirror(
         metrics_file,
         tool.output == "json",
     )
-    attrs.evolve(tool, settings=_patient(tool.settings)).run(lambda client: run(client, options))
+    attrs.evolve(tool, settings=_for_large_reads(tool.settings)).run(lambda client: run(client, options))

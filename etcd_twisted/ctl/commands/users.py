@@ -30,7 +30,7 @@ def _pattern(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """
     Returns a pattern of keys.
 
-    @raise click.BadParameter: no key begins so. The servers take it, and it gives no right.
+    @raise click.BadParameter: no key can match it. Servers accept such a pattern, but it gives no right.
     """
     canonical = re.sub("/+", "/", posixpath.normpath(f"/{text(value)}"))
     if value.endswith("/") and canonical != "/":

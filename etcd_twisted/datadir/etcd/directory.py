@@ -228,7 +228,7 @@ def _version(store: KeySpace, log: Log) -> tuple[int, ...]:
 def _version_set(entry: Entry) -> str:
     """Returns the version of the cluster that an entry sets; empty for any other entry."""
     data = entry.data
-    # Nearly all others are passed over, unread.
+    # Few other entries hold either of these, so hardly any of them is decoded in vain.
     if entry.type is not EntryType.NORMAL or (VERSION_KEY.encode() not in data and CLUSTER_VERSION_TAG not in data):
         return ""
     try:
