@@ -2,7 +2,7 @@
 A worker: a process that serves clients from a copy of the key space.
 
 It accepts no connection before its copy is there, and ends as soon as the consensus process is gone or its feed is
-lost: nothing is flushed or finished then, since nobody could vouch for what it would answer. This module must never
+lost: nothing is flushed or finished then, since what it would answer may be out of date. This module must never
 decide where to listen: all sockets are inherited.
 """
 

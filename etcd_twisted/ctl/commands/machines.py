@@ -15,7 +15,14 @@ from etcd_twisted.ctl.output import timestamp
 if TYPE_CHECKING:
     from etcd_twisted.client import AdminMachine, ClusterConfig, ForbiddenMachine
 
-_name_argument = click.argument("name", callback=lambda _ctx, _param, value: text(value))
+
+def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not value:
+        raise click.BadParameter("it is empty; machines list shows the machines by name")
+    return text(value)
+
+
+_name_argument = click.argument("name", callback=_name)
 
 
 @click.group(cls=Group)

@@ -1,5 +1,7 @@
 """
 The commands about the machines of a cluster by their ids: C{member}, as etcdctl has it, and C{health}.
+
+This module must never change a machine unless exactly one is meant.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -149,12 +151,14 @@ def update(tool: Tool, member_id: str, peer_urls: str) -> None:
 
 
 async def _find(client: "Client", wanted: str) -> "Machine":
-    for machine in await client.members():
-        if wanted in (machine.id, machine.name):
-            return machine
-    raise CommandFailedError(
-        f"no machine of the cluster has the id or the name {wanted!r}", SERVER_ERROR, "member list shows all of them"
-    )
+    members = await client.members()
+    # The name is empty while a machine has not started, and several may have the same one.
+    found = [each for each in members if each.id == wanted] or [each for each in members if each.name == wanted != ""]
+    if len(found) == 1:
+        return found[0]
+    count = f"{len(found)} machines of the cluster have" if found else "no machine of the cluster has"
+    message = f"{count} the id or the name {wanted!r}"
+    raise CommandFailedError(message, SERVER_ERROR, "member list shows all of them, with their ids")
 
 
 @click.command(cls=Command)
