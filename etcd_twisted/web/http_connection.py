@@ -112,7 +112,7 @@ class HttpConnection(Protocol):
     """
     A connection.
 
-    @ivar idle_since: for whoever keeps connections.
+    @ivar idle_since: since when it has had no request, in seconds; whoever keeps connections sets it.
     """
 
     transport: Any
@@ -263,7 +263,7 @@ class HttpConnection(Protocol):
         """See L{Protocol}."""
         self._lost = lost = cast(BaseException, reason.value)
         self._stays = False
-        self._parser = None  # which knows this connection
+        self._parser = None  # it refers to this connection
         has_length = any(name.lower() in _FRAMING for name, _ in self._reply.headers)
         if self._has_head and not has_length and isinstance(lost, ConnectionDone):
             self._is_whole = True  # the end of the connection is the end of the body
@@ -271,7 +271,7 @@ class HttpConnection(Protocol):
         self._fail(lost)
 
     def _go_on(self) -> None:
-        """Tell what is known now."""
+        """Hand over the response, or the end of its body, if either is there."""
         asked = self._asked
         if self._in_pieces and self._has_head and self._reply.status == 200:
             if asked is not None:
@@ -283,7 +283,7 @@ class HttpConnection(Protocol):
             self._finish()
 
     def _finish(self) -> None:
-        """Be there for another request, and tell whoever waits that this one is answered."""
+        """Make the connection ready for another request, and hand over the response to this one."""
         asked, reply, end, is_whole = self._asked, self._reply, self._end, self._is_whole
         self._asked = None
         self._make_room()
@@ -312,7 +312,7 @@ class HttpConnection(Protocol):
         self.transport.abortConnection()
 
     def _fail(self, reason: BaseException) -> None:
-        """Tell that there will be no whole response, unless it was there."""
+        """Have the request fail, unless its response was handed over."""
         self._make_room()
         asked, self._asked = self._asked, None
         if asked is not None:
