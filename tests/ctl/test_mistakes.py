@@ -130,6 +130,8 @@ MISTAKES = (
         "role grant root --path /key --read", 4, "auth: Cannot modify role root", "give it to users with user grant"
     ),
     Mistake("role revoke reader --path /key --read", 4, "auth: Role not updated", "role get shows those that it has"),
+    # A server may have let another program grant this.
+    Mistake("role revoke reader --path key/* --read", 4, "auth: Role not updated", "role get shows those that it has"),
     Mistake("user revoke ann --roles reader", 4, "Revoking ungranted role reader", "user get shows the roles"),
     Mistake("user grant ann --roles ,", 1, "'--roles': it names no role; write for example reader,writer"),
     Mistake("user add ben:", 4, "auth: Cannot create user ben with an empty password", "write user add NAME:PASSWORD"),

@@ -26,18 +26,17 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[st
     return names
 
 
-def _pattern(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def _check_pattern(pattern: str) -> None:
     """
-    Returns a pattern of keys.
+    Check that a pattern is one of keys.
 
     @raise click.BadParameter: no key can match it. Servers accept such a pattern, but it gives no right.
     """
-    canonical = re.sub("/+", "/", posixpath.normpath(f"/{text(value)}"))
-    if value.endswith("/") and canonical != "/":
+    canonical = re.sub("/+", "/", posixpath.normpath(f"/{pattern}"))
+    if pattern.endswith("/") and canonical != "/":
         canonical += "/"
-    if value != canonical:
-        raise click.BadParameter(f"{value!r} is not the path of a key; write {canonical}")
-    return value
+    if pattern != canonical:
+        raise click.BadParameter(f"{pattern!r} is not the path of a key; write {canonical}", param_hint="'--path'")
 
 
 _user_argument = click.argument("name", metavar="USER", callback=lambda _ctx, _param, value: text(value))
@@ -189,7 +188,7 @@ def _rights(command: Callable[..., None]) -> Callable[..., None]:
         "--path",
         metavar="PATTERN",
         required=True,
-        callback=_pattern,
+        callback=lambda _ctx, _param, value: text(value),
         help="A key, or with a * at its end all keys that begin so.",
     )
     read = click.option("--read", is_flag=True, help="The right to read them.")
@@ -211,6 +210,7 @@ def _patterns(path: str, read: bool, write: bool, both: bool) -> tuple[tuple[str
 @click.pass_obj
 def grant(tool: Tool, name: str, path: str, read: bool, write: bool, both: bool) -> None:
     """Let the users of a role read or change more keys."""
+    _check_pattern(path)
     readable, writable = _patterns(path, read, write, both)
     tool.run(lambda client: client.auth.grant(name, read=readable, write=writable))
     show(tool, {"role": name, "done": "updated"}, [f"Role {name} updated"])
