@@ -30,6 +30,12 @@ from etcd_twisted.ctl.subtree import Move, is_within
 if TYPE_CHECKING:
     from etcd_twisted.ctl.mirror.lag import Lag
 
+_FIRST_ANSWER_SECONDS = 15.0
+"""
+How long a cluster may take over the first answer, which is a small one: long enough for an election, and less than a
+comparison may take, so that a wrong URL is noticed soon.
+"""
+
 
 @attrs.frozen
 class Options:
@@ -74,7 +80,7 @@ async def _open_copy(source: Client, options: Options) -> Copy:
     """
     Returns what keeps the copy.
 
-    @raise CommandFailedError: it would be a part of the source.
+    @raise CommandFailedError: see L{_check_clusters}.
     """
     target, directory = options.target, options.move.target
     if options.to_v3:
@@ -82,9 +88,23 @@ async def _open_copy(source: Client, options: Options) -> Copy:
         gateway = Gateway(source.reactor, target.endpoints, tls, target.credentials)
         return V3Copy(source.reactor, gateway, directory)
     client = await connect(target, source.reactor)
-    for each in (source, client):
+    try:
+        await _check_clusters(source, client, options.move)
+    except BaseException:
+        await client.close()
+        raise
+    return V2Copy(client, directory)
+
+
+async def _check_clusters(source: Client, target: Client, move: Move) -> None:
+    """
+    Check that both clusters answer, and that the copy would be no part of the source.
+
+    @raise CommandFailedError: one of these is not so.
+    """
+    for each in (source, target):
         try:
-            await each.get("/")
+            await each.get("/", timeout_seconds=_FIRST_ANSWER_SECONDS)
         except KeyNotFound:
             continue
         except ConnectionFailed as error:
@@ -92,12 +112,10 @@ async def _open_copy(source: Client, options: Options) -> Copy:
                 raise
             remedy = "check that a machine serves clients there; name others with --to"
             raise CommandFailedError(str(error), NO_CONNECTION, remedy) from error
-    is_inside = is_within(directory, options.move.source) or is_within(options.move.source, directory)
-    if is_inside and source.cluster_id is not None and source.cluster_id == client.cluster_id:
-        await client.close()
-        text = f"{directory} and {options.move.source} are in the same cluster, and one is in the other"
+    is_inside = is_within(move.target, move.source) or is_within(move.source, move.target)
+    if is_inside and source.cluster_id is not None and source.cluster_id == target.cluster_id:
+        text = f"{move.target} and {move.source} are in the same cluster, and one is in the other"
         raise CommandFailedError(f"{text}: choose another directory with --to-directory", BAD_ARGUMENTS)
-    return V2Copy(client, directory)
 
 
 async def _observed(mirror: Mirror, options: Options, reactor: Any) -> None:
