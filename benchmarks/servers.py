@@ -348,10 +348,13 @@ class EtcdTwisted(Server):
     founded = True
 
     def command(self) -> list[str]:
+        return [sys.executable, "-m", "etcd_twisted", *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """Returns the arguments of C{etcd-twisted}, but for those that L{start} gets."""
         first = self.cluster[0]
         others = [] if first is self else [first.peer_port]
-        arguments = machine_arguments(self.data, self.port, self.peer_port, self.machine, others)
-        return [sys.executable, "-m", "etcd_twisted", *arguments]
+        return machine_arguments(self.data, self.port, self.peer_port, self.machine, others)
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(REPOSITORY)}

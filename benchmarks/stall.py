@@ -16,15 +16,13 @@ from benchmarks.answers import NO_SNAPSHOT, PROBE_SECONDS, say
 from benchmarks.errors import BenchmarkError
 from benchmarks.servers import EtcdTwisted
 from benchmarks.throughput import fill
-from etcd_twisted.testing.machine_process import TWISTD
 
 
 class Observed(EtcdTwisted):
     """The server, with its reactor's turns written down."""
 
     def command(self) -> list[str]:
-        arguments = super().command()[len(TWISTD) :]
-        return [sys.executable, "-m", "benchmarks.turns", str(self.notes), *arguments]
+        return [sys.executable, "-m", "benchmarks.turns", str(self.notes), *self.arguments()]
 
     @property
     def notes(self) -> Path:

@@ -1,5 +1,5 @@
 """
-Runs C{twistd etcd} and measures its reactor from inside: C{python -m benchmarks.turns FILE [twistd's arguments]}.
+Runs C{etcd-twisted} and measures its reactor from inside: C{python -m benchmarks.turns FILE [its arguments]}.
 
 The service is the real one, started as always; beside it a timed call notes when it is called, and how much processor
 time the reactor's thread took since the call before. The notes are written to FILE when the service stops, and are
@@ -16,7 +16,6 @@ from typing import cast
 
 import attrs
 from twisted.internet.interfaces import IReactorCore, IReactorTime
-from twisted.scripts import twistd
 
 PAUSE_SECONDS = 0.001
 
@@ -72,18 +71,21 @@ def read(path: Path) -> list[Turn]:
 
 def main(path: Path, arguments: Sequence[str]) -> None:
     """
-    Runs twistd, and saves the notes when its reactor has stopped.
+    Runs a machine, and saves the notes when its reactor has stopped.
 
-    @param arguments: twistd's own.
+    @param arguments: those of C{etcd-twisted}.
     """
-    from twisted.internet import reactor  # noqa: PLC0415  # importing it installs it, which a test must not do
+    # To import these installs a reactor and turns the garbage collector off, which a test must not do.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    from etcd_twisted.__main__ import main as run_machine  # noqa: PLC0415
 
     notes = Notes(cast(IReactorTime, reactor))
     core = cast(IReactorCore, reactor)
     core.callWhenRunning(notes.note)
     core.addSystemEventTrigger("after", "shutdown", notes.save, path)
-    sys.argv = ["twistd", *arguments]
-    twistd.run()
+    sys.argv = ["etcd-twisted", *arguments]
+    run_machine()
 
 
 if __name__ == "__main__":
