@@ -147,7 +147,7 @@ class HelloTests(IncomingTest):
         self.assertFalse(self.served.answer(SECOND, b"answer"))
 
     def test_machine_may_name_its_address(self) -> None:
-        """Whoever connects to machines learns it; a machine of an older version names none."""
+        """The part that connects to machines learns the address; a machine of an older version names none."""
         named: list[tuple[str, str]] = []
         self.served.connected.on_connect = lambda machine_id, peer_url: named.append((machine_id, peer_url))
         self.served.admitted()
