@@ -13,8 +13,8 @@ _PR_SET_PDEATHSIG = 1
 
 def end_with_parent() -> None:
     """
-    Have the system kill this process when its parent ends. Only Linux can; elsewhere, a process that is stopped when
-    its parent is killed stays, with its sockets, until somebody continues or kills it.
+    Ask the system to kill this process when its parent ends. Only Linux can do that. On other systems, a process that
+    is stopped when its parent is killed stays, with its sockets, until somebody continues or kills it.
 
     The parent is the thread that has started this process: for a program that embeds the service, its reactor's.
     """

@@ -312,7 +312,7 @@ class HttpConnection(Protocol):
         self.transport.abortConnection()
 
     def _fail(self, reason: BaseException) -> None:
-        """Have the request fail, unless its response was handed over."""
+        """Fail the request, unless its response was handed over."""
         self._make_room()
         asked, self._asked = self._asked, None
         if asked is not None:

@@ -188,7 +188,7 @@ class Workers(Service):
             self.ready.callback(None)
 
     def _share_sockets(self) -> None:
-        """Have each socket accepted from: by its worker, and by one of the others while that is not heard of."""
+        """Assign each socket to its worker, and to one of the others as well while that worker says nothing."""
         heard = self._heard = [each for each in self._places if each.is_heard]
         without = [each.number for each in self._places if not each.is_heard]
         for position, place in enumerate(heard):

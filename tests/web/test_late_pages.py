@@ -54,7 +54,7 @@ class LatePagesTests(SynchronousTestCase):
         self.assertEqual(made, [late.made])
 
     def test_pages_that_cannot_be_made_are_an_error_each_time(self) -> None:
-        """Whoever asks for them learns of it."""
+        """Each request for the pages raises the error."""
 
         def make() -> Pages:
             raise ImportError("no module named klein")

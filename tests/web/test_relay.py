@@ -137,7 +137,7 @@ class AnsweredTests(RelayTest):
         self.assertEqual([len(each["value"]) for each in json.loads(listing.body)["node"]["nodes"]], 20 * [len(BIG)])
 
     async def test_long_listings_that_are_not_read_have_a_bound(self) -> None:
-        """Who asks for one more than there is room for is redirected, until others have read theirs, or have gone."""
+        """A client whose response finds no room is redirected, until others have read their responses or have gone."""
         for number in range(10):
             self.leader.keyspace.apply(Set(f"/d/{number}", 0, 10 * BIG))
         handler: Any = self.service._factory.handler  # type: ignore[attr-defined]

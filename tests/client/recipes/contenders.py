@@ -17,7 +17,7 @@ TTL_SECONDS = 10
 
 
 def pad_names(store: Store) -> None:
-    """Have a store name in-order keys as etcd 2 and later do: padded with zeros."""
+    """Set a store to pad the names of in-order keys with zeros, as etcd 2 and later do."""
     store.replica.keyspace.apply(PadInOrderKeys(store.replica.now()))
 
 
