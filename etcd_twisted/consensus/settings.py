@@ -15,8 +15,11 @@ from etcd_twisted.consensus.state_machine import ENTRIES_PER_TURN
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES
 
-_PROPOSAL_TIMEOUT_ELECTIONS = 5.0
-"""How many election timeouts a proposer waits for an outcome after the leader is lost."""
+_PROPOSAL_TIMEOUT_ELECTIONS = 2.0
+"""
+How many election timeouts a proposer waits for an outcome after the leader is lost. It takes up to two more until that
+is noticed, and with etcd's timeout of one second, clients wait for five in all.
+"""
 
 _LEAST_PROPOSAL_TIMEOUT_SECONDS = 1.0
 """The least time that a proposer waits then."""

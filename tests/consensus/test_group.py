@@ -4,17 +4,21 @@ Tests of L{etcd_twisted.consensus.replica} in a group of several machines.
 
 from pathlib import Path
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.client.sender import Timeouts
+from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.events import Event
-from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterTestCase
+from tests.consensus.cluster import CLUSTER_ID, LATENCY, TIMING, ClusterTestCase
 from tests.consensus.raft.group import NONE_TRAILING
 from tests.consensus.storage.logs import ready
 
@@ -217,6 +221,30 @@ class LostLeadershipTests(ClusterTestCase):
         error = self.failureResultOf(answer, EtcdError).value
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("unknown", error.cause)
+
+    def test_the_unknown_outcome_is_reported_before_clients_give_up(self) -> None:
+        """
+        This holds with etcd's election timeout of one second, whenever the leader was lost before the write, and for
+        a write that a follower has passed on.
+        """
+        seconds = Config(profile="etcd2").peer_election_timeout / 1_000
+        for lost_before in (0.0, 0.9 * seconds, 1.9 * seconds):
+            cluster = self.cluster()
+            cluster.change(timing=Timing(0.1 * seconds, seconds))
+            cluster.start(3)
+            leader, follower = cluster.leader, cluster.followers[0]
+            forwarded = Deferred[Event]()
+            if not lost_before:
+                forwarded = follower.replica.forward(Set("/b", follower.replica.now(), "1"))
+                cluster.advance(0.5 * LATENCY)  # it is on its way
+            for machine in cluster.running:
+                cluster.network.isolate(machine.name)
+            cluster.advance(lost_before)
+            self.assertTrue(leader.leads)
+            answers = [leader.set("/a", "1")] + [forwarded] * (not lost_before)
+            cluster.advance(min(4.0 * seconds, Timeouts().total_seconds - 0.5))
+            for answer in answers:
+                self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
 
     def test_write_that_another_leader_has_overwritten_was_not_done(self) -> None:
         cluster = self.cluster()
