@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from etcd_twisted.client import Client, keys
+from etcd_twisted.client import Client, Timeouts, keys
 from etcd_twisted.client.bulk import Bulk
 from etcd_twisted.client.large import bulk
 from etcd_twisted.testing.memory_machine import MemoryMachine
@@ -177,9 +177,11 @@ class MachineTests(TestCase):
         """All are made, and a second time none."""
         machine = Machine(self)
         await machine.embed()
-        client = Client(machine.url, reactor=reactor)  # type: ignore[arg-type]
+        # A busy computer takes more than a second for a hundred connections, both ends of which are in this process.
+        timeouts = Timeouts(connect_seconds=50.0)
+        client = Client(machine.url, reactor=reactor, timeouts=timeouts)  # type: ignore[arg-type]
         self.addCleanup(client.close)
-        writes = bulk(client, 10.0)
+        writes = bulk(client, 50.0)
         self.addCleanup(writes.close)
         requests = [keys.put(f"/dir/{number}", "x", {"prevExist": "false"}, None) for number in range(100)]
         for expected in (True, False):
