@@ -17,6 +17,8 @@ from typing import cast
 import attrs
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 
+from etcd_twisted.__main__ import main as run_machine
+
 PAUSE_SECONDS = 0.001
 
 
@@ -75,10 +77,8 @@ def main(path: Path, arguments: Sequence[str]) -> None:
 
     @param arguments: those of C{etcd-twisted}.
     """
-    # To import these installs a reactor and turns the garbage collector off, which a test must not do.
+    # To import this installs a reactor, which a test must not do.
     from twisted.internet import reactor  # noqa: PLC0415
-
-    from etcd_twisted.__main__ import main as run_machine  # noqa: PLC0415
 
     notes = Notes(cast(IReactorTime, reactor))
     core = cast(IReactorCore, reactor)

@@ -1,5 +1,5 @@
 """
-C{twistd etcd}: one machine as a process. L{etcd_twisted.__main__} runs the same service without C{twistd}.
+C{twistd etcd}: one machine as a process. L{etcd_twisted.foreground} runs the same service without C{twistd}.
 
 This is about the process alone: one line on standard error and exit status 1 if the machine can't start or go on,
 timers that do not follow the system's clock, a garbage collector that does not hold the service up for long, how the

@@ -44,7 +44,7 @@ class StartTests(SynchronousTestCase):
         """The machine is made, but not started."""
         modules = imported(
             "from twisted.internet import reactor\n"
-            "from etcd_twisted import __main__, tap\n"
+            "from etcd_twisted import __main__, foreground\n"
             "from etcd_twisted.config import Config\n"
             "from etcd_twisted.service import EtcdService\n"
             "EtcdService(reactor, Config(), print)"

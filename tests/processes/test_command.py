@@ -22,6 +22,20 @@ from tests.processes.machine import SERVES, Machine
 
 SCRIPT = (str(Path(sysconfig.get_path("scripts")) / "etcd-twisted"),)
 MODULE = (sys.executable, "-m", "etcd_twisted")
+INTERRUPTED = """
+import os, sys
+
+class Interruption:
+    def find_spec(self, name, *_):
+        if name == "etcd_twisted.tap":
+            os.kill(os.getpid(), int(sys.argv.pop(1)))
+
+sys.meta_path.insert(0, Interruption())
+from etcd_twisted.__main__ import main
+main()
+"""
+"""Runs the command, which gets a signal in the midst of what it imports."""
+
 CONTAINER = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child")
 """The command behind it is process 1, and ends when this one does."""
 
@@ -64,6 +78,22 @@ class LifeTests(CommandTest):
         self.assertNotIn("Traceback", child.errors)
         self.assertEqual(child.output, "")
         self.assertEqual(self.files(), {"data"})
+
+    async def test_signal_stops_it_while_it_starts(self) -> None:
+        """It ends at once, prints nothing, and leaves nothing behind."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            child = self.launch(program=(sys.executable, "-c", INTERRUPTED, str(int(number))))
+            self.assertEqual(await child.when_ended(), 0)
+            self.assertEqual((child.output, child.errors), ("", ""))
+            self.assertEqual(self.files(), set())
+
+    async def test_ignored_interrupt_does_not_stop_it(self) -> None:
+        """A shell has its jobs in the background ignore Control-C, while they start and later."""
+        ignoring = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+        child = await self.start(program=(*ignoring, sys.executable, "-c", INTERRUPTED, str(int(signal.SIGINT))))
+        child.signal(signal.SIGINT)
+        self.assertEqual((await self.machine.client.put("/message", value="Hello")).status, 201)
+        self.assertEqual(await self.machine.terminate(), 0)
 
     async def test_killed_machine_starts_again(self) -> None:
         """
