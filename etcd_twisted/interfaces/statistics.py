@@ -22,6 +22,19 @@ of the disk are among them.
 """
 
 
+@attrs.frozen(slots=True)
+class StartTime:
+    """
+    When a machine was started, by both of its clocks. None can be told from the other, as both advance differently.
+
+    @ivar microseconds: by the time by which keys expire, in microseconds since the epoch.
+    @ivar reactor_seconds: by the reactor.
+    """
+
+    microseconds: int
+    reactor_seconds: float
+
+
 @attrs.define
 class Durations:
     """

@@ -23,7 +23,7 @@ from etcd_twisted.httpd.ordinary.request import Request
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.interfaces.statistics import IWorkers
+from etcd_twisted.interfaces.statistics import IWorkers, StartTime
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.access import Access
@@ -78,6 +78,7 @@ class ClientApp:
         options: ApiOptions,
         access: Access,
         workers: IWorkers | None,
+        started: StartTime,
     ) -> None:
         """
         @param clock: the clock with which the replica counts its traffic.
@@ -86,6 +87,7 @@ class ClientApp:
         @param forwards: whether this machine has the leader make changes of keys while another one leads.
         @param access: the access control of the port.
         @param workers: the processes that serve the port, if it is not this one.
+        @param started: when the machine was started.
         """
         keys = KeyEndpoint(replica, clock, leader_wait_seconds, forwards, options, access)
         self._access = access
@@ -97,9 +99,9 @@ class ClientApp:
         self._workers = workers
         self._metrics = Metrics(replica, usage, access, workers)
         self._clock = clock
-        self._started = replica.now()
+        self._started = started
         self._dashboard = Files()
-        self._status = StatusPages(replica, clock, forwards, access, workers)
+        self._status = StatusPages(replica, clock, forwards, access, workers, started)
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -215,7 +217,7 @@ class ClientApp:
     @app.route("/v2/stats/self", methods=["GET"])
     def self_statistics(self, request: IRequest) -> bytes:
         """Show this machine's role and start, its leader, and its traffic with other machines."""
-        statistics = self_statistics(self._replica, self._started, self._clock.seconds(), self._options)
+        statistics = self_statistics(self._replica, self._started.microseconds, self._clock.seconds(), self._options)
         return send(request, Response(200, JSON, encode_json(statistics)))
 
     @app.route("/v2/stats/leader", methods=["GET"])
@@ -273,17 +275,20 @@ class ClientPages(Resource):
         access: Access | None = None,
         relay: Relay | None = None,
         workers: IWorkers | None = None,
+        started: StartTime | None = None,
     ) -> None:
         """
         See L{ClientApp}, L{ModulePages} and L{KeyEndpoint}.
 
         @param access: the access control of the port; C{None} to have an own one.
+        @param started: when the machine was started; C{None} for now.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
         self._relay = relay
         access = access or Access(replica, clock)
-        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access, workers)
+        started = started or StartTime(replica.now(), clock.seconds())
+        self._app = ClientApp(replica, clock, usage, leader_wait_seconds, forwards, options, access, workers, started)
         self._pages = self._app.app.resource()
         self._modules = ModulePages(replica, clock, leader_wait_seconds, forwards, access)
         self._module_pages = self._modules.app.resource()

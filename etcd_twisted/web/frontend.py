@@ -22,7 +22,7 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.tracing import TracedHandler, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
-from etcd_twisted.interfaces.statistics import IWorkers
+from etcd_twisted.interfaces.statistics import IWorkers, StartTime
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
 from etcd_twisted.net.listening import ListenAddress, further
 from etcd_twisted.net.port import Opening, PortService
@@ -126,11 +126,15 @@ class LateClientPages(LatePages["ClientPages"]):
         @param workers: the processes that serve the port, if it is not this one.
         """
         wait_seconds, options = leader_wait_seconds(config), ApiOptions.of(config)
+        # The machine may wait for its cluster before the pages are made, for hours.
+        started = StartTime(replica.now(), reactor.seconds())
 
         def make() -> "ClientPages":
             from etcd_twisted.web.app import ClientPages  # noqa: PLC0415 - see LatePages
 
-            return ClientPages(replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers)
+            return ClientPages(
+                replica, reactor, usage, wait_seconds, config.forwards, options, access, relay, workers, started
+            )
 
         super().__init__("etcd_twisted.web.app", make)
         self._replica = replica

@@ -3,20 +3,26 @@ Starting and stopping the client port.
 """
 
 import gc
+import json
 import socket
 import weakref
+from typing import cast
 
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.interfaces import IReactor
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE_SECONDS
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
-from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, put, read_answers
+from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, ask, put, read_answers
 
 
 class FrontendTests(SynchronousTestCase):
@@ -24,6 +30,21 @@ class FrontendTests(SynchronousTestCase):
 
     def test_frontend_implements_its_interface(self) -> None:
         verifyObject(IFrontend, HttpFrontend())
+
+    def test_pages_tell_when_the_machine_was_started(self) -> None:
+        """It was before they were made, as a machine may wait for its cluster first."""
+        clock = Clock()
+        clock.advance(10)
+        frontend, replica = HttpFrontend(), FakeReplica(clock)
+        site = cast(Site, frontend.service(cast(IReactor, clock), Config(), {}, replica)._factory)
+        self.addCleanup(replica.stop)
+        self.addCleanup(site.doStop)
+        site.doStart()
+        clock.advance(3_600)
+        self.assertIs(frontend.pages.made, None)
+        statistics = json.loads(ask(site, "/v2/stats/self").body)
+        self.assertEqual(statistics["startTime"], "1970-01-01T00:00:10.000000Z")
+        self.assertEqual(json.loads(ask(site, "/mod/dashboard/status").body)["uptime"], 3_600)
 
 
 class StreamTests(ServedTest):

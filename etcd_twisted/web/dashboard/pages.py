@@ -18,7 +18,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.responses import JSON, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import MachineStatus
-from etcd_twisted.interfaces.statistics import IWorkers
+from etcd_twisted.interfaces.statistics import IWorkers, StartTime
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
@@ -129,17 +129,19 @@ class StatusPages:
         clock: IReactorTime,
         forwards: bool,
         access: Access,
-        workers: IWorkers | None = None,
+        workers: IWorkers | None,
+        started: StartTime,
     ) -> None:
         """
         @param forwards: whether this machine has the leader make changes while another one leads.
         @param workers: the processes that serve clients, if it is not this one.
+        @param started: when the machine was started.
         """
         self._access = access
         self._forwards = forwards
         self._replica = replica
         self._clock = clock
-        self._started = clock.seconds()
+        self._started = started
         self._workers = workers
 
     async def status(self) -> Response:
@@ -151,7 +153,7 @@ class StatusPages:
         status = DashboardStatus(
             replica.name,
             __version__,
-            self._clock.seconds() - self._started,
+            self._clock.seconds() - self._started.reactor_seconds,
             "standby" if replica.standby else own or ("leader" if replica.is_leader else "follower"),
             "" if leader is None else leader.name,
             replica.term,
