@@ -49,6 +49,9 @@ How many bytes may wait for a worker that does not read. With more, it is cut of
 its copy, twice as many may wait for the next one, until one is loaded: or it might be loaded again for ever.
 """
 
+ENOUGH_WAITING_BYTES = 1 << 30
+"""From how many bytes on no more may wait for the next one. All workers wait for the same bytes, but for answers."""
+
 ENTRIES_BYTES = 1 << 20
 """How many bytes of data the entries of one frame hold, unless one entry alone holds more."""
 
@@ -102,7 +105,7 @@ class WorkerConnection(Protocol):
         self.waiting_bytes += len(data)
         if self.waiting_bytes > MOST_WAITING_BYTES * self._feed.bound_factor and not self._cut_off:
             self._cut_off = True
-            if self._loading:
+            if self._loading and MOST_WAITING_BYTES * self._feed.bound_factor < ENOUGH_WAITING_BYTES:
                 self._feed.bound_factor *= 2
             self._log.warn(
                 "A worker does not read what it is sent, and is cut off: {bytes} bytes wait for it",

@@ -218,8 +218,12 @@ class OneMachineTests(WorkerTestCase):
         self.feed(self.group)
         self.assertNotIn(self.first, workers_of(self.machine))
 
-    def test_worker_is_loaded_however_much_comes_meanwhile(self) -> None:
-        """Each time that it is cut off, more may wait for the next one, until one is loaded."""
+    def slow_loads(self, pause_seconds: float) -> tuple[feed.Feed, list[feed.WorkerConnection]]:
+        """
+        Let a little wait for a worker, and copies be sent slowly from here on.
+
+        @return: the feed, and a list to which each worker is added that begins to load its copy.
+        """
         self.patch(feed, "MOST_WAITING_BYTES", 5_000)
         for number in range(50):
             self.group.result_of(self.machine.set(f"/{number}", "x" * 100))
@@ -230,7 +234,12 @@ class OneMachineTests(WorkerTestCase):
         self.patch(feed.Feed, "begin", lambda itself, worker: loads.append(worker) or begin(itself, worker))
         fed = self.first.connection._feed
         later = fed._clock.callLater
-        self.patch(fed, "_clock", mock.Mock(callLater=lambda delay, *call: later(max(delay, 0.0002), *call)))
+        self.patch(fed, "_clock", mock.Mock(callLater=lambda delay, *call: later(max(delay, pause_seconds), *call)))
+        return fed, loads
+
+    def test_worker_is_loaded_however_much_comes_meanwhile(self) -> None:
+        """Each time that it is cut off, more may wait for the next one, until one is loaded."""
+        fed, loads = self.slow_loads(0.0002)
         self.first.end()
         most, written = 0, 0
         while not loads or not self.is_fed(self.group):
@@ -240,6 +249,21 @@ class OneMachineTests(WorkerTestCase):
         self.assertIn(len(loads), range(2, 10))
         self.assertGreater(most, 10_000)
         self.assertLess(most, 5_000 << len(loads))
+        self.assertEqual(fed.bound_factor, 1)
+
+    def test_what_waits_for_a_worker_that_is_never_loaded_is_bounded(self) -> None:
+        """It is loaded once less comes meanwhile."""
+        self.patch(feed, "ENOUGH_WAITING_BYTES", 20_000)
+        fed, loads = self.slow_loads(1.0)
+        self.first.end()
+        most = written = 0
+        while len(loads) < 5:
+            self.group.result_of(self.set("/a", "y" * 1_000, replica=self.other))
+            most, written = max(most, *(each.waiting_bytes for each in loads), 0), written + 1
+            self.assertLess(written, 2_000)
+        self.assertIn(most, range(15_000, 22_000))
+        self.patch(fed, "_clock", self.machine.clock)
+        self.feed(self.group)
         self.assertEqual(fed.bound_factor, 1)
 
     def test_worker_that_reads_late_goes_on(self) -> None:
