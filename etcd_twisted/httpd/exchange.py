@@ -24,10 +24,10 @@ from etcd_twisted.httpd.lifetime import Lifetime
 from etcd_twisted.httpd.responses import AnyResponse, Body, Events, Later, Response
 from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_LISTING, Turns
 
-_PIECE_BYTES = 1 << 16
+PIECE_BYTES = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the one before."""
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CANT_SEND = "An answer could not be sent"
 _CLOSING = b"Connection: close\r\n"
 _UNBUFFERED = b"X-Accel-Buffering: no\r\n"
@@ -150,16 +150,20 @@ class Exchange(msgspec.Struct, eq=False):
                 response.body.cancel()
             return
         self._work = None
+        body = response.body
         try:
-            whole = in_one_piece(connection, self._method, response)
-            if whole is None:
+            if (
+                not isinstance(body, bytes)
+                or len(body) > PIECE_BYTES
+                or connection.lifetime.stalled
+                or self._method == b"HEAD"
+            ):
                 self._send_in_pieces(connection, response)
                 return
             connection.answered(self._method, response.status, perf_counter() - self._began)
-            if work := len(whole) >> BYTES_SHIFT:
-                connection.turns.spend(work)
+            connection.turns.spend(len(body) >> BYTES_SHIFT)
             self._connection = None
-            connection.write(whole)
+            connection.write(self._head(connection, response) + body)
             connection.requestDone(self)
         except Exception:  # the caller has made a response: it can't handle this
             self._log.failure(_CANT_SEND)
@@ -200,7 +204,7 @@ class Exchange(msgspec.Struct, eq=False):
     def _head(self, connection: ExchangeConnection, response: Response) -> bytes:
         length = framing(response.body, self._chunked)
         return b"%s%s%s%s%s%s\r\n" % (
-            _STATUS_LINES[response.status],
+            STATUS_LINES[response.status],
             connection.site.server_fields,
             b"" if connection.persistent else _CLOSING,
             response.fields,
@@ -222,7 +226,7 @@ class Exchange(msgspec.Struct, eq=False):
         if connection is None:
             return
         self._work = None
-        if len(event) <= _PIECE_BYTES and not connection.lifetime.stalled:
+        if len(event) <= PIECE_BYTES and not connection.lifetime.stalled:
             connection.write(self._framed(event) + self._ending)
             self._chunked = False  # or the last chunk would be sent again
             self._finish()
@@ -332,25 +336,6 @@ class _Stream:
         self._events.cancel()
 
 
-def in_one_piece(connection: ExchangeConnection, method: bytes, response: Response) -> bytes | None:
-    """
-    Returns all bytes of a response that can be sent at once, or None if an L{Exchange} has to send it.
-
-    @param method: the request's.
-    """
-    body = response.body
-    if not isinstance(body, bytes) or len(body) > _PIECE_BYTES or connection.lifetime.stalled or method == b"HEAD":
-        return None
-    return b"%s%s%s%sContent-Length: %d\r\n\r\n%s" % (
-        _STATUS_LINES[response.status],
-        connection.site.server_fields,
-        b"" if connection.persistent else _CLOSING,
-        response.fields,
-        len(body),
-        body,
-    )
-
-
 def framing(body: Body, chunked: bool) -> bytes:
     """
     Returns the header line that says where the body ends. It is empty if the end of the connection says so.
@@ -363,4 +348,4 @@ def framing(body: Body, chunked: bool) -> bytes:
 
 
 def _sliced(body: bytes) -> Iterator[bytes]:
-    return (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))
+    return (body[start : start + PIECE_BYTES] for start in range(0, len(body), PIECE_BYTES))

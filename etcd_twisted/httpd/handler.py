@@ -69,7 +69,7 @@ class Handler(Protocol):
 
     def handle(self, request: ParsedRequest) -> AnyResponse:
         """
-        Returns the response to a request, which may be an error.
+        Returns the response to a request, which may be an error. A L{Later} is not answered yet.
 
         A caller that no longer wants a later response cancels it.
         """

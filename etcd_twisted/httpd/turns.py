@@ -37,8 +37,8 @@ class Turns:
     The turns of one port.
 
     @ivar work: how much work may be done in a turn.
-    @ivar left: how much work may still be done in this turn. A caller that lowers it to 0 or less calls L{exhausted}.
-        The first call in a turn of the reactor sets it to L{work}, unless a turn is L{scheduled}. Where no call does,
+    @ivar left: how much work may still be done in this turn. Those who do a little may subtract it themselves. The
+        first call in a turn of the reactor sets it to L{work}, unless a turn is L{scheduled}. Where no call does,
         several turns of the reactor share the work that is left, so none of them does more.
     @ivar waiting: the waiters for a turn in the order in which they came, each with its call. To be read only.
     @ivar scheduled: the call that begins the next turn; C{None} unless somebody waits or nothing is left. To be read
@@ -58,12 +58,7 @@ class Turns:
     def spend(self, work: int) -> None:
         """Note that so much work has been done."""
         self.left -= work
-        if self.left <= 0:
-            self.exhausted()
-
-    def exhausted(self) -> None:
-        """Schedule another turn, as nothing is left of this one. For callers that subtract from L{left} themselves."""
-        if self.scheduled is None:
+        if self.left <= 0 and self.scheduled is None:
             self.scheduled = self._clock.callLater(0, self._turn)
 
     @property

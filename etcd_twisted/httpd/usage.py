@@ -1,16 +1,17 @@
 """
 Counts how much a port is used: its connections, its requests by method and status, and how long they take.
 
-This module must never cost a request more than one step in a dictionary and one in a histogram, nor remember each
-method that a stranger invents.
+A request about keys adds how long it took to a list. Lists are added up when they are long, or when somebody asks.
+
+This module must never cost a request more than one step in a dictionary and one in a list, nor remember each method
+that a stranger invents.
 """
 
-from bisect import bisect_left
 from collections.abc import Sized
 
 import attrs
 
-from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations, WorkerCounts
+from etcd_twisted.interfaces.statistics import Durations, WorkerCounts
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 """The methods that are counted by name."""
@@ -18,21 +19,24 @@ METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 OTHER = "other"
 """The name under which all other methods are counted, and requests that could not be understood."""
 
+MOST_RECENT = 1_000
+"""So many durations make a list long."""
+
 _KEY_METHODS = (b"GET", b"HEAD", b"PUT", b"POST", b"DELETE")
-_FIRST_BOUND = BUCKET_BOUNDS_SECONDS[0]
 _KNOWN = frozenset(method.encode() for method in METHODS)
 
 
-@attrs.define
-class _Tally:
-    """
-    The responses with one status to the requests with one method.
+class _Recent(dict[tuple[bytes, int], list[float]]):
+    """Maps methods and statuses to lists. All unknown methods share those of an empty one."""
 
-    @ivar durations: how long they took, see L{Usage}; C{None} where that is not measured.
-    """
+    def __missing__(self, key: tuple[bytes, int]) -> list[float]:
+        """Returns a new list, or that of the unknown methods."""
+        known = _known(*key)
+        return self.setdefault(known, [])
 
-    durations: Durations | None
-    count: int = 0
+
+def _known(method: bytes, status: int) -> tuple[bytes, int]:
+    return (method if method in _KNOWN else b"", status)
 
 
 @attrs.define(eq=False)
@@ -42,64 +46,68 @@ class Usage:
 
     @ivar connected: the open connections.
     @ivar connections_elsewhere: how many are open in other processes; see L{add}.
-    @ivar durations: how long it took to answer the requests about keys that succeeded, by method. Waits for events are
-        not among them.
+    @ivar recent: how long the requests about keys took that are not added up yet, in seconds, by method and status.
+        Whoever adds to a list that is then as long as L{MOST_RECENT} calls L{add_up}.
     """
 
     connected: Sized = ()
     connections_elsewhere: int = 0
-    _answers: dict[tuple[bytes, int], _Tally] = attrs.field(factory=dict)
-    """By method and status."""
-    durations: dict[bytes, Durations] = attrs.field(factory=lambda: {method: Durations() for method in _KEY_METHODS})
+    recent: _Recent = attrs.field(factory=_Recent)
+    _answers: dict[tuple[bytes, int], int] = attrs.field(factory=dict)
+    """How many there were, by method and status."""
+    _durations: dict[bytes, Durations] = attrs.field(factory=lambda: {method: Durations() for method in _KEY_METHODS})
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self.connected) + self.connections_elsewhere
 
-    def count(self, method: bytes, status: int) -> None:
+    def count(self, method: bytes, status: int, times: int = 1) -> None:
         """Count a request whose response is sent, or begins."""
-        try:
-            self._answers[method, status].count += 1
-        except KeyError:
-            self._tally(method, status).count += 1
+        known = _known(method, status)
+        self._answers[known] = self._answers.get(known, 0) + times
 
     def answered(self, method: bytes, status: int, seconds: float) -> None:
         """Count a request about keys, and how long it took."""
-        try:
-            tally = self._answers[method, status]
-        except KeyError:
-            tally = self._tally(method, status)
-        tally.count += 1
-        durations = tally.durations
-        if durations is not None:
-            # Most are below the first bound. Durations.add would search for it, and be a call.
-            durations.counts[0 if seconds <= _FIRST_BOUND else bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
-            durations.total_seconds += seconds
+        recent = self.recent[method, status]
+        recent.append(seconds)
+        if len(recent) >= MOST_RECENT:
+            self.add_up()
 
-    def _tally(self, method: bytes, status: int) -> _Tally:
-        """Returns a new tally, or the one that all unknown methods share."""
-        known = (method if method in _KNOWN else b"", status)
-        if known not in self._answers:
-            self._answers[known] = _Tally(self.durations.get(method) if status < 300 else None)
-        return self._answers[known]
+    def add_up(self) -> None:
+        """Count the recent requests."""
+        for (method, status), recent in self.recent.items():
+            self.count(method, status, len(recent))
+            if status < 300 and method in self._durations:
+                self._durations[method].add_each(recent)
+            recent.clear()
+
+    @property
+    def durations(self) -> dict[bytes, Durations]:
+        """
+        How long it took to answer the requests about keys that succeeded, by method. Waits for events are not among
+        them.
+        """
+        self.add_up()
+        return self._durations
 
     def counts(self) -> WorkerCounts:
         """Returns what was counted, for another process to show."""
-        answers = {known: tally.count for known, tally in self._answers.items()}
-        return WorkerCounts(answers, self.durations, self.connections)
+        self.add_up()
+        return WorkerCounts(dict(self._answers), self._durations, self.connections)
 
     def add(self, counts: WorkerCounts) -> None:
         """Add what another process has counted."""
         for (method, status), count in counts.answers.items():
-            self._tally(method, status).count += count
+            self.count(method, status, count)
         for method, durations in counts.durations.items():
-            self.durations[method].add_all(durations)
+            self._durations[method].add_all(durations)
         self.connections_elsewhere += counts.connections
 
     def by_status(self) -> dict[tuple[str, int], int]:
         """Returns how many requests there were by method and status."""
-        return {(method.decode() or OTHER, status): tally.count for (method, status), tally in self._answers.items()}
+        self.add_up()
+        return {(method.decode() or OTHER, status): count for (method, status), count in self._answers.items()}
 
     def requests(self) -> dict[tuple[str, str], int]:
         """Returns how many requests there were by method and class of status, as in C{("PUT", "2xx")}."""

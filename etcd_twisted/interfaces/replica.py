@@ -167,7 +167,8 @@ class IReplica(Interface):
 
     def submit(command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:
         """
-        Do what L{propose} does, for less than a Deferred costs, unless the command would have to wait first.
+        Do what L{propose} does, for less than a Deferred costs, unless this machine does not lead or the command would
+        have to wait first.
 
         @param on_outcome: called once with what L{propose} fires or errbacks with, even if nobody wants to know any
             more. It has to be quick: others wait in the same turn of the reactor.

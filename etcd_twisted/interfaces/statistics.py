@@ -7,7 +7,7 @@ read when somebody asks. This module must never read a clock either: whoever cou
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Collection, Mapping
 
@@ -57,6 +57,16 @@ class Durations:
         """
         self.counts[bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
         self.total_seconds += seconds
+
+    def add_each(self, durations: list[float]) -> None:
+        """Count several durations, for much less than a call of L{add} for each. The list is sorted."""
+        durations.sort()
+        before = 0
+        for bucket, bound in enumerate((*BUCKET_BOUNDS_SECONDS, math.inf)):
+            until = bisect_right(durations, bound, before)
+            self.counts[bucket] += until - before
+            before = until
+        self.total_seconds += sum(durations)
 
     def add_all(self, other: "Durations") -> None:
         """Count all durations of another histogram."""

@@ -21,6 +21,7 @@ MAX_PARAMETERS = 1_000
 """More than anybody needs. Without a limit, a body of nothing but C{&} would take many times its size."""
 
 _URLENCODED = b"application/x-www-form-urlencoded"
+_COMMON_TYPES = frozenset((None, _URLENCODED))
 _TRUE = ("true", "1", "t")
 _FALSE = ("false", "0", "f")
 _MAX_INDEX = 2**64 - 1
@@ -58,7 +59,7 @@ def plain_value(query: bytes, body: bytes, content_type: bytes | None) -> str | 
     Returns the value of a request that says nothing else and needs no decoding, as by far the most writes do, or
     C{None} for any other. L{parse} returns the same value.
     """
-    if query or body[:6] != b"value=" or (content_type is not None and content_type != _URLENCODED):
+    if query or body[:6] != b"value=" or content_type not in _COMMON_TYPES:
         return None
     is_plain = body.isascii() and not (_AMPERSAND in body or _PERCENT in body or _PLUS in body)
     return body[6:].decode() if is_plain else None

@@ -109,12 +109,14 @@ class KeyEndpoint:
         """
         try:
             method = request.method
-            if method in _WRITES:
-                return self._write(request, deadline)
+            if method == b"PUT":
+                return self._put(request, deadline)
             if method in (b"GET", b"HEAD"):
                 if request.query or not self._replica.serving:
                     return self._read(request, deadline)
                 return self._here(request, NO_PARAMETERS, deadline)
+            if method in _WRITES:
+                return self._write(request, None, deadline)
             if method == b"OPTIONS":
                 return Response(200, ALLOWED, b"")
             if self._replica.standby:
@@ -193,7 +195,24 @@ class KeyEndpoint:
 
     # Changing
 
-    def _write(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
+    def _put(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
+        """Set a key: at once if the request has a value and nothing else, and needs no check and no other machine."""
+        replica, command = self._replica, None
+        value = plain_value(request.query, request.body, request.content_type)
+        if value is not None and _COMMON_KEY.fullmatch(request.path):
+            command = Set(request.path.decode(), replica.now(), value)
+            if not (replica.auth.enabled or MARK in command.key):
+                change = _Change(endpoint=self, request=request, deadline=deadline)
+                if replica.submit(command, change.tell, request.user or GUEST):
+                    return change.response or change  # a lone writer's change is made by now
+        return self._write(request, command, deadline)
+
+    def _write(self, request: ParsedRequest, command: Change | None, deadline: float | None) -> AnyResponse:
+        """
+        Make the change that a request asks for, or have the leader make it.
+
+        @param command: the change; C{None} if it is not known yet.
+        """
         replica = self._replica
         leads = replica.is_leader
         if not leads:
@@ -202,12 +221,7 @@ class KeyEndpoint:
             if not replica.serving and (request.authorization is not None or request.common_name is not None):
                 return self._not_serving(request, deadline)  # it may not know the user yet
         silent = False
-        is_put = request.method == b"PUT"
-        value = plain_value(request.query, request.body, request.content_type) if is_put else None
-        if value is not None:
-            key = _key(request.path)
-            command: Change = Set(key, replica.now(), value)
-        else:
+        if command is None:
             form = parse(request.query, request.body, request.content_type)
             if not _BOOLEANS.isdisjoint(form):
                 _check_booleans(form)
@@ -217,40 +231,19 @@ class KeyEndpoint:
                 form = without_zero_index(form)
             command = _WRITES[request.method](form, key, replica.now())
         auth = replica.auth
-        if auth.enabled or MARK in key:
+        if auth.enabled or MARK in command.key:
             if auth.enabled and request.user is None:
                 identified = self._access.identify(auth, request)
                 if identified is not None:
                     return self._once_identified(identified, request, deadline)
-            request.conceals = not check_change(auth, request.user or GUEST, command).may_read(key)
+            request.conceals = not check_change(auth, request.user or GUEST, command).may_read(command.key)
         user = request.user or GUEST
         if leads:
-            later = Later()
-            if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent), user):
-                return later.response or later  # a lone writer's change is made by now
+            change = _Change(endpoint=self, request=request, deadline=deadline, silent=silent)
+            if replica.submit(command, change.tell, user):
+                return change.response or change
         changed = replica.forward(command, user)
         return changed.addCallbacks(self._written, self._lost, (request, silent), errbackArgs=(request, deadline))
-
-    def _on_outcome(
-        self,
-        later: Later,
-        request: ParsedRequest,
-        deadline: float | None,
-        silent: bool,
-        outcome: Event | Exception | None,
-    ) -> None:
-        """Answer the client once the outcome of its change is known."""
-        try:
-            if not isinstance(outcome, Event):
-                later.follow(lambda: self._lost(Failure(outcome), request, deadline))
-                return
-            response = self._written(outcome, request, silent)
-        except Exception:
-            response = self._failed(Failure())
-        if later.listener is None:
-            later.answer(response)
-        else:
-            later.listener(response)
 
     def _written(self, event: Event, request: ParsedRequest, silent: bool) -> Response:
         result = event.result
@@ -350,6 +343,36 @@ class KeyEndpoint:
             watch.cancel()
             response.body = iter(())
         return response
+
+
+class _Change(Later, kw_only=True, eq=False):
+    """
+    The response to a request for a change, once the outcome of the change is known.
+
+    @ivar silent: whether it does not show the node.
+    """
+
+    endpoint: KeyEndpoint
+    request: ParsedRequest
+    deadline: float | None
+    silent: bool = False
+
+    def tell(self, outcome: Event | Exception | None) -> None:
+        """Answer the client."""
+        try:
+            if not isinstance(outcome, Event):
+                self._fail(Failure(outcome))
+                return
+            response = self.endpoint._written(outcome, self.request, self.silent)
+        except Exception:
+            response = self.endpoint._failed(Failure())
+        if self.listener is None:
+            self.answer(response)
+        else:
+            self.listener(response)
+
+    def _fail(self, reason: Failure) -> None:
+        self.follow(lambda: self.endpoint._lost(reason, self.request, self.deadline))
 
 
 def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:

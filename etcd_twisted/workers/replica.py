@@ -299,7 +299,7 @@ class WorkerReplica:
     def submit(self, command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:
         """See L{IReplica}."""
         copy = self.copy
-        if copy is None or self._closed is not None or self._leadership.leader is None:
+        if copy is None or self._closed is not None or not self.is_leader or self._leadership.leader is None:
             return False
         copy.forwarder.submit(command, user, on_outcome)
         return True

@@ -49,8 +49,7 @@ class FaultTests(SynchronousTestCase):
 
     def test_fault_in_a_door_is_found(self) -> None:
         """The run finds that the fast door sends a body with the answer to C{HEAD}."""
-        whole = fast.in_one_piece
-        self.patch(fast, "in_one_piece", lambda connection, _method, response: whole(connection, b"GET", response))
+        self.patch(fast, "_HEAD", b"no method")
         self.assert_found("doors", "the fast one", "HEAD /")
 
     def test_fault_in_the_peer_port_is_found(self) -> None:

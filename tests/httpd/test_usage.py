@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
-from etcd_twisted.httpd.usage import METHODS, OTHER, Usage
+from etcd_twisted.httpd.usage import METHODS, MOST_RECENT, OTHER, Usage
+from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations
 from tests.wires import GET, HEAD, VERSION, WATCH, Wire, put, read_answers
 
+SECONDS = st.sampled_from(BUCKET_BOUNDS_SECONDS) | st.floats(0, 20)
 REQUESTS = st.lists(st.tuples(st.sampled_from(METHODS) | st.text("AZ", max_size=3), st.integers(100, 599)))
 
 
@@ -36,6 +38,30 @@ class UsageTests(SynchronousTestCase):
             usage.count(b"M%d" % number, 405)
         self.assertEqual(usage.requests(), {(OTHER, "4xx"): 1_000})
         self.assertEqual(len(usage._answers), 1)
+
+    @given(st.lists(st.tuples(st.sampled_from((b"GET", b"PUT", b"BREW")), st.sampled_from((200, 201, 404)), SECONDS)))
+    def test_durations_are_those_of_requests_that_succeeded(self, answered: list[tuple[bytes, int, float]]) -> None:
+        """They are the same whenever somebody reads them, and in the same buckets as when each is added alone."""
+        usage = Usage()
+        expected = {b"GET": Durations(), b"PUT": Durations()}
+        for method, status, seconds in answered:
+            usage.answered(method, status, seconds)
+            if status < 300 and method in expected:
+                expected[method].add(seconds)
+            if seconds > 1:
+                usage.add_up()
+        for method, durations in expected.items():
+            self.assertEqual(usage.durations[method].counts, durations.counts)
+            self.assertAlmostEqual(usage.durations[method].total_seconds, durations.total_seconds)
+        self.assertEqual(sum(usage.by_status().values()), len(answered))
+
+    def test_few_durations_are_kept(self) -> None:
+        """What is remembered of each request is soon added up, although nobody asks."""
+        usage = Usage()
+        for number in range(3 * MOST_RECENT):
+            usage.answered(b"M%d" % number, 405, 0.001)
+            self.assertLess(sum(map(len, usage.recent.values())), MOST_RECENT)
+        self.assertEqual(len(usage.recent), 1)
 
 
 class PortTests(SynchronousTestCase):
@@ -96,3 +122,13 @@ class FastPortTests(PortTests):
     """The same tests use the fast door, which hands some requests to the other one."""
 
     kind = FastSite
+
+    def test_few_durations_are_kept(self) -> None:
+        """The door adds up what it remembers of each request."""
+        channel, transport = self.wire.connect()
+        for _ in range(2 * MOST_RECENT + 1):
+            channel.dataReceived(GET)
+            self.wire.clock.advance(0)
+            transport.clear()
+        self.assertEqual(sum(map(len, self.usage.recent.values())), 1)
+        self.assertEqual(self.usage.requests(), {("GET", "4xx"): 2 * MOST_RECENT + 1})

@@ -5,8 +5,9 @@ Common is what clients of keys send: HTTP/1.1, a body with a length or none, a c
 request that is not common, or not for the handler, the connection is handed over to a L{Channel}, with what has come
 so far. So all rare forms of HTTP, and all refusals, are the channel's alone.
 
-A response is written to the socket in the same turn of the reactor if nothing waits to be sent (L{SendQueue}). The
-responses to requests that came together are sent together. Connections also wait for requests together (L{Readers}).
+A short response is put together here, whether it is there at once or comes later; an L{Exchange} sends all others. It
+is written to the socket in the same turn of the reactor if nothing waits to be sent (L{SendQueue}). The responses to
+requests that came together are sent together. Connections also wait for requests together (L{Readers}).
 
 This module must never answer anything differently than L{Channel} would, nor let a client hold more, or for longer.
 """
@@ -28,31 +29,33 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import with_fields
-from etcd_twisted.httpd.exchange import Exchange, in_one_piece
+from etcd_twisted.httpd.exchange import PIECE_BYTES, STATUS_LINES, Exchange
 from etcd_twisted.httpd.fast.heads import Heads, may_become_common
 from etcd_twisted.httpd.fast.readers import HAS_EPOLL, Readers
 from etcd_twisted.httpd.fast.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
-from etcd_twisted.httpd.fast.sending import SendQueue
+from etcd_twisted.httpd.fast.sending import MOST_BYTES, SendQueue
 from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.ordinary.channel import Channel
-from etcd_twisted.httpd.responses import Response
+from etcd_twisted.httpd.responses import AnyResponse, Later, Response
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
+from etcd_twisted.httpd.usage import MOST_RECENT
 from etcd_twisted.net.sockets import keep_alive, tcp_socket
 
 LONGEST_COMMON_HEAD_BYTES = 1 << 13
-"""The longest request line and headers of a common request."""
+"""How much of a head that is not complete is kept."""
 
-_END = 1 << 62
-"""The end of data of which nothing is left to handle."""
+_LINE = rb"(%s) %s(/[!->@-~]{0,4096})?(?:\?([!-~]{0,4096}))? HTTP/1\.1\r\n"
+"""A request line, with room for what its method and the handler's prefix have to match."""
 
+_FIELDS = rb"((?:[\t -~]+\r\n)+)\r\n"
+"""The rest of a head. Whatever L{Heads} can take for common matches."""
+
+_HEAD = b"HEAD"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _MOST_TOGETHER = 32
 """How many responses are sent together at most."""
-
-_SHORT_BYTES = 1 << 11
-"""A longer response is sent at once, with those before it."""
 
 _MOST_IN_A_ROW = 64
 """How many requests of one connection are handled before those of other connections that wait."""
@@ -65,8 +68,10 @@ class FastSite(Site):
     @ivar heads: what the header lines of common requests say.
     @ivar sends: what is sent before the turn of the reactor ends.
     @ivar common_fields: header lines for the responses to common requests, none of which has an C{Origin}.
+    @ivar beginnings: how the response to a common request begins, by its status.
     @ivar request_line: matches the request line of a common request for the handler. Its groups are the method, the
         path and the query.
+    @ivar request_head: matches the whole head of such a request, with a further group for the header lines.
     """
 
     handler: Handler
@@ -74,13 +79,22 @@ class FastSite(Site):
     def __init__(self, *args: Any, **kw: Any) -> None:
         """See L{Site}. A fast site has to have a handler."""
         super().__init__(*args, **kw)
-        self.heads = Heads(self.browsers)
+        self.heads = Heads(self.browsers, self.limits.body_bytes)
         self.sends = SendQueue(self.reactor)
         self._readers: Readers | None = None
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
-        methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
-        prefix = re.escape(self.handler.prefix)
-        self.request_line = re.compile(rb"(%s) %s(/[!->@-~]*)?(?:\?([!-~]*))? HTTP/1\.1\r\n" % (methods, prefix))
+        self.beginnings: dict[int, bytes] = {}
+        methods = rb"[A-Z]{1,32}" if self.cors is None else rb"(?!OPTIONS )[A-Z]{1,32}"
+        line = _LINE % (methods, re.escape(self.handler.prefix))
+        self.request_line = re.compile(line)
+        self.request_head = re.compile(line + _FIELDS)
+        self._update_fields()
+
+    def _update_fields(self) -> None:
+        """See L{Site}."""
+        super()._update_fields()
+        fields = self.server_fields + self.common_fields
+        self.beginnings = {status: line + fields for status, line in STATUS_LINES.items()}
 
     def connection(self, addr: IAddress | None) -> "FastChannel":
         """Returns a new connection."""
@@ -104,9 +118,8 @@ class FastChannel(Protocol):
     """
     A connection.
 
-    What comes is handled at once, unless the connection has to wait: for an earlier response (L{_exchange}), for the
-    client to read, or for a turn. Then it is buffered, and no more is read once that is much. At most one of
-    L{_exchange} and L{_ordinary} is set.
+    What comes is handled at once, unless the connection has to wait: for an earlier response (L{_under_way}), for the
+    client to read, or for a turn. Then it is buffered, and no more is read once that is much.
 
     @ivar site: the site that it belongs to.
     @ivar lifetime: its timeouts, from the moment when it is connected.
@@ -114,11 +127,14 @@ class FastChannel(Protocol):
     @ivar count: the site's L{etcd_twisted.httpd.usage.Usage.count}; likewise C{answered}.
     @ivar turns: the site's.
     @ivar write: sends bytes; it exists from the moment when the channel is connected.
-    @ivar _ordinary: the channel that has taken over; nothing else is done here once it is set.
-    @ivar _exchange: the response under way that could not be sent at once.
-    @ivar _producer: produces the body of that response.
+    @ivar _under_way: the response that the client waits for, or what sends it; or, for good, the channel that has
+        taken over.
+    @ivar _method: the method of the request that is handled, or was last; likewise C{_began}, when it was complete.
+    @ivar _producer: produces the body of the response under way.
     @ivar _received: what has come and is not handled yet.
-    @ivar _handling: whether requests are being handled further up the stack.
+    @ivar _gathers: whether several requests that came together are being handled.
+    @ivar _gathered: the responses to the first of them, which are not sent yet.
+    @ivar _in_a_row: how many of them were handled.
     @ivar _waits_for_turn: whether what has come waits for a turn.
     """
 
@@ -134,14 +150,19 @@ class FastChannel(Protocol):
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
         self.answered = site.usage.answered
+        self._recent = site.usage.recent
         self.turns = site.turns
         self._seconds = site.reactor.seconds
+        self._idle_timeout_seconds = site.limits.idle_timeout_seconds
         self.site = site
         self._address = addr
-        self._ordinary: Channel | None = None
-        self._exchange: Exchange | None = None
+        self._under_way: Exchange | Later | Channel | None = None
+        self._method = b""
+        self._began = 0.0
         self._producer: Any = None
-        self._handling = False
+        self._gathers = False
+        self._gathered: list[bytes] = []
+        self._in_a_row = 0
         self.persistent = True
         self._waits_for_turn = False
         self._common_until = 0
@@ -159,13 +180,12 @@ class FastChannel(Protocol):
 
     def requestDone(self, _request: object) -> None:
         """Continue with the next request, as the response is complete."""
-        self._exchange = None
+        self._under_way = None
         if not self.persistent:
             self._close()
             return
-        self.lifetime.deadline = self._seconds() + self.site.limits.idle_timeout_seconds
-        received = self._received
-        if (received.size or received.paused) and not self._handling:
+        self.lifetime.deadline = self._seconds() + self._idle_timeout_seconds
+        if not self._gathers:
             self._continue()
 
     # Its life
@@ -186,15 +206,17 @@ class FastChannel(Protocol):
         self.site.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the answer under way that the client has gone."""
-        if self._ordinary is not None:
-            self._ordinary.connectionLost(reason)
+        """Cancel the response under way, as the client has gone."""
+        under_way, self._under_way = self._under_way, None
+        if isinstance(under_way, Channel):
+            under_way.connectionLost(reason)
             return
-        exchange, self._exchange = self._exchange, None
         self._received.take()
         self.turns.give_up(self)
-        if exchange is not None:
-            exchange.connectionLost(reason)
+        if isinstance(under_way, Exchange):
+            under_way.connectionLost(reason)
+        elif under_way is not None:
+            under_way.cancel()
         self.site.closed(self)
 
     def _close(self) -> None:
@@ -210,20 +232,21 @@ class FastChannel(Protocol):
 
     def stop(self) -> None:
         """Close the connection in order: a request under way may be answered, a wait for events ends."""
-        if self._exchange is None and not self._waits_for_turn:
+        if self._under_way is None and not self._waits_for_turn:
             self._close()
             return
         self.persistent = False
-        if self._exchange is not None:
-            self._exchange.end_waiting()
+        if isinstance(self._under_way, Exchange):
+            self._under_way.end_waiting()
 
     def sweep(self, now: float) -> None:
         """Close the connection if a timeout has passed. The site calls this about once a second."""
-        exchange = self._exchange
-        verdict = self.lifetime.verdict(now, exchange, self._received.paused and exchange is not None)
+        under_way = self._under_way
+        backlog = under_way if isinstance(under_way, Exchange) else None
+        verdict = self.lifetime.verdict(now, backlog, self._received.paused and under_way is not None)
         if verdict is Verdict.ABORTED:
             self.abort()
-        elif verdict is Verdict.LATE and not self._waits_for_turn:
+        elif verdict is Verdict.LATE and under_way is None and not self._waits_for_turn:
             self._close()
 
     def pauseProducing(self) -> None:
@@ -231,7 +254,7 @@ class FastChannel(Protocol):
         self.lifetime.stall(self._seconds())
         if self._producer is not None:
             self._producer.pauseProducing()
-        if self._exchange is None:
+        if self._under_way is None:
             self._received.pause()
 
     def resumeProducing(self) -> None:
@@ -239,7 +262,7 @@ class FastChannel(Protocol):
         self.lifetime.stalled = False
         if self._producer is not None:
             self._producer.resumeProducing()
-        if self._exchange is None and not self._handling:
+        if self._under_way is None and not self._gathers:
             self._continue()
 
     def stopProducing(self) -> None:
@@ -249,19 +272,39 @@ class FastChannel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Handle bytes, or keep them while something has to be waited for."""
-        if self._ordinary is not None:
-            self._ordinary.dataReceived(data)
-        elif self._exchange is not None or self.lifetime.stalled or self._waits_for_turn:
-            self._received.add(data)
+        turns = self.turns
+        if (
+            self._under_way is None
+            and turns.left > 0
+            and not (turns.waiting or self._received.size or self.lifetime.stalled)
+        ):
+            self._handle(data)
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Take bytes that can't be handled by themselves, or not now."""
+        received = self._received
+        if isinstance(self._under_way, Channel):
+            self._under_way.dataReceived(data)
+        elif self._under_way is not None or self.lifetime.stalled or self._waits_for_turn:
+            received.add(data)
             self._adjust_reading()
-        elif (received := self._received).size:
+        elif received.size:
             received.add(data, received.needed_bytes)
             if received.size >= received.needed_bytes:
-                self._read(received.take())
-        elif self.turns.left > 0 and not self.turns.waiting:
-            self._handle_some(data)
+                self._handle_received()
         else:
             self._wait_for_turn(data)
+
+    def _handle_received(self) -> None:
+        """Handle what is buffered, now or in a later turn."""
+        data = self._received.take()
+        if self.turns.is_busy:
+            self._wait_for_turn(data)
+        else:
+            self._handle(data)
+            self._adjust_reading()
 
     def _continue(self) -> None:
         """Handle what has come meanwhile, and read more."""
@@ -271,18 +314,10 @@ class FastChannel(Protocol):
             self._received.resume()
         else:
             try:
-                self._read(self._received.take())
+                self._handle_received()
             except Exception:  # the caller has sent a response, or has made room for one: it can't handle this
                 self._log.failure("A connection is closed, since what it sent could not be handled")
                 self.abort()
-
-    def _read(self, data: bytes) -> None:
-        """Handle what has come, now or in a later turn."""
-        turns = self.turns
-        if turns.left <= 0 or turns.waiting:
-            self._wait_for_turn(data)
-        else:
-            self._handle_some(data)
 
     def _wait_for_turn(self, data: bytes) -> None:
         """Keep what has come until a later turn of the reactor."""
@@ -295,10 +330,11 @@ class FastChannel(Protocol):
         self._waits_for_turn = False
         if self.lifetime.closing:
             return
-        if self.lifetime.stalled or self._exchange is not None:
+        if self.lifetime.stalled or self._under_way is not None:
             return  # it continues when the client has read, or the response is complete
         try:
-            self._handle_some(self._received.take())
+            self._handle(self._received.take())
+            self._adjust_reading()
         except Exception:
             self._log.failure("A connection is closed, since what it sent could not be handled")
             self.abort()
@@ -308,138 +344,175 @@ class FastChannel(Protocol):
 
     def _stop_now(self) -> None:
         """Close the connection, as the service stopped while something waited for its turn."""
-        if self._ordinary is None:
-            self.stop()
+        if isinstance(self._under_way, Channel):
+            self._under_way.stop()
         else:
-            self._ordinary.stop()
-
-    def _handle_some(self, data: bytes) -> None:
-        """Handle one request after the other, as long as they are complete and there is time."""
-        self._handling = True
-        answers: list[bytes] = []
-        turns = self.turns
-        most = _MOST_IN_A_ROW if turns.waiting else turns.left
-        start, size, handled = self._handle_one(data, 0, answers), len(data), 1
-        while start < size and self._ordinary is None and not self.lifetime.closing:
-            if self._exchange is not None or self.lifetime.stalled:
-                self._received.add(data[start:])
-                break
-            if handled >= most or turns.left <= 0:
-                self._wait_for_turn(data[start:])
-                break
-            start = self._handle_one(data, start, answers)
-            handled += 1
-        if answers:
-            self.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        self._handling = False
-        turns.left -= handled
-        if turns.left <= 0:
-            turns.exhausted()
-        received = self._received
-        if received.size or received.paused:
-            self._adjust_reading()
+            self.stop()
 
     def _adjust_reading(self) -> None:
         """Read on, unless enough is buffered. Reading shows when a client that waits for a response has gone."""
-        stalled, answering = self.lifetime.stalled, self._exchange is not None
+        stalled, answering = self.lifetime.stalled, self._under_way is not None
         if self._received.size > READ_AHEAD_BYTES and (self._waits_for_turn or answering or stalled):
             self._received.pause()
         elif answering or not stalled:
             self._received.resume()
 
-    def _send(self, answers: list[bytes]) -> None:
-        """Send the responses that have been gathered, which are at least one."""
-        self.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        answers.clear()
+    def _handle(self, data: bytes) -> None:
+        """Handle the request that has come, and those behind it as long as they are complete and there is time."""
+        site, start, size = self.site, 0, len(data)
+        while True:
+            match = site.request_head.match(data, start)
+            if match is None:
+                self._wait_for_head(data[start:])
+                break
+            self._method, path, query, fields = match.groups(b"")
+            head = site.heads[fields]
+            if head is None:
+                self._hand_over(data[start:])
+                break
+            body = match.end()
+            end = body + head.length
+            if end != size:
+                if end > size:
+                    self._wait_for_rest(data[start:], end - start)
+                    break
+                self._gathers = True
+            self.lifetime.receiving = False
+            self.turns.left -= 1
+            self._began = perf_counter()
+            kind, credentials = head.content_type, head.authorization
+            request = ParsedRequest(self._method, path, query, kind, data[body:end], credentials, None, head.relayed)
+            answer = site.handler.handle(request)
+            if type(answer) is Response:
+                self._respond(answer)
+            elif isinstance(answer, Later):
+                self._under_way = answer
+                answer.listener = self._respond
+            else:
+                self._begin_exchange(answer)
+            if end == size or not self._goes_on(data, end):
+                break
+            start = end
+        if self._gathers:
+            self._end_gathering()
 
-    def _has_room(self, answers: list[bytes], rest: bytes) -> bool:
+    def _goes_on(self, data: bytes, start: int) -> bool:
+        """Returns whether the request that begins at C{start} is handled now. If it will be later, it is kept."""
+        if self.lifetime.closing:
+            return False
+        if self._under_way is not None or self.lifetime.stalled:
+            self._received.add(data[start:])
+            return False
+        self._in_a_row += 1
+        turns = self.turns
+        if turns.left <= 0 or (turns.waiting and self._in_a_row >= _MOST_IN_A_ROW):
+            self._wait_for_turn(data[start:])
+            return False
+        return True
+
+    # Responses
+
+    def _respond(self, response: Response) -> None:
+        """Send the response to the request that was handled last: here if it can be sent at once."""
+        body, lifetime = response.body, self.lifetime
+        if (
+            type(body) is not bytes
+            or len(body) > PIECE_BYTES
+            or lifetime.stalled
+            or self._method == _HEAD
+            or not self.persistent
+        ):
+            self._begin_exchange(response)
+            return
+        try:
+            recent = self._recent[self._method, response.status]
+            recent.append(perf_counter() - self._began)
+            if len(recent) >= MOST_RECENT:
+                self.site.usage.add_up()
+            whole = b"%s%sContent-Length: %d\r\n\r\n%s" % (
+                self.site.beginnings[response.status], response.fields, len(body), body
+            )  # fmt: skip
+            self._under_way = None
+            lifetime.deadline = self._seconds() + self._idle_timeout_seconds
+            if self._gathers:
+                self._gather(whole)
+                return
+            self.write(whole)
+            if len(whole) > MOST_BYTES:
+                self.turns.spend(len(whole) >> BYTES_SHIFT)
+            if self._received.size:
+                self._continue()
+        except Exception:  # the caller has made a response: it can't handle this
+            self._log.failure("An answer could not be sent")
+            self.abort()
+
+    def _begin_exchange(self, answer: AnyResponse) -> None:
+        """Have a response sent that can't be sent at once."""
+        if self._gathered:
+            self._send_gathered()
+        fields = self.site.common_fields
+        self._under_way = exchange = Exchange(self, True, self._method, self._began)
+        exchange.answer(with_fields(answer, fields) if fields else answer)
+
+    def _gather(self, whole: bytes) -> None:
+        """Send a response together with others, as several requests came together."""
+        self._gathered.append(whole)
+        if len(self._gathered) == _MOST_TOGETHER or len(whole) > MOST_BYTES:
+            self._send_gathered()
+            self.turns.spend(len(whole) >> BYTES_SHIFT)
+
+    def _send_gathered(self) -> None:
+        self.write(b"".join(self._gathered))
+        self._gathered.clear()
+
+    def _end_gathering(self) -> None:
+        """Send what was gathered, and read on."""
+        if self._gathered:
+            self._send_gathered()
+        self._gathers = False
+        self._in_a_row = 0
+        self._adjust_reading()
+
+    def _has_room(self, rest: bytes) -> bool:
         """Send what has been gathered. Returns whether there is room for more; if not, keeps the C{rest}."""
-        if answers:
-            self._send(answers)
+        if self._gathered:
+            self._send_gathered()
         if self.lifetime.stalled:
             self._received.add(rest)
         return not self.lifetime.stalled
 
-    def _handle_one(self, data: bytes, start: int, answers: list[bytes]) -> int:
-        """
-        Handle the request that begins at C{start}. Returns where it ends.
+    # What can't be handled yet, or not here
 
-        @param answers: the responses to earlier requests that are not sent yet. The response to this one is added if
-            it is there and short.
-        """
-        site = self.site
-        line = site.request_line.match(data, start)
-        end = data.find(b"\r\n\r\n", start, start + LONGEST_COMMON_HEAD_BYTES)
-        if line is None or end < 0:
-            rest = data[start:]
-            first_line = line.end() - start if line is not None else 0
-            return self._wait_for_head(rest, first_line) if self._has_room(answers, rest) else _END
-        head = site.heads[data[line.end() : end + 2]]
-        if head is None or head.length > site.limits.body_bytes:
-            rest = data[start:]
-            return self._hand_over(rest) if self._has_room(answers, rest) else _END
-        body = end + 4
-        end = body + head.length
-        if end > len(data):
-            rest = data[start:]
-            return self._wait_for_rest(rest, end - start) if self._has_room(answers, rest) else _END
-        lifetime = self.lifetime
-        lifetime.receiving = False
-        method, path, query = line.groups(b"")
-        began = perf_counter()
-        content_type, credentials, relayed = head.content_type, head.authorization, head.relayed
-        request = ParsedRequest(method, path, query, content_type, data[body:end], credentials, None, relayed)
-        answer = site.handler.handle(request)
-        if site.common_fields:
-            answer = with_fields(answer, site.common_fields)
-        if type(answer) is Response and (whole := in_one_piece(self, method, answer)) is not None:
-            self.answered(method, answer.status, perf_counter() - began)
-            answers.append(whole)
-            if len(answers) == _MOST_TOGETHER or len(whole) > _SHORT_BYTES or not self.persistent:
-                self._send(answers)
-                self.turns.spend(len(whole) >> BYTES_SHIFT)
-            if self.persistent:
-                lifetime.deadline = self._seconds() + site.limits.idle_timeout_seconds
-            else:
-                self._close()
-            return end
-        if answers:
-            self._send(answers)
-        lifetime.deadline = 0.0
-        self._exchange = exchange = Exchange(self, True, method, began)
-        exchange.answer(answer)
-        return end
-
-    def _wait_for_head(self, data: bytes, first_line: int) -> int:
-        """
-        Wait for the rest of a head that may become that of a common request; hand over any other.
-
-        @param first_line: the length of the request line if it is there and for the handler, else 0.
-        """
-        if first_line:
+    def _wait_for_head(self, data: bytes) -> None:
+        """Wait for the rest of a head that may become that of a common request; hand over any other."""
+        line = self.site.request_line.match(data)
+        if line is not None:
             lines_end = data.rfind(b"\r\n") + 2
             is_known = self.lifetime.receiving and lines_end == self._common_until  # no line more than the last time
-            may_be = is_known or may_become_common(data[first_line:lines_end])
+            may_be = is_known or may_become_common(data[line.end() : lines_end])
             self._common_until = lines_end
         else:
             may_be = data[:1].isupper() and b"\r\n" not in data
-        may_be = may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not _BARE_LINE_FEED.search(data)
-        return self._wait_for_rest(data, 0) if may_be else self._hand_over(data)
+        if may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not _BARE_LINE_FEED.search(data):
+            self._wait_for_rest(data, 0)
+        else:
+            self._hand_over(data)
 
-    def _wait_for_rest(self, data: bytes, needed_bytes: int) -> int:
+    def _wait_for_rest(self, data: bytes, needed_bytes: int) -> None:
         """Wait for the rest of a request, which has to come within the read timeout."""
-        self._received.add(data, needed_bytes)
-        self.lifetime.begin_request(self._seconds())
-        return _END
+        if self._has_room(data):
+            self._received.add(data, needed_bytes)
+            self.lifetime.begin_request(self._seconds())
 
-    def _hand_over(self, data: bytes) -> int:
+    def _hand_over(self, data: bytes) -> None:
         """Hand the connection over to a channel that knows all of HTTP."""
+        if not self._has_room(data):
+            return
         self.site.sends.flush()
         self.site.handed_over(self)
         self._received.resume()  # from now on, the transport is the other channel's
         self.transport.unregisterProducer()
-        self._ordinary = channel = self.site.ordinary(self._address)
+        self._under_way = channel = self.site.ordinary(self._address)
         channel.makeConnection(self.transport)
         channel.lifetime = self.lifetime  # a request that has begun has no more time than any other
         channel.dataReceived(data)
-        return _END

@@ -54,9 +54,13 @@ class Heads(dict[bytes, Head | None]):
     It is a dictionary, so that it takes no call to look up a block that is known. A block that is not known is parsed.
     """
 
-    def __init__(self, browsers: BrowserPolicy) -> None:
+    def __init__(self, browsers: BrowserPolicy, longest_body_bytes: int) -> None:
+        """
+        @param longest_body_bytes: a request with a longer body is not common.
+        """
         super().__init__()
         self._browsers = browsers
+        self._longest_body_bytes = longest_body_bytes
 
     def __missing__(self, block: bytes) -> Head | None:
         """Parse a block for the first time."""
@@ -64,7 +68,10 @@ class Heads(dict[bytes, Head | None]):
             return None
         if len(self) >= MOST_KNOWN_BLOCKS:
             self.clear()
-        head = self[block] = _parsed(block, self._browsers)
+        head = _parsed(block, self._browsers)
+        if head is not None and head.length > self._longest_body_bytes:
+            head = None
+        self[block] = head
         return head
 
 

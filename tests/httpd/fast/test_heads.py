@@ -14,7 +14,7 @@ HOST = b"Host: x\r\n"
 
 class HeadsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.heads = Heads(BrowserPolicy())
+        self.heads = Heads(BrowserPolicy(), 1_000_000)
 
     def test_common_header_lines_are_understood(self) -> None:
         for block, head in (
