@@ -384,6 +384,15 @@ class ThreeMachinesTests(WorkerTestCase):
         self.feed(group)
         return group
 
+    def test_worker_of_a_machine_that_does_not_lead_only_forwards(self) -> None:
+        """It is not asked to make a change by itself."""
+        group = self.start()
+        worker = workers_of(group.followers[0])[0].replica
+        change = Set("/a", worker.now(), "1")
+        self.assertFalse(worker.submit(change, self.fail, GUEST))
+        group.result_of(worker.forward(change, GUEST))
+        self.assertEqual(value(worker, "/a"), "1")
+
     def test_all_workers_serve(self) -> None:
         """What a follower's workers are asked for is passed on to the leader as it is."""
         group = self.start()
