@@ -52,6 +52,7 @@ _HANDSHAKE_PROBLEMS = (
     "certificate",
     "handshake failure",
     "no protocols available",
+    "packet length too long",
     "protocol version",
     "unknown ca",
     "unrecognized name",

@@ -61,8 +61,8 @@ _ALERTS = {
 }
 """What the other side thinks of this side's certificate, by the names of TLS alerts."""
 
-_NO_TLS = ("wrong version number", "http request")
-"""OpenSSL's reasons when the other side does not begin with TLS."""
+_NO_TLS = ("wrong version number", "packet length too long", "http request", "https proxy request")
+"""The reasons that versions of OpenSSL give when the other side does not begin with TLS."""
 
 _refusals: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
 """Why the other side's certificate was refused, for connections that are about to end for that reason."""

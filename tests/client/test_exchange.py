@@ -83,6 +83,7 @@ class ClassificationTests(SynchronousTestCase):
             "sslv3 alert bad certificate",
             "sslv3 alert handshake failure",
             "wrong version number",
+            "packet length too long",
             "tlsv1 alert protocol version",
             "unsupported protocol",
         ):

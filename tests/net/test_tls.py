@@ -456,7 +456,7 @@ class ReasonTests(SynchronousTestCase):
     def test_reasons_of_openssl_are_on_one_line(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
         self.assertEqual(tls_reason(error), "no shared cipher, other")
-        for reason in ("wrong version number", "http request"):
+        for reason in ("wrong version number", "packet length too long", "http request", "https proxy request"):
             said = f"the other side does not use TLS: give certificates to both, or to neither ({reason})"
             self.assertEqual(tls_reason(SSL.Error([("SSL routines", "", reason)])), said)
 
