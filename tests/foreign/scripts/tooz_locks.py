@@ -23,6 +23,11 @@ def coordinators(ports):
     return made
 
 
+def watchers(port):
+    """Returns how many watchers the machine at a port has."""
+    return requests.get(f"http://127.0.0.1:{port}/v2/stats/store", timeout=10).json()["watchers"]
+
+
 def hand_over(ports):
     """Returns what the calls of two users return, of whom one waits for the other, and at last breaks its lock."""
     first, second = coordinators(ports)
@@ -31,8 +36,9 @@ def hand_over(ports):
     first.heartbeat()
     waiting = threading.Thread(target=lambda: told.update(waited=theirs.acquire()))
     waiting.start()
-    while requests.get(f"http://127.0.0.1:{ports[1]}/v2/stats/store", timeout=10).json()["watchers"] == 0:
-        time.sleep(0.01)  # neither tooz nor the server tells when somebody begins to wait
+    # Neither tooz nor the server tells when somebody begins to wait. A call that has ended does not wait any more.
+    while waiting.is_alive() and watchers(ports[1]) == 0:
+        time.sleep(0.01)
     told["waits"] = "waited" not in told
     told["released"] = mine.release()
     waiting.join()
