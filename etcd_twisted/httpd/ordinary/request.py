@@ -145,6 +145,15 @@ class Request(server.Request):
             cast(RequestConnection, self.channel).turns.give_up(self)
         super().connectionLost(reason)
 
+    def finish(self) -> None:
+        """
+        End the response, and let go of everything. Klein leaves each request in a cycle, and the garbage collector
+        looks at one that has waited for seconds, as for a lock, only once a day.
+        """
+        super().finish()
+        vars(self).clear()
+        self.finished = 1
+
     def _answer(self, command: bytes, path: bytes, version: bytes) -> None:
         channel = cast(RequestConnection, self.channel)
         channel.turns.spend(WORK_OF_ORDINARY_REQUEST + (len(path) >> TARGET_SHIFT))
