@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from etcd_twisted.keyspace.events import NodeView, encode_json, view
-from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory, name_batches, sorted_name_batches
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory, Node, node_batches, sorted_node_batches
 from etcd_twisted.keyspace.paths import join, parent
 
 
@@ -75,14 +75,14 @@ class Listing:
         head, tail = self._ends(key, directory)
         yield head
         opened = False
-        open_directories = [(directory, tail, self._names(directory))]
+        open_directories = [(tail, self._nodes(directory))]
         while open_directories:
-            directory, tail, names = open_directories[-1]
-            for name in names:
-                if isinstance(name, int):
-                    yield name
+            tail, shown = open_directories[-1]
+            for item in shown:
+                if isinstance(item, int):
+                    yield item
                     continue
-                node = directory.children[name]
+                name, node = item
                 before = b"," if opened else b',"nodes":['
                 path = join(key, name)
                 if not (self.recursive or self.shows is None or self.shows(path)):
@@ -92,7 +92,7 @@ class Listing:
                     head, tail = self._ends(path, node)
                     yield before + head
                     opened = False
-                    open_directories.append((node, tail, self._names(node)))
+                    open_directories.append((tail, self._nodes(node)))
                     key = path
                     break
                 yield before + encode_json(view(path, node, self.now))
@@ -110,12 +110,12 @@ class Listing:
         indexes = encode_json(_Indexes(directory.modified, directory.created))
         return head[:-1], (b"," + indexes[1:]) if len(indexes) > 2 else b"}"
 
-    def _names(self, directory: Directory) -> Iterator[str | int]:
-        """Yields the names that a directory shows. A number in between says how many were processed."""
-        for batch in sorted_name_batches(directory, sort_key) if self.ordered else name_batches(directory):
+    def _nodes(self, directory: Directory) -> Iterator[tuple[str, Node] | int]:
+        """Yields the nodes that a directory shows, by name. A number in between says how many were processed."""
+        for batch in sorted_node_batches(directory, sort_key) if self.ordered else node_batches(directory):
             if isinstance(batch, int):
                 yield batch
                 continue
             if not self.ordered:
-                yield len(batch)
-            yield from [name for name in batch if name[:1] != "_"]
+                yield len(batch[0])
+            yield from [(name, node) for name, node in zip(*batch, strict=True) if name[:1] != "_"]

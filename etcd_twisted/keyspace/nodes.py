@@ -67,38 +67,55 @@ MAX_BATCH_NAMES = 1_024
 _SAMPLE_INTERVAL = 4
 """When the names of a large directory are sorted, every fourth one of the first batch bounds a bucket."""
 
+Batch = tuple[list[str], list[Node]]
+"""Some names in a directory, and the nodes that have them, in the same order."""
 
-def name_batches(directory: Directory) -> Iterator[list[str]]:
-    """Yields the names in a directory in any order, at most L{MAX_BATCH_NAMES} at a time."""
-    names = iter(directory.children)
+
+def node_batches(directory: Directory) -> Iterator[Batch]:
+    """Yields the nodes in a directory in any order, at most L{MAX_BATCH_NAMES} at a time."""
+    return _batches(directory.children)
+
+
+def _batches(children: immutables.Map[str, Node]) -> Iterator[Batch]:
+    names, nodes = iter(children), iter(children.values())
     while batch := list(itertools.islice(names, MAX_BATCH_NAMES)):
-        yield batch
+        yield batch, list(itertools.islice(nodes, MAX_BATCH_NAMES))
 
 
-def sorted_name_batches(directory: Directory, key: Callable[[str], Any] | None = None) -> Iterator[list[str] | int]:
+def sorted_node_batches(directory: Directory, key: Callable[[str], Any] | None = None) -> Iterator[Batch | int]:
     """
-    Yields the names in a directory in batches, sorted by C{key}, or by themselves. A number in between says how many
-    names the last step has processed without a batch to show for it.
+    Yields the nodes in a directory in batches, sorted by C{key} of their names, or by the names themselves. A number
+    in between says how many names the last step has processed without a batch to show for it.
 
-    A bucket sort, so that no step has to sort all names of a large directory.
+    A bucket sort, so that no step has to sort all names of a large directory. It holds nothing of the directory but
+    the nodes that are still to come: those of a view that no later tree has are freed in as small steps.
     """
-    batches = name_batches(directory)
-    batch = next(batches, [])
-    yield len(batch)
-    batch.sort(key=key)
-    if len(batch) < MAX_BATCH_NAMES:
-        yield batch
+    children = directory.children
+    del directory
+    if len(children) < MAX_BATCH_NAMES:
+        names = sorted(children, key=key)
+        nodes = list(map(children.__getitem__, names))
+        del children
+        yield len(names)
+        yield names, nodes
         return
+    batches = _batches(children)
+    del children
+    names, nodes = next(batches)
+    yield len(names)
     # A persistent map has its names in the order of their hashes, so the first ones are as good as a random sample.
-    bounds = batch[::_SAMPLE_INTERVAL] if key is None else [key(name) for name in batch[::_SAMPLE_INTERVAL]]
-    buckets: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
-    while batch:
-        for name, sort_key in zip(batch, batch if key is None else map(key, batch), strict=True):
-            buckets[bisect(bounds, sort_key)].append(name)
-        batch = next(batches, [])
-        yield len(batch)
+    bounds = sorted(names[::_SAMPLE_INTERVAL] if key is None else map(key, names[::_SAMPLE_INTERVAL]))
+    buckets: list[Batch] = [([], []) for _ in range(len(bounds) + 1)]
+    while names:
+        for name, sort_key, node in zip(names, names if key is None else map(key, names), nodes, strict=True):
+            bucket_names, bucket_nodes = buckets[bisect(bounds, sort_key)]
+            bucket_names.append(name)
+            bucket_nodes.append(node)
+        names, nodes = next(batches, ([], []))
+        yield len(names)
     buckets.reverse()
     while buckets:
-        batch = buckets.pop()
-        batch.sort(key=key)
-        yield batch
+        names, nodes = buckets.pop()
+        by_name = dict(zip(names, nodes, strict=True))
+        names.sort(key=key)
+        yield names, list(map(by_name.__getitem__, names))

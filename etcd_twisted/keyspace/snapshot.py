@@ -18,7 +18,7 @@ import msgspec
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import ActionResult, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import Directory, File, Node, sorted_name_batches
+from etcd_twisted.keyspace.nodes import Batch, Directory, File, Node, sorted_node_batches
 from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes, weigh
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
@@ -79,15 +79,22 @@ _decode = msgspec.msgpack.Decoder(_Head | _LaterHead | _Events | _Nodes | _End).
 
 
 def dump(state: KeySpaceState) -> Iterator[bytes]:
-    """Yields the chunks of a snapshot. An empty chunk is a pause in a longer computation and need not be kept."""
+    """
+    Yields the chunks of a snapshot. An empty chunk is a pause in a longer computation and need not be kept.
+
+    The iterator holds no more of the state than it has still to yield. So what no later state shares is freed in as
+    small steps, if its caller does not hold the state either.
+    """
     yield _encode(_head(state))
     for results in _results(state.history):
         yield _encode(_Events(results))
+    events, records_left = len(state.history), _records(state.root)
+    del state
     count = 0
-    for records in _records(state.root):
+    for records in records_left:
         count += len(records)
         yield _encode(_Nodes(records)) if records else b""
-    yield _encode(_End(len(state.history), count))
+    yield _encode(_End(events, count))
 
 
 def _head(state: KeySpaceState) -> _Head:
@@ -117,23 +124,22 @@ class _DirectoryWalk:
     """
     A directory that is being walked.
 
-    @ivar names: the names of the current batch; C{position} is that of the next one of them.
-    @ivar batches: the batches after that one, see L{sorted_name_batches}.
     @ivar holds_files_only: whether no node in it is a directory.
+    @ivar batches: the batches after the current one, see L{sorted_node_batches}.
+    @ivar names: the names that are left of the current batch, and C{nodes} the nodes.
     """
 
-    children: immutables.Map[str, Node]
-    batches: Iterator[list[str] | int]
     holds_files_only: bool
-    names: Sequence[str] = ()
-    position: int = 0
+    batches: Iterator[Batch | int]
+    names: list[str] = attrs.field(factory=list)
+    nodes: list[Node] = attrs.field(factory=list)
 
     def next_batch(self) -> int | None:
         """Begin the next batch. Returns how many names that step has processed, or C{None} if there is none."""
         batch = next(self.batches, None)
         if batch is None or isinstance(batch, int):
             return batch
-        self.names, self.position = batch, 0
+        self.names, self.nodes = batch
         return 0
 
     def take_files(self, room: int) -> tuple[list[_Record], int]:
@@ -142,13 +148,13 @@ class _DirectoryWalk:
 
         This is most of the work for a snapshot, and so has no loop of its own.
         """
-        names = self.names[self.position : self.position + 1 + room // _ITEM_BYTES]
-        files = cast("list[File]", list(map(self.children.__getitem__, names)))
+        most = 1 + room // _ITEM_BYTES
+        names, files = self.names[:most], cast("list[File]", self.nodes[:most])
         sizes = list(itertools.accumulate([len(file.value) for file in files]))
         count = min(bisect.bisect_left(sizes, room) + 1, len(files))
         if count < len(files):
             names, files = names[:count], files[:count]
-        self.position += count
+        del self.names[:count], self.nodes[:count]
         records = [
             _Record(name, file.created, file.modified, file.expires, file.value)
             for name, file in zip(names, files, strict=True)
@@ -157,8 +163,7 @@ class _DirectoryWalk:
 
 
 def _walk(directory: Directory) -> _DirectoryWalk:
-    batches = sorted_name_batches(directory)
-    return _DirectoryWalk(directory.children, batches, directory.directories == 0)
+    return _DirectoryWalk(directory.directories == 0, sorted_node_batches(directory))
 
 
 def _records(root: Directory) -> Iterator[list[_Record | None]]:
@@ -166,9 +171,10 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
     chunk: list[_Record | None] = []
     room = _CHUNK_BYTES
     stack = [_walk(root)]
+    del root
     while stack:
         here = stack[-1]
-        if here.position == len(here.names):
+        if not here.names:
             processed = here.next_batch()
             if processed is None:
                 stack.pop()
@@ -181,14 +187,13 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
             chunk += files
             room -= size
         else:
-            name = here.names[here.position]
-            here.position += 1
-            node = here.children[name]
+            name, node = here.names.pop(0), here.nodes.pop(0)
             value = node.value if isinstance(node, File) else None
             chunk.append(_Record(name, node.created, node.modified, node.expires, value))
             room -= _ITEM_BYTES + len(name) + len(value or "")
             if isinstance(node, Directory):
                 stack.append(_walk(node))
+            del node
         if room <= 0:
             yield chunk
             chunk, room = [], _CHUNK_BYTES

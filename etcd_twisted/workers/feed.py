@@ -379,7 +379,9 @@ class Feed:
 
 def _copy(metadata: SnapshotMetadata, state: KeySpaceState) -> Frames:
     """Yields the frames by which a worker gets a copy of a key space."""
+    chunks = dump(state)
+    del state  # so that it is freed in small steps, as the chunks are made
     yield frame(Load(metadata))
-    for chunk in dump(state):
+    for chunk in chunks:
         yield frame(Piece(chunk)) if chunk else b""
     yield frame(Loaded())

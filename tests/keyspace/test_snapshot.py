@@ -3,6 +3,7 @@ Tests of snapshots: the same content gives the same bytes everywhere, and nothin
 """
 
 import hashlib
+import itertools
 import os
 import random
 import subprocess
@@ -330,6 +331,26 @@ class PieceTests(SynchronousTestCase):
             counting, content = shape
             self.assertBounded(counting, dump(content))
             self.assertGreater(counting.nodes, 4_000)
+
+    def test_what_only_a_dump_holds_is_freed_in_bounded_steps(self) -> None:
+        """A key space that was changed since costs no long step at the end of its dump."""
+        space = KeySpace(1)
+        keys = [f"/large/{number}" for number in range(5_000)]
+        keys += [f"/small{directory}/{number}" for directory in range(20) for number in range(500)]
+        values = [f"value {number}" for number in range(len(keys))]
+        for key, value in zip(keys, values, strict=True):
+            space.apply(c.Set(key, 0, value))
+        chunks = dump(space.state())
+        held = [sys.getrefcount(value) for value in values[:-1]]  # the last one is in the history
+        next(chunks)
+        for key in keys:
+            space.apply(c.Set(key, 0, "changed"))
+        before, most = 0, 0
+        for _ in itertools.chain(chunks, [b"its end"]):
+            freed = sum(sys.getrefcount(value) < count for value, count in zip(values, held, strict=False))
+            before, most = freed, max(most, freed - before)
+        self.assertEqual(before, len(keys) - 1)
+        self.assertLessEqual(most, 2_048)
 
     def test_small_directories_share_a_step(self) -> None:
         """Many small directories don't make many small steps."""

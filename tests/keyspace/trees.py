@@ -2,7 +2,7 @@
 Trees of many shapes, which count how many of their nodes are looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from etcd_twisted.keyspace.nodes import Directory, File, Node
@@ -40,6 +40,9 @@ class _Counted:
         self._counting = counting
         self._children = children
 
+    def __len__(self) -> int:
+        return len(self._children)
+
     def __iter__(self) -> Iterator[str]:
         for name in self._children:
             self._counting.nodes += 1
@@ -47,6 +50,9 @@ class _Counted:
 
     def __getitem__(self, name: str) -> Node:
         return self._children[name]
+
+    def values(self) -> Iterable[Node]:
+        return self._children.values()
 
 
 def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:

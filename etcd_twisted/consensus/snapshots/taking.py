@@ -8,6 +8,8 @@ when the snapshot began is kept until the next snapshot.
 This module must never shorten the log before the snapshot that covers it is durable.
 """
 
+from collections.abc import Iterator
+
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,7 +21,6 @@ from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.waiters import next_turn
 
 SNAPSHOT_BYTES = 64 << 20
@@ -46,7 +47,7 @@ two and a half times as long for the entries as for the snapshot.
 _CHECKS_PER_COUNT = 10
 """How often to look, in the time of L{Snapshotter}'s count, whether a large snapshot is due by now."""
 
-_ENTRIES_FREED_A_TURN = 10_000
+_ENTRIES_FREED_A_TURN = 1_000
 """How many entries that a snapshot covers are freed in one turn of the reactor."""
 
 _log = Logger()
@@ -93,7 +94,8 @@ class Snapshotter:
         state_machine = self._state_machine
         self.due_index = self._next_due_index(self._count)
         if state_machine.applied_index >= self.due_index or state_machine.bytes_since_snapshot > self.due_bytes:
-            self._running = ensureDeferred(self._take(*state_machine.snapshot()))
+            metadata, content = state_machine.snapshot()
+            self._running = ensureDeferred(self._take(metadata, dump(content)))
             self._running.addErrback(self._node.fail)
             self._running.addCallback(self._ended)
 
@@ -111,12 +113,15 @@ class Snapshotter:
     def _ended(self, _: None) -> None:
         self._running = None
 
-    async def _take(self, metadata: SnapshotMetadata, content: KeySpaceState) -> None:
+    async def _take(self, metadata: SnapshotMetadata, chunks: Iterator[bytes]) -> None:
+        """
+        @param chunks: see L{dump}. Nobody else holds the key space as it was, so that it is freed in small steps.
+        """
         disk = self._disk
         await disk.begin_segment()
         file = await disk.create_snapshot(metadata)
         try:
-            whole = await self._write(file, content)
+            whole = await self._write(file, chunks)
             await disk.run(file.finish if whole else file.abort)
         except Exception:
             await disk.run(file.abort)
@@ -133,9 +138,9 @@ class Snapshotter:
             del covered[-_ENTRIES_FREED_A_TURN:]  # all of them at once would take longer than a turn may
             await next_turn(self._clock)
 
-    async def _write(self, file: SnapshotWriter, content: KeySpaceState) -> bool:
+    async def _write(self, file: SnapshotWriter, chunks: Iterator[bytes]) -> bool:
         """Write the chunks. Returns whether all of them were written before L{stop} was called."""
-        for chunk in dump(content):
+        for chunk in chunks:
             if self._stopping:
                 return False
             if chunk:
