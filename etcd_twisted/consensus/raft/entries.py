@@ -4,6 +4,8 @@ describes: every change to one needs a new format version, except for a new fiel
 """
 
 import enum
+from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -32,6 +34,23 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     term: int
     kind: EntryKind
     data: bytes
+
+
+index_of, term_of = attrgetter("index"), attrgetter("term")
+kind_of, data_of = attrgetter("kind"), attrgetter("data")
+"""The fields of an entry, for C{map}: thousands of entries a second need no loop in Python."""
+
+_COMMAND = EntryKind.COMMAND
+
+
+def are_commands(entries: Sequence[Entry]) -> bool:
+    """Returns whether all entries are commands."""
+    return list(map(kind_of, entries)).count(_COMMAND) == len(entries)
+
+
+def data_bytes(entries: Sequence[Entry]) -> int:
+    """Returns how many bytes of data entries hold."""
+    return sum(map(len, map(data_of, entries)))
 
 
 class HardState(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from collections import deque
 import attrs
 
 from etcd_twisted.consensus.raft import quorum
-from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.entries import Configuration, data_bytes
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog, fitting
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot, Message, TimeoutNow
@@ -327,7 +327,7 @@ class Leader:
         commit, last = self._log.commit_index, before + len(entries)
         progress.commit = min(commit, last)
         if entries:
-            progress.sent(last, sum([len(entry.data) for entry in entries]))
+            progress.sent(last, data_bytes(entries))
         return Append(self._term, self._round, before, self._log.term(before), commit, entries)
 
     def _told_commit(self, progress: Progress) -> Append:

@@ -9,13 +9,19 @@ other machines.
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from operator import attrgetter
 
 from etcd_twisted.consensus.raft.configurations import Configurations
-from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    SnapshotMetadata,
+    are_commands,
+    data_bytes,
+    term_of,
+)
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 
-_term_of = attrgetter("term")
 _CONFIGURATION = EntryKind.CONFIGURATION  # once, as each append compares with it
 
 
@@ -82,7 +88,7 @@ class RaftLog:
         C{term} at C{index} may agree with this one. The result is never below C{first_index - 1}.
         """
         stop = max(min(index, self.last_index) - self.first_index + 1, 0)
-        return self.first_index - 1 + bisect_right(self._entries, term, 0, stop, key=_term_of)
+        return self.first_index - 1 + bisect_right(self._entries, term, 0, stop, key=term_of)
 
     def _at(self, index: int) -> Entry:
         if not self.first_index <= index <= self.last_index:
@@ -109,7 +115,7 @@ class RaftLog:
                     continue  # the snapshot holds it
                 self._at(entry.index)
                 self._truncate(entry.index - 1)
-            self._push(entry)
+            self._push((entry,))
         self.durable_index = self.handed_out_index = self.last_index
 
     def append(self, term: int, kind: EntryKind, data: bytes) -> int:
@@ -129,16 +135,15 @@ class RaftLog:
         for position, entry in enumerate(entries):
             if entry.index > self.commit_index and not self.has(entry.index, entry.term):
                 self._truncate(entry.index - 1)
-                for each in entries[position:]:
-                    self._push(each)
+                self._push(entries[position:])
                 return
 
-    def _push(self, entry: Entry) -> None:
-        """Add the entry that follows the last one."""
-        self._entries.append(entry)
-        self.last_index = entry.index
-        if entry.kind is EntryKind.CONFIGURATION:
-            self.configurations.adopt((entry,))
+    def _push(self, entries: tuple[Entry, ...]) -> None:
+        """Add entries that follow the last one."""
+        self._entries += entries
+        self.last_index = entries[-1].index
+        if not are_commands(entries):
+            self.configurations.adopt(entries)
 
     def _truncate(self, index: int) -> None:
         """Forget the entries after C{index}."""
@@ -155,9 +160,7 @@ class RaftLog:
         """
         Returns the next entries to make durable, which hold at most C{most_bytes} of data. A single one may hold more.
         """
-        entries = tuple(self._entries[self.handed_out_index + 1 - self.first_index :])
-        if len(entries) > 1:
-            entries = fitting(entries, most_bytes)
+        entries = fitting(tuple(self._entries[self.handed_out_index + 1 - self.first_index :]), most_bytes)
         self.handed_out_index += len(entries)
         return entries
 
@@ -245,6 +248,8 @@ def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:
     """
     Returns as many of the first entries as hold at most C{length} bytes of data, and at least one if there is one.
     """
+    if data_bytes(entries) <= length:
+        return entries
     total = 0
     for count, entry in enumerate(entries):
         total += len(entry.data)

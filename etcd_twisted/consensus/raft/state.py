@@ -8,7 +8,7 @@ import enum
 
 from etcd_twisted.consensus.raft.ballot import Ballot
 from etcd_twisted.consensus.raft.election_timer import ElectionTimer
-from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.raft.entries import Configuration, Member, data_bytes
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.consensus.raft.leader import Deposition, Leader
 from etcd_twisted.consensus.raft.log import RaftLog
@@ -185,7 +185,7 @@ class RaftState:
         """
         Returns how many bytes of data the committed entries after C{index} hold, as far as they are in memory.
         """
-        return sum(len(each.data) for each in self.log.between(index + 1, self.log.commit_index + 1))
+        return data_bytes(self.log.between(index + 1, self.log.commit_index + 1))
 
     # What is left to do
 
