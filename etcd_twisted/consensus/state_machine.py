@@ -5,6 +5,9 @@ It tells the proposer of an entry, if that is on this machine, the outcome. It m
 of order, nor read a clock to decide what a command does.
 """
 
+from itertools import groupby
+from operator import attrgetter
+
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
@@ -12,7 +15,15 @@ from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.consensus.machines import machines_of
 from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.consensus.raft.configurations import decode_configuration, differences
-from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    SnapshotMetadata,
+    data_bytes,
+    data_of,
+    kind_of,
+)
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event
@@ -20,6 +31,8 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.waiters import Observers
+
+_time_of = attrgetter("time")
 
 ENTRIES_PER_TURN = 256
 """How many entries are applied in one turn of the reactor at most."""
@@ -92,6 +105,9 @@ class StateMachine:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply the next committed entries."""
+        if not self._proposals.pending and not self._proposals.expected:
+            self._apply_unasked(entries)
+            return
         command = EntryKind.COMMAND
         for entry in entries:
             self.applied_index = entry.index  # entry by entry, as callers may ask while a batch is applied
@@ -105,7 +121,7 @@ class StateMachine:
     def _apply_command(self, entry: Entry) -> None:
         proposal = self._proposals.take(entry)
         if proposal is None:
-            self._apply_unasked(entry)
+            self._apply_and_note(entry)
             return
         command: Command | None = proposal.command
         if command is None:  # the leader has put it into the log for this machine
@@ -122,9 +138,23 @@ class StateMachine:
         else:
             proposal.tell(event)
 
-    def _apply_unasked(self, entry: Entry) -> None:
+    def _apply_unasked(self, entries: tuple[Entry, ...]) -> None:
+        """Apply entries that nobody here waits for. A command that fails does so on all machines."""
+        for kind, group in groupby(entries, kind_of):
+            run = tuple(group)
+            self.applied_index, self.applied_term = run[-1].index, run[-1].term
+            self.bytes_since_snapshot += data_bytes(run)
+            if kind is EntryKind.COMMAND:
+                commands = list(map(decode_command, map(data_of, run)))
+                self._time.observe(max(map(_time_of, commands)))
+                self.keyspace.apply_all(commands)
+            else:
+                for entry in run:
+                    self._apply_other(entry)
+
+    def _apply_and_note(self, entry: Entry) -> None:
         """
-        Apply a command that nobody here is known to wait for. If it fails, it fails on all machines.
+        Apply a command that nobody here is known to wait for, while others are waited for.
         """
         command = decode_command(entry.data)
         self._time.observe(command.time)

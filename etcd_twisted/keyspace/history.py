@@ -9,7 +9,7 @@ import bisect
 import itertools
 import operator
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.events import Event
@@ -80,6 +80,18 @@ class History:
             self.cleared_index = events.popleft().result.node.modified_index
             total -= sizes.popleft()
         self.size_bytes = total
+
+    def extend(self, new: Sequence[Event], new_sizes: Sequence[int]) -> None:
+        """
+        Add events, at least one, as L{add} does.
+
+        @param new_sizes: the size of each, as L{event_bytes} returns it.
+        """
+        for event, size in zip(new[:-1], new_sizes, strict=False):
+            self._events.append(event if size <= MAX_CACHED_EVENT_BYTES else Event(event.result))
+        self._sizes.extend(new_sizes[:-1])
+        self.size_bytes += sum(new_sizes[:-1])
+        self.add(new[-1])  # which drops the oldest ones
 
     def since(self, asked: int, key: str, recursive: bool) -> Iterator[Event]:
         """

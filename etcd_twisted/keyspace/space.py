@@ -6,13 +6,15 @@ events and the same errors on every machine. This module must never read a clock
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, overload
 
 import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
+from etcd_twisted.keyspace.batches import put_files
 from etcd_twisted.keyspace.events import ActionResult, Event, NodeView, view
 from etcd_twisted.keyspace.expiry import ExpirySchedule, RemovedDirectories
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES, History
@@ -226,6 +228,30 @@ class KeySpace:
             raise
         setattr(counts, success, getattr(counts, success) + 1)
         return event
+
+    def apply_all(self, several: Sequence[commands.Command]) -> None:
+        """Do what L{apply} does with each of these commands. Nobody learns what becomes of them, nor which fail."""
+        done = 0
+        while done < len(several):
+            if type(several[done]) is commands.Set:
+                done += self._put_files(several, done)
+            if done < len(several):
+                with suppress(EtcdError):
+                    self.apply(several[done])
+                done += 1
+
+    def _put_files(self, several: Sequence[commands.Command], start: int) -> int:
+        """Carry out some of these commands; see L{put_files}. Returns how many."""
+        root, events, sizes = put_files(self.root, self.index, self.ttls, several, start)
+        if events:
+            self.root = root
+            self.index += len(events)
+            self._counts.sets_success += len(events)
+            self._history.extend(events, sizes)
+            if self.hub.watched:
+                for event in events:
+                    self.hub.notify(event)
+        return len(events)
 
     def _set(self, command: commands.Set) -> Event:
         lookup = tree.look_up(self.root, command.key)
