@@ -44,13 +44,13 @@ from etcd_twisted.httpd.usage import MOST_RECENT
 from etcd_twisted.net.sockets import keep_alive, tcp_socket
 
 LONGEST_COMMON_HEAD_BYTES = 1 << 13
-"""How much of a head that is not complete is kept."""
+"""How much of a head that is not complete is kept. The path and the query may have half of it each."""
 
-_LINE = rb"(%s) %s(/[!->@-~]{0,4096})?(?:\?([!-~]{0,4096}))? HTTP/1\.1\r\n"
+_LINE = rb"(%s) %s(?=[/? ])([!->@-~]{0,4096}+)(?=[? ])\??+([!-~]{0,4096}+) HTTP/1\.1\r\n"
 """A request line, with room for what its method and the handler's prefix have to match."""
 
-_FIELDS = rb"((?:[\t -~]+\r\n)+)\r\n"
-"""The rest of a head. Whatever L{Heads} can take for common matches."""
+_FIELDS = rb"((?:[^\r]++\r\n)++)\r\n"
+"""The rest of a head. It matches whatever L{Heads} can take for common, and more."""
 
 _HEAD = b"HEAD"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -365,7 +365,7 @@ class FastChannel(Protocol):
             if match is None:
                 self._wait_for_head(data[start:])
                 break
-            self._method, path, query, fields = match.groups(b"")
+            self._method, path, query, fields = match.groups()
             head = site.heads[fields]
             if head is None:
                 self._hand_over(data[start:])
@@ -380,8 +380,9 @@ class FastChannel(Protocol):
             self.lifetime.receiving = False
             self.turns.left -= 1
             self._began = perf_counter()
-            kind, credentials = head.content_type, head.authorization
-            request = ParsedRequest(self._method, path, query, kind, data[body:end], credentials, None, head.relayed)
+            request = ParsedRequest(
+                self._method, path, query, head.content_type, data[body:end], head.authorization, None, head.relayed
+            )
             answer = site.handler.handle(request)
             if type(answer) is Response:
                 self._respond(answer)

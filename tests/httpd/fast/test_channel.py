@@ -462,6 +462,15 @@ class DoorTests(SynchronousTestCase):
         self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_COMMON_HEAD_BYTES)
         self.assert_fast(False)
 
+    def test_a_long_target_is_handed_over(self) -> None:
+        """Its segments are looked at one by one, so the ordinary door lets it cost more than a common one."""
+        for target in (b"/v2/keys/%s", b"/v2/keys?%s", b"/v2/keys/k?%s"):
+            for length, stays in ((4_000, True), (4_097, False)):
+                self.channel, self.transport = self.wire.connect()
+                self.channel.dataReceived(GET.replace(b"/v2/keys/k", target % (b"x" * length)))
+                self.assertIs(self.channel in self.wire.site.channels, stays)
+                self.assertEqual(self.transport.value().count(b"HTTP/1.1 "), 1)
+
     def test_little_is_read_ahead(self) -> None:
         """A client that sends more while it waits is paused, and loses nothing."""
         self.channel.dataReceived(WATCH + GET * 10)
