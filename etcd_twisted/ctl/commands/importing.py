@@ -1,5 +1,7 @@
 """
 The command that writes saved keys into a running cluster: C{import}.
+
+This module must never have anything written before the command line is found to be whole: an import can't be undone.
 """
 
 import time

@@ -1,6 +1,8 @@
 """
 The commands on the machines' administrators' resource, which servers of etcd 0.4 and this project's have: C{machines}
 and C{config}.
+
+This module must never make a request about a machine with an empty name: its path is that of all machines.
 """
 
 import time

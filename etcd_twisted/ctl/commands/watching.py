@@ -1,5 +1,7 @@
 """
 The commands that wait for changes: C{watch} and C{exec-watch}.
+
+This module must never pass over changes that were lost without saying so, nor run a command for two changes at once.
 """
 
 import os
