@@ -41,6 +41,17 @@ async def leader_id(client: "Client") -> str | None:
         return None
 
 
+def _leader_id(tool: Tool) -> str | None:
+    """Returns what L{leader_id} does, without a client if a machine answers at once."""
+    from etcd_twisted.client import ApiError, ConnectionFailed, RequestRefused
+    from etcd_twisted.client.members import LEADER, machine_of
+
+    try:
+        return tool.ask(LEADER, machine_of, lambda client: client.leader()).id
+    except (ConnectionFailed, ApiError, RequestRefused):
+        return None
+
+
 @click.group(cls=Group)
 def member() -> None:
     """List the machines of the cluster, and change who they are."""
@@ -50,11 +61,12 @@ def member() -> None:
 @click.pass_obj
 def list_(tool: Tool) -> None:
     """List the machines, and which of them leads."""
+    from etcd_twisted.client.members import MEMBERS, members_of
 
     async def ask(client: "Client") -> "tuple[tuple[Machine, ...], str | None]":
         return await client.members(), await leader_id(client)
 
-    members, leader = tool.run(ask)
+    members, leader = tool.ask(MEMBERS, lambda answer: (members_of(answer), _leader_id(tool)), ask)
     documents = [member_as_json(each, leader) for each in members]
     rows = [
         (
