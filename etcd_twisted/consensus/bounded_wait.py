@@ -2,7 +2,8 @@
 When the reactor waits for the disk thread, instead of being called by it.
 
 A lone writer is bound by hand-overs: that of a record to the disk thread, and that of its result to the reactor. Where
-the reactor has nothing else to do, it can wait for a sync as long as an ordinary one takes, and save both. It must
+the reactor has nothing else to do, it can wait for a sync as long as an ordinary one takes, and save both. Nor has the
+reactor of a follower anything else to do, however much the leader sends, while no clients of its own ask. It must
 never wait for longer than L{MOST_SECONDS} at a time, nor while others wait for it, nor again and again for a disk that
 does not keep to its usual time. The node waits at most once in a turn of the reactor: several clients that write in
 the same turn, or one that sends requests ahead, would hold it up once for each request.
@@ -40,13 +41,20 @@ class BoundedWait:
     @ivar lone: whether one client writes and waits, as far as the last records show.
     """
 
-    def __init__(self, reads: Callable[[], int], records_in_a_row: int = RECORDS_IN_A_ROW) -> None:
+    def __init__(
+        self,
+        reads: Callable[[], int],
+        records_in_a_row: int = RECORDS_IN_A_ROW,
+        anybody_waits: Callable[[], bool] = lambda: False,
+    ) -> None:
         """
         @param reads: returns how many reads this machine has served.
+        @param anybody_waits: returns whether clients of this machine wait for changes.
         @param records_in_a_row: see L{RECORDS_IN_A_ROW}.
         """
         self.lone = False
         self._reads = reads
+        self._anybody_waits = anybody_waits
         self._reads_before = 0
         self._records_in_a_row = records_in_a_row
         self._in_a_row = 0
@@ -56,22 +64,24 @@ class BoundedWait:
         self._durations: list[float] = []
         self._limit_seconds = MOST_SECONDS
 
-    def seconds(self, entries: int) -> float:
+    def seconds(self, entries: int, follows: bool = False) -> float:
         """
         Returns how long to wait for a record; 0 for not at all. Call this once for each record.
 
         @param entries: how many entries it has.
+        @param follows: whether another machine leads.
         """
         reads = self._reads()
-        alone = entries == 1 and reads - self._reads_before <= MOST_READS_BETWEEN
+        few_reads = reads - self._reads_before <= MOST_READS_BETWEEN
         self._reads_before = reads
-        if not alone:
+        if not few_reads or not (entries == 1 or (entries and follows and not self._anybody_waits())):
             self._in_a_row = 0
             self.lone = False
             return 0.0
         self._in_a_row += 1
-        self.lone = self._in_a_row > self._records_in_a_row
-        if not self.lone:
+        in_a_row = self._in_a_row > self._records_in_a_row
+        self.lone = in_a_row and entries == 1
+        if not in_a_row:
             return 0.0
         if self._without:
             self._without -= 1

@@ -126,7 +126,7 @@ class LocalMember:
         self._own = Member(machine.name, machine.client_url, machine.peer_url)
         self._time = clocks.cluster
         self._time.observe(recovered.newest_time)
-        self._ending = False
+        self._ending, self._carried_out = False, 0
         hard_state, log = recovered.hard_state, recovered.log
         last_index, now = log.last_index, clock.seconds()
         core = Raft(machine_id, hard_state, log, settings.timing, settings.random_seed, now, settings.raft_limits)
@@ -144,7 +144,12 @@ class LocalMember:
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, environment.traffic, self._sender)
         self.node = Node(
-            clock, core, disk, self._messenger, self.state_machine, BoundedWait(keyspace.reads, settings.lone_records)
+            clock,
+            core,
+            disk,
+            self._messenger,
+            self.state_machine,
+            BoundedWait(self._requests_served, settings.lone_records, self._proposals.anybody_waits),
         )
         self.proposer = Proposer(
             core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
@@ -282,6 +287,10 @@ class LocalMember:
         self._messenger.lost(machine_id)
         self.node.unreachable(machine_id)
 
+    def _requests_served(self) -> int:
+        """Returns how many reads this process has served, and requests for others that it had the leader carry out."""
+        return self._keyspace.reads() + self._carried_out
+
     # Requests of processes that have copies of this machine's key space
 
     def carry_out(self, request: bytes, answer_question: AnswerQuestion | None) -> "Deferred[bytes]":
@@ -294,6 +303,7 @@ class LocalMember:
         leader = raft.leader
         if raft.leadership is not None:
             return self.forwarded.answer(request, answer_question)
+        self._carried_out += 1
         if leader is None:
             return fail(RequestDroppedError("no leader is known"))
         return self._transport.forward(leader, request)

@@ -356,7 +356,8 @@ class Node:
 
     def _wait_seconds(self, record: Record) -> float:
         """Returns how long to wait for a record."""
-        seconds = 0.0 if self._bounded_wait is None else self._bounded_wait.seconds(len(record.entries))
+        wait, follows = self._bounded_wait, self._raft.leadership is None
+        seconds = 0.0 if wait is None else wait.seconds(len(record.entries), follows)
         if seconds and self._waited is not None:
             return 0.0  # others may have come meanwhile: the reactor looks after them first
         if seconds:
@@ -371,7 +372,7 @@ class Node:
         if self._stopped:
             return
         now = self._now()
-        if self._bounded_wait is not None and len(record.entries) == 1:
+        if self._bounded_wait is not None and (len(record.entries) == 1 or self._raft.leadership is None):
             self._bounded_wait.took(now - self._write_began)
         self._raft.persisted(record, now)
         if self._running:

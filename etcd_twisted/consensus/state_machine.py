@@ -105,7 +105,7 @@ class StateMachine:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply the next committed entries."""
-        if not self._proposals.pending and not self._proposals.expected:
+        if not self._proposals.anybody_waits():
             self._apply_unasked(entries)
             return
         command = EntryKind.COMMAND

@@ -35,7 +35,8 @@ class GateTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reads = 0
-        self.wait = BoundedWait(lambda: self.reads)
+        self.anybody_waits = False
+        self.wait = BoundedWait(lambda: self.reads, anybody_waits=lambda: self.anybody_waits)
 
     def write(self, records: int, sync_seconds: float = SYNC_SECONDS) -> list[float]:
         """Returns how long it may wait for each of some records, which come one after another."""
@@ -75,6 +76,39 @@ class GateTests(SynchronousTestCase):
         self.reads += MOST_READS_BETWEEN + 1
         self.assertEqual(self.wait.seconds(1), 0.0)
         self.assertFalse(self.wait.lone)
+
+    def follow(self, records: int) -> list[float]:
+        """Returns how long it may wait for each of some long records that come from the leader."""
+        waits = []
+        for _ in range(records):
+            waits.append(self.wait.seconds(50, follows=True))
+            self.wait.took(SYNC_SECONDS)
+        return waits
+
+    def test_a_follower_waits_for_long_records_too(self) -> None:
+        waits = self.follow(100)
+        self.assertEqual(waits[:RECORDS_IN_A_ROW], [0.0] * RECORDS_IN_A_ROW)
+        self.assertEqual(waits[-1], 2 * SYNC_SECONDS)
+        self.assertFalse(self.wait.lone)
+        self.assertEqual(self.wait.seconds(0, follows=True), 0.0)
+
+    def test_a_follower_does_not_wait_while_its_own_clients_ask(self) -> None:
+        self.follow(100)
+        self.reads += MOST_READS_BETWEEN + 1
+        self.assertEqual(self.follow(RECORDS_IN_A_ROW + 1), [0.0] * (RECORDS_IN_A_ROW + 1))
+        self.assertNotEqual(self.follow(1), [0.0])
+        self.anybody_waits = True
+        self.assertEqual(self.follow(1), [0.0])
+
+    def test_a_lone_writer_through_a_follower(self) -> None:
+        """The follower waits for its records, each of which holds the one change that its client waits for."""
+        self.anybody_waits = True
+        waits = [self.wait.seconds(1, follows=True) for _ in range(RECORDS_IN_A_ROW + 1)]
+        self.assertNotEqual(waits[-1], 0.0)
+
+    def test_a_machine_that_takes_the_lead_does_not_wait_for_many_writers(self) -> None:
+        self.follow(100)
+        self.assertEqual(self.wait.seconds(50), 0.0)
 
     def test_there_is_no_wait_for_a_while_after_one_that_was_too_long(self) -> None:
         self.write(100)
@@ -154,6 +188,14 @@ class WaitingNodeTests(NodeTestCase):
         self.waiting(follower)
         follower.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
         self.assertTrue([message for _, message in self.around.sent if isinstance(message, AppendReply)])
+
+    def test_a_follower_answers_for_many_entries_in_the_turn_in_which_they_came(self) -> None:
+        follower = self.node(A, B)
+        self.waiting(follower)
+        entries = tuple(Entry(index, 1, EntryKind.COMMAND, b"x") for index in range(1, 51))
+        follower.receive(B, [Append(1, 1, 0, 0, 0, entries)])
+        replies = [message.index for _, message in self.around.sent if isinstance(message, AppendReply)]
+        self.assertEqual(replies, [50])
 
     def test_a_wait_that_ends_first_is_noted(self) -> None:
         node = self.alone()

@@ -117,6 +117,10 @@ class Proposals:
             self._forget_growths()
             self._fail(replaced, self._unknown())
 
+    def anybody_waits(self) -> bool:
+        """Returns whether the outcome of any entry is waited for here, or may be."""
+        return bool(self.pending) or self.expected > 0
+
     # Those that the leader puts into the log for this machine
 
     def expect(self) -> None:
