@@ -87,8 +87,10 @@ class History:
 
         @param new_sizes: the size of each, as L{event_bytes} returns it.
         """
-        for event, size in zip(new[:-1], new_sizes, strict=False):
-            self._events.append(event if size <= MAX_CACHED_EVENT_BYTES else Event(event.result))
+        if max(new_sizes) > MAX_CACHED_EVENT_BYTES:
+            sized = zip(new, new_sizes, strict=True)
+            new = [each if size <= MAX_CACHED_EVENT_BYTES else Event(each.result) for each, size in sized]
+        self._events.extend(new[:-1])
         self._sizes.extend(new_sizes[:-1])
         self.size_bytes += sum(new_sizes[:-1])
         self.add(new[-1])  # which drops the oldest ones
