@@ -13,12 +13,11 @@ from typing import Any
 import attrs
 import msgspec
 
-from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.nodes import File, Node
+from etcd_twisted.keyspace.space import KeySpace
 
 AUTH_KEY = "/_etcd/_auth"
 """The key of the document. Its name is hidden, so listings and watches of its directory do not show it."""
-
-DIRECTORY_NAME, _NAME = AUTH_KEY[1:].split("/")
 
 GUEST = ""
 """Stands for the user of a request without credentials."""
@@ -153,7 +152,8 @@ class CurrentAuth:
     The state in a key space, which is decoded again only when the document has changed.
 
     @ivar state: the state that was found last. For reading only.
-    @ivar directory: the node of the document's directory then. As long as it is there, so is the state.
+    @ivar index: the index of the key space then, and C{origin} its origin. As long as these are the same, so is the
+        state.
     """
 
     def __init__(self, on_problem: Callable[[str], None] = lambda _: None) -> None:
@@ -161,20 +161,19 @@ class CurrentAuth:
         @param on_problem: called with L{AuthState.problem} of each new state that has one.
         """
         self._on_problem = on_problem
-        self.directory: Node | None = None
+        self.index = 0
+        self.origin: object = None
         self._node: Node | None = None
         self.state = DISABLED
 
-    def of(self, root: Directory) -> AuthState:
-        """Returns the state below a root."""
-        directory = root.children.get(DIRECTORY_NAME)
-        if directory is not self.directory:
-            self._read(directory)
+    def of(self, keyspace: KeySpace) -> AuthState:
+        """Returns the state in a key space."""
+        if keyspace.index != self.index or keyspace.origin is not self.origin:
+            self.index, self.origin = keyspace.index, keyspace.origin
+            self._read(keyspace.peek(AUTH_KEY))
         return self.state
 
-    def _read(self, directory: Node | None) -> None:
-        node = directory.children.get(_NAME) if isinstance(directory, Directory) else None
-        self.directory = directory
+    def _read(self, node: Node | None) -> None:
         if node is not self._node:
             self._node = node
             self.state = read(node)

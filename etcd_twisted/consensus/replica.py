@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.auth.state import DIRECTORY_NAME, AuthState, CurrentAuth
+from etcd_twisted.auth.state import AuthState, CurrentAuth
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
@@ -143,8 +143,10 @@ class Replica:
     @property
     def auth(self) -> AuthState:
         """See L{IReplica}. Every request about keys asks for it, so the common case is here and takes no call."""
-        root, current = self.keyspace.root, self._auth
-        return current.state if root.children.get(DIRECTORY_NAME) is current.directory else current.of(root)
+        keyspace, current = self.keyspace, self._auth
+        if keyspace.index == current.index and keyspace.origin is current.origin:
+            return current.state
+        return current.of(keyspace)
 
     def _auth_unreadable(self, problem: str) -> None:
         self._log.critical("/_etcd/_auth can't be read, so nobody may do anything: {problem}", problem=problem)

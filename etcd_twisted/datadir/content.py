@@ -76,7 +76,7 @@ def for_new_cluster(state: KeySpaceState, machine: Machine) -> KeySpaceState:
     root = state.root
     for key in (MACHINES, MEMBER_RECORDS):
         if find(root, key) is not None:
-            root = tree.remove(tree.look_up(root, key))
+            root = tree.remove(tree.look_up(root, key), object())
     return attrs.evolve(state, root=_put(root, machine.key, machine.value, state.index))
 
 
@@ -89,7 +89,7 @@ def with_auth(state: KeySpaceState, auth: AuthState) -> KeySpaceState:
 
 def _put(root: Directory, key: str, value: str, index: int) -> Directory:
     index = max(index, 1)
-    return tree.put(tree.look_up(root, key), File(value, index, index), index)
+    return tree.put(tree.look_up(root, key), File(value, index, index), index, object())
 
 
 MOST_EVENTS = 1_000

@@ -21,9 +21,9 @@ def build(nodes: Iterable[tuple[str, Node]]) -> Directory:
 
     @param nodes: the key of each node, and the node: a directory bare, and before what is in it.
     """
-    root = EMPTY_ROOT
+    root, owner = EMPTY_ROOT, object()
     for key, node in nodes:
-        root = tree.put(tree.look_up(root, key), node, 0)
+        root = tree.put(tree.look_up(root, key), node, 0, owner)
     return root
 
 

@@ -1,8 +1,10 @@
 """
-The nodes of the tree: files and directories, which must never change once they are made.
+The nodes of the tree: files and directories.
 
-A change makes new nodes on the path to one key and shares all others. So whoever holds an old root has a consistent
-view of the whole key space, at no cost. The children of a directory are a persistent map for the same reason.
+A file must never change once it is made, nor must a directory that anybody has but L{etcd_twisted.keyspace.tree}: to
+change a key, that makes new directories on the path to it, and shares all other nodes. So whoever holds an old root
+has a consistent view of the whole key space, at no cost. The children of a directory are a persistent map for the same
+reason.
 
 Nodes are C{msgspec.Struct}s that the cyclic garbage collector does not track (C{gc=False}): a full collection over
 100,000 keys would stall the reactor. There are no cycles, since no node refers to its parent.
@@ -32,22 +34,48 @@ class File(msgspec.Struct, frozen=True, gc=False):
     expires: int | None = None
 
 
-class Directory(msgspec.Struct, frozen=True, gc=False):
+class Directory(msgspec.Struct, gc=False, eq=False):
     """
-    A node that holds other nodes by name. C{created}, C{modified} and C{expires} are as in L{File}.
+    A node that holds other nodes by name. C{created}, C{modified} and C{expires} are as in L{File}. Only
+    L{etcd_twisted.keyspace.tree} may change a directory, and only one that it owns.
 
+    @ivar entries: the children, in the form in which they are kept: a map, or a mutation that becomes one. To look up
+        names in; for all else there is L{children}.
     @ivar size: the size of all nodes below it, in bytes; see L{etcd_twisted.keyspace.sizes}.
     @ivar files: the number of files below it, at any depth.
     @ivar directories: the number of directories below it, at any depth.
+    @ivar owner: the owner of the tree that may change this directory; C{None} if it must never change again.
     """
 
-    children: immutables.Map[str, "Node"]
+    entries: "immutables.Map[str, Node] | immutables.MapMutation[str, Node]"
     created: int = 0
     modified: int = 0
     expires: int | None = None
     size: int = 0
     files: int = 0
     directories: int = 0
+    owner: object = None
+
+    @property
+    def children(self) -> "immutables.Map[str, Node]":
+        """The nodes in it by name. Nobody changes the directory any more once somebody has asked for them."""
+        entries = self.entries
+        if not isinstance(entries, immutables.Map):
+            entries = self.entries = entries.finish()
+        self.owner = None
+        return entries
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Directory) and self._content() == other._content()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec's compares identities
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _content(self) -> tuple[object, ...]:
+        numbers = self.created, self.modified, self.expires, self.size, self.files, self.directories
+        return self.children, *numbers
 
 
 Node = File | Directory

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, overload
 
-import msgspec
-
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
 from etcd_twisted.keyspace.batches import put_files
 from etcd_twisted.keyspace.events import ActionResult, Event, NodeView, view
 from etcd_twisted.keyspace.expiry import ExpirySchedule, RemovedDirectories
+from etcd_twisted.keyspace.growth import growth
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
 from etcd_twisted.keyspace.paths import ROOT, join
@@ -39,13 +38,14 @@ class KeySpace:
     """
     A tree of keys, its index, its last events and its watchers.
 
-    @ivar root: the tree. A change replaces it; it is never modified.
     @ivar index: grows by one with each change that succeeds, and with nothing else.
     @ivar ttls: when the TTL of each key ends, including those of removed directories until they are forgotten. For
         reading only.
     @ivar hub: the watchers.
     @ivar pads_in_order_keys: whether the names of new in-order keys have 20 digits, with zeros in front.
     @ivar removed_directories: the directories whose TTLs L{forget_removed_ttls} has not forgotten yet.
+    @ivar origin: what the key space had its content from at first. Another object is there after L{restore}, so that
+        an index is one of the same content only if the origin is the same too.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class KeySpace:
         @param wake: called when there are events to deliver to watchers.
         @param history_bytes: how large these events may be together, in bytes.
         """
-        self.root, self.index = EMPTY_ROOT, 0
+        # The tree, and the object that owns it, see tree.py. As it is changed in place, nobody else may have it.
+        self._root, self._owner = EMPTY_ROOT, object()
+        self.origin, self.index = object(), 0
         self.hub = WatcherHub(wake)
         self.pads_in_order_keys = False
         self._capacity, self._history_bytes = history_capacity, history_bytes
@@ -72,19 +74,46 @@ class KeySpace:
 
     # Reading
 
+    @property
+    def root(self) -> Directory:
+        """
+        The tree as it is now, for good: no later change touches it. This takes no longer for a large tree, but the
+        next change copies directories. So what is done for each request must not ask for it.
+        """
+        self._owner = object()
+        return self._root
+
+    @property
+    def size(self) -> int:
+        """The size of all nodes, in bytes; see L{etcd_twisted.keyspace.sizes}."""
+        return self._root.size
+
+    def growth(self, command: commands.Change) -> int:
+        """Returns how many bytes a command adds to the tree, see L{etcd_twisted.keyspace.growth.growth}."""
+        return growth(self._root, command)
+
+    def peek(self, key: str) -> Node | None:
+        """Returns the node at C{key}, or C{None}, without counting the read. Later changes may touch a directory."""
+        try:
+            return tree.look_up(self._root, key).node
+        except EtcdError:
+            return None
+
     def get(self, key: str) -> Node:
         """
-        Returns the node at C{key}, and counts the read.
+        Returns the node at C{key}, which no later change touches, and counts the read.
 
         @raise EtcdError: 100 or 104, see L{tree.find}.
         """
         try:
-            node = tree.find(self.root, key)
+            node = tree.find(self._root, key)
         except EtcdError as error:
             self._gets_fail += 1
             error.index = self.index
             raise
         self._gets_success += 1
+        if type(node) is Directory:
+            self._owner = object()  # as for L{root}
         return node
 
     def in_order_name(self, index: int) -> str:
@@ -168,7 +197,8 @@ class KeySpace:
         @param schedule: the TTLs of the nodes in it.
         """
         before = self.index
-        self.root, self.index = state.root, state.index
+        self._root, self._owner = state.root, object()
+        self.origin, self.index = object(), state.index
         self.pads_in_order_keys = state.pads_in_order_keys
         self._counts = copy.copy(state.counts)
         self._history = History(self._capacity, state.history, state.cleared_index, self._history_bytes)
@@ -242,9 +272,8 @@ class KeySpace:
 
     def _put_files(self, several: Sequence[commands.Command], start: int) -> int:
         """Carry out some of these commands; see L{put_files}. Returns how many."""
-        root, events, sizes = put_files(self.root, self.index, self.ttls, several, start)
+        self._root, events, sizes = put_files(self._root, self._owner, self.index, self.ttls, several, start)
         if events:
-            self.root = root
             self.index += len(events)
             self._counts.sets_success += len(events)
             self._history.extend(events, sizes)
@@ -254,7 +283,7 @@ class KeySpace:
         return len(events)
 
     def _set(self, command: commands.Set) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         if lookup.node is not None and not isinstance(lookup.node, File):
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
         return self._put("set", command, lookup)
@@ -267,7 +296,7 @@ class KeySpace:
 
     def _put_new(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
         """Put a new node at C{key}, where nothing may be yet."""
-        lookup = tree.look_up(self.root, key)
+        lookup = tree.look_up(self._root, key)
         if lookup.node is not None:
             raise EtcdError(ErrorCode.KEY_EXISTS, key)
         return self._put("create", command, lookup)
@@ -282,7 +311,7 @@ class KeySpace:
         """
         key, index, time, expires = lookup.key, self.index + 1, command.time, command.expires
         node = empty_directory(index, expires) if command.directory else File(command.value, index, index, expires)
-        self.root = tree.put(lookup, node, index)
+        self._root = tree.put(lookup, node, index, self._owner)
         if expires is not None or key in self.ttls:
             self._schedule_expiry(key, expires)
         previous = None if lookup.node is None else view(key, lookup.node, time)
@@ -291,7 +320,7 @@ class KeySpace:
         return make_event(action, view(key, node, time), previous)
 
     def _set_ttl(self, command: commands.SetTtl) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         node = tree.existing(lookup)
         if not isinstance(node, File):
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
@@ -301,7 +330,7 @@ class KeySpace:
     def _resolve_set_or_swap(self, command: commands.SetOrSwap) -> commands.Set | commands.CompareAndSwap:
         """Returns the command that this one amounts to. Where the key can't be reached, both would fail alike."""
         try:
-            is_there = tree.look_up(self.root, command.key).node is not None
+            is_there = tree.look_up(self._root, command.key).node is not None
         except EtcdError:
             is_there = True
         if is_there:
@@ -310,7 +339,7 @@ class KeySpace:
         return commands.Set(command.key, command.time, value, command.directory, command.expires)
 
     def _update(self, command: commands.Update) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         node = tree.existing(lookup)
         if isinstance(node, File):
             return self._update_file("update", command, lookup, command.value, self._published_event)
@@ -319,14 +348,14 @@ class KeySpace:
         return self._update_directory(command, lookup, node, self._published_event)
 
     def _refresh(self, command: commands.Refresh) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         node = tree.existing(lookup)
         if isinstance(node, File):
             return self._update_file("update", command, lookup, node.value, self._silent_event)
         return self._update_directory(command, lookup, node, self._silent_event)
 
     def _compare_and_swap(self, command: commands.CompareAndSwap) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         node = _matching_file(command, lookup)
         if command.value is None:
             return self._update_file("compareAndSwap", command, lookup, node.value, self._silent_event)
@@ -338,7 +367,7 @@ class KeySpace:
         """Give the file at the key another value and TTL."""
         node = tree.existing(lookup)
         changed = File(value, node.created, self.index + 1, command.expires)
-        self.root = tree.put(lookup, changed, self.index + 1)
+        self._root = tree.put(lookup, changed, self.index + 1, self._owner)
         self._schedule_expiry(command.key, command.expires)
         return make_event(action, view(command.key, changed, command.time), view(command.key, node, command.time))
 
@@ -349,19 +378,19 @@ class KeySpace:
         Give the directory C{node} another TTL. The event shows the new index, but the directory keeps its modified
         index, as in the reference.
         """
-        changed = msgspec.structs.replace(node, expires=command.expires)
-        self.root = tree.put(lookup, changed, self.index + 1)
+        previous = view(command.key, node, command.time)
+        self._root = tree.change_ttl(lookup, node, command.expires, self._owner)
         self._schedule_expiry(command.key, command.expires)
-        shown = msgspec.structs.replace(changed, modified=self.index + 1)
-        return make_event("update", view(command.key, shown, command.time), view(command.key, node, command.time))
+        shown = Directory(EMPTY_ROOT.entries, node.created, self.index + 1, command.expires)
+        return make_event("update", view(command.key, shown, command.time), previous)
 
     def _delete(self, command: commands.Delete) -> Event:
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         node = tree.existing(lookup)
         if not isinstance(node, File):
             if not (command.directory or command.recursive):
                 raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-            if node.children and not command.recursive:
+            if node.entries and not command.recursive:
                 raise EtcdError(ErrorCode.DIRECTORY_NOT_EMPTY, command.key)
         return self._remove("delete", lookup, command.time, not isinstance(node, File))
 
@@ -369,7 +398,7 @@ class KeySpace:
         if command.key == ROOT:
             # The error for every directory, although no other command gets beyond 107 for the root.
             raise EtcdError(ErrorCode.NOT_A_FILE, ROOT)
-        lookup = tree.look_up(self.root, command.key)
+        lookup = tree.look_up(self._root, command.key)
         _matching_file(command, lookup)
         return self._remove("compareAndDelete", lookup, command.time, False)
 
@@ -405,16 +434,16 @@ class KeySpace:
     def _expiring(self, key: str, expires: int) -> tree.Lookup | None:
         """Returns the node whose TTL ends at that time, or C{None} if it went with a removed directory."""
         try:
-            lookup = tree.look_up(self.root, key)
+            lookup = tree.look_up(self._root, key)
         except EtcdError:  # a file stands where the key's directory was
             return None
         return lookup if lookup.node is not None and lookup.node.expires == expires else None
 
     def _remove(self, action: str, lookup: tree.Lookup, time: int, show_directory: bool) -> Event:
         key, node = lookup.key, tree.existing(lookup)
-        self.root = tree.remove(lookup)
+        self._root = tree.remove(lookup, self._owner)
         self._schedule.set(key, None)
-        if isinstance(node, Directory) and node.children:
+        if isinstance(node, Directory) and node.entries:
             self.removed_directories.add(key, node)
         removed = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
         return self._published_event(action, removed, view(key, node, time))

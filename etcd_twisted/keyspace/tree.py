@@ -1,8 +1,16 @@
 """
-Finding, putting and removing nodes in a persistent tree.
+Finding, putting and removing nodes in a tree.
 
-Each change copies the directories on the path to the key and returns a new root. This module must never change a node
-that is in a tree, nor recurse: a key may have thousands of segments.
+A tree has an owner, any object. A change copies the directories on the path to the key that do not belong to it, so
+that they do from then on, and changes those that do in place: most changes then copy nothing. To keep a tree as it is,
+have another object own it from there on, which takes no longer for a large tree. With an owner that is used once, a
+change leaves the whole tree as it was, and returns the root of another one.
+
+A directory that is copied gets a persistent map for its children, and a mutation of that with its next change. So
+where each change is followed by a look at the tree, no mutation is made in vain.
+
+This module must never change a directory that does not belong to the owner, nor recurse: a key may have thousands of
+segments.
 """
 
 import immutables
@@ -51,7 +59,7 @@ def look_up(root: Directory, key: str) -> Lookup:
                 break
             raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[: len(directories)]))
         directories.append(node)
-        node = node.children.get(name)
+        node = node.entries.get(name)
     return Lookup(key, names, directories, node)
 
 
@@ -66,19 +74,19 @@ def existing(lookup: Lookup) -> Node:
     return lookup.node
 
 
-def put(lookup: Lookup, node: Node, index: int) -> Directory:
+def put(lookup: Lookup, node: Node, index: int, owner: object) -> Directory:
     """
-    Returns the root of a tree with C{node} at the key, whatever was there before.
+    Put C{node} at the key, whatever was there before.
 
     @param index: the index at which missing directories on the path are created.
+    @return: the root of the tree.
     """
     names, before = lookup.names, lookup.node
     if type(node) is type(before) is File:  # by far the most common change
-        children = lookup.directories[-1].children.set(names[-1], node)
         value, old_value = node.value, before.value
         if value.isascii() and old_value.isascii():  # as text_bytes counts, without the calls
-            return _with_children(lookup, children, len(value) - len(old_value))
-        return _with_children(lookup, children, text_bytes(value) - text_bytes(old_value))
+            return _replace(lookup, node, owner, len(value) - len(old_value))
+        return _replace(lookup, node, owner, text_bytes(value) - text_bytes(old_value))
     last = len(lookup.directories) - 1
     name = names[last]
     for depth in range(len(names) - 1, last, -1):
@@ -88,42 +96,92 @@ def put(lookup: Lookup, node: Node, index: int) -> Directory:
     if before is not None:
         lost_size, lost_files, lost_directories = weigh(name, before)
         size, files, directories = size - lost_size, files - lost_files, directories - lost_directories
-    return _with_children(lookup, lookup.directories[last].children.set(name, node), size, files, directories)
+    return _replace(lookup, node, owner, size, files, directories)
 
 
-def remove(lookup: Lookup) -> Directory:
-    """Returns the root of a tree without the node at the key. There has to be one."""
-    name = lookup.names[-1]
-    size, files, directories = weigh(name, existing(lookup))
-    return _with_children(lookup, lookup.directories[-1].children.delete(name), -size, -files, -directories)
+def remove(lookup: Lookup, owner: object) -> Directory:
+    """Remove the node at the key. There has to be one. Returns the root of the tree."""
+    size, files, directories = weigh(lookup.names[-1], existing(lookup))
+    return _replace(lookup, None, owner, -size, -files, -directories)
 
 
-def _with_children(
-    lookup: Lookup, children: immutables.Map[str, Node], size: int, files: int = 0, directories: int = 0
+def change_ttl(lookup: Lookup, node: Directory, expires: int | None, owner: object) -> Directory:
+    """Change when the directory at the key, which is C{node}, expires. Returns the root of the tree."""
+    if node.owner is owner:
+        node.expires = expires
+        return lookup.directories[0]
+    return _replace(lookup, msgspec.structs.replace(node, entries=node.children, expires=expires, owner=owner), owner)
+
+
+def _replace(
+    lookup: Lookup, node: Node | None, owner: object, size: int = 0, files: int = 0, directories: int = 0
 ) -> Directory:
     """
-    Returns the root of a tree in which the last directory on the path has other children. The directories keep their
-    own indexes and TTLs.
+    Have the last directory on the path hold C{node}, or nothing. The directories keep their own indexes and TTLs.
 
     @param size: the change in size, in bytes. C{files} and C{directories} are changes in number.
+    @return: the root of the tree.
     """
     path, names = lookup.directories, lookup.names
     depth = len(path) - 1
-    while True:
-        here = path[depth]
-        changed = Directory(
-            children,
+    while (here := path[depth]).owner is not owner:
+        entries = here.entries
+        if not isinstance(entries, immutables.Map):
+            entries = here.children
+        node = Directory(
+            entries.delete(names[depth]) if node is None else entries.set(names[depth], node),
             here.created,
             here.modified,
             here.expires,
             here.size + size,
             here.files + files,
             here.directories + directories,
+            owner,
         )
         if depth == 0:
-            return changed
+            return node
         depth -= 1
-        children = path[depth].children.set(names[depth], changed)
+    # This one is the owner's, and so are all above it.
+    entries = here.entries
+    if isinstance(entries, immutables.Map):
+        entries = here.entries = entries.mutate()
+    if node is None:
+        del entries[names[depth]]
+    else:
+        entries[names[depth]] = node
+    if size or files or directories:
+        for here in path[: depth + 1]:
+            here.size += size
+            here.files += files
+            here.directories += directories
+    return path[0]
+
+
+def opened(root: Directory, key: str, owner: object) -> list[Directory] | None:
+    """
+    Returns the directories from the root to C{key}, all of which belong to the owner and can be changed in place. The
+    first one replaces the root. Returns C{None} if no directory is there.
+
+    @param key: the key without the last slash, so that the root's is empty.
+    """
+    path = [_open(root, owner)]
+    for name in key[1:].split("/") if key else ():
+        entries = path[-1].entries
+        node = entries.get(name)
+        if type(node) is not Directory:
+            return None
+        path.append(_open(node, owner))
+        entries[name] = path[-1]  # type: ignore[index]  # it is a mutation
+    return path
+
+
+def _open(directory: Directory, owner: object) -> Directory:
+    """Returns the directory, or a copy of it, which belongs to the owner and has a mutation for its children."""
+    if directory.owner is not owner:
+        directory = msgspec.structs.replace(directory, entries=directory.children, owner=owner)
+    if isinstance(directory.entries, immutables.Map):
+        directory.entries = directory.entries.mutate()
+    return directory
 
 
 def find(root: Directory, key: str) -> Node:
@@ -134,7 +192,7 @@ def find(root: Directory, key: str) -> Node:
     """
     node: Node = root
     for name in key[1:].split("/") if key != ROOT else ():
-        child = node.children.get(name) if isinstance(node, Directory) else None
+        child = node.entries.get(name) if isinstance(node, Directory) else None
         if child is None:
             return existing(look_up(root, key))  # raises the error that says what is missing or in the way
         node = child

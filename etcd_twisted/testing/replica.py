@@ -241,7 +241,7 @@ class FakeReplica(FakeMembership):
 
     @property
     def auth(self) -> AuthState:
-        return self._auth.of(self.keyspace.root)
+        return self._auth.of(self.keyspace)
 
     @property
     def led_seconds(self) -> float:

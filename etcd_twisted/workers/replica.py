@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from etcd_twisted.auth.state import DIRECTORY_NAME, AuthState, CurrentAuth
+from etcd_twisted.auth.state import AuthState, CurrentAuth
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
@@ -193,8 +193,10 @@ class WorkerReplica:
     @property
     def auth(self) -> AuthState:
         """See L{IReplica}. Every request about keys asks for it, so the common case is here and takes no call."""
-        root, current = self.keyspace.root, self._auth
-        return current.state if root.children.get(DIRECTORY_NAME) is current.directory else current.of(root)
+        keyspace, current = self.keyspace, self._auth
+        if keyspace.index == current.index and keyspace.origin is current.origin:
+            return current.state
+        return current.of(keyspace)
 
     def _auth_unreadable(self, problem: str) -> None:
         self._log.critical("/_etcd/_auth can't be read, so nobody may do anything: {problem}", problem=problem)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.auth.rights import rights_of
 from etcd_twisted.auth.state import AUTH_KEY, DISABLED, GUEST, AuthState, CurrentAuth, Role, User, decode, encode, read
 from etcd_twisted.keyspace.commands import Delete, Set
-from etcd_twisted.keyspace.nodes import EMPTY_ROOT, File, empty_directory
+from etcd_twisted.keyspace.nodes import File, empty_directory
 from etcd_twisted.keyspace.space import KeySpace
 from tests.auth.strategies import all_keys, states
 
@@ -82,37 +82,37 @@ class CurrentAuthTests(SynchronousTestCase):
         self.current = CurrentAuth(self.problems.append)
 
     def test_it_follows_the_document(self) -> None:
-        self.assertIs(self.current.of(EMPTY_ROOT), DISABLED)
+        self.assertIs(self.current.of(KeySpace()), DISABLED)
         self.space.apply(Set(AUTH_KEY, 0, encode(STATE)))
-        self.assertEqual(self.current.of(self.space.root), STATE)
+        self.assertEqual(self.current.of(self.space), STATE)
         self.space.apply(Delete(AUTH_KEY, 0))
-        self.assertIs(self.current.of(self.space.root), DISABLED)
+        self.assertIs(self.current.of(self.space), DISABLED)
 
     def test_an_unchanged_document_is_not_decoded_again(self) -> None:
         """So rights that were computed from it are kept, although other keys of the cluster change."""
         self.space.apply(Set(AUTH_KEY, 0, encode(STATE)))
-        state = self.current.of(self.space.root)
+        state = self.current.of(self.space)
         self.space.apply(Set("/_etcd/mod/lock/x", 0, ""))
         self.space.apply(Set("/a", 0, ""))
-        self.assertIs(self.current.of(self.space.root), state)
+        self.assertIs(self.current.of(self.space), state)
 
     def test_each_problem_is_reported_once(self) -> None:
         self.space.apply(Set(AUTH_KEY, 0, "{"))
         for _ in range(2):
-            self.assertTrue(self.current.of(self.space.root).problem)
+            self.assertTrue(self.current.of(self.space).problem)
         self.space.apply(Set("/_etcd/x", 0, ""))
-        self.current.of(self.space.root)
+        self.current.of(self.space)
         self.assertEqual(len(self.problems), 1)
         self.space.apply(Set(AUTH_KEY, 0, encode(STATE)))
-        self.assertEqual(self.current.of(self.space.root).problem, "")
+        self.assertEqual(self.current.of(self.space).problem, "")
 
     def test_a_file_in_place_of_the_directory_is_no_document(self) -> None:
         self.space.apply(Set("/_etcd", 0, "x"))
-        self.assertIs(self.current.of(self.space.root), DISABLED)
+        self.assertIs(self.current.of(self.space), DISABLED)
 
     @given(all_keys)
     def test_other_keys_are_not_the_document(self, key: str) -> None:
         space, current = KeySpace(), CurrentAuth(self.fail)
         if key not in ("/", AUTH_KEY):
             space.apply(Set(key, 0, "x"))
-        self.assertIs(current.of(space.root), DISABLED)
+        self.assertIs(current.of(space), DISABLED)

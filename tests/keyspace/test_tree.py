@@ -59,7 +59,7 @@ class WalkTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = EMPTY_ROOT
         for key, node in (("/d", Directory(EMPTY_ROOT.children, 1, 1, 50)), ("/d/e/f", File("x", 2, 2))):
-            self.root = tree.put(tree.look_up(self.root, key), node, 2)
+            self.root = tree.put(tree.look_up(self.root, key), node, 2, object())
 
     def assertRaised(self, code: int, cause: str, key: str) -> None:
         error = self.assertRaises(EtcdError, lambda: tree.existing(tree.look_up(self.root, key)))
@@ -113,7 +113,7 @@ class ChangeTests(SynchronousTestCase):
             way = tree.look_up(root, key)
         except EtcdError:
             return
-        after = nodes(tree.put(way, NEW, 9))
+        after = nodes(tree.put(way, NEW, 9, object()))
         self.assertIs(after[key], NEW)
         for each, node in before.items():
             if is_below(key, each):
@@ -135,7 +135,7 @@ class ChangeTests(SynchronousTestCase):
         if not there:
             return
         key = data.draw(st.sampled_from(there))
-        after = nodes(tree.remove(tree.look_up(root, key)))
+        after = nodes(tree.remove(tree.look_up(root, key), object()))
         self.assertEqual(set(before) - set(after), {key, *(each for each in before if is_below(each, key))})
         for each, node in after.items():
             if is_below(key, each):

@@ -34,11 +34,14 @@ class Counting:
 
 
 class _Counted:
-    """The part of a persistent map that is read in order to list its content."""
+    """The part of a persistent map, or of a mutation that becomes one, that is read in order to list its content."""
 
     def __init__(self, counting: Counting, children: dict[str, Node]) -> None:
         self._counting = counting
         self._children = children
+
+    def finish(self) -> "_Counted":
+        return self
 
     def __len__(self) -> int:
         return len(self._children)

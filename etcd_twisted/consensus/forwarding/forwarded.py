@@ -106,7 +106,7 @@ class Forwarded:
         try:
             command = _decode_change(data)
             if user is not None:  # a right may have been revoked that the other machine still knows
-                auth = self._auth.of(self._machine.keyspace.root)
+                auth = self._auth.of(self._machine.keyspace)
                 if auth.enabled or MARK in command.key:
                     check_change(auth, user, command)
             return self._proposer.place(self._timed(command))

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
-from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND, growth
+from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.keyspace.space import KeySpace
 
 QUOTA_BYTES = 2 << 30
@@ -54,7 +54,7 @@ class Quota:
     @property
     def alarm(self) -> bool:
         """Whether the key space is nearly as large as the quota, or larger."""
-        return self._keyspace.root.size >= self._alarm_bytes
+        return self._keyspace.size >= self._alarm_bytes
 
     def room_for(self, command: Change, size: int) -> None:
         """
@@ -66,21 +66,19 @@ class Quota:
         @param size: how many bytes of data the command's entry has.
         @raise EtcdError: 300, the command would exceed the quota.
         """
-        proposals, left = self._proposals, self.most_bytes - self._keyspace.root.size
+        proposals, left = self._proposals, self.most_bytes - self._keyspace.size
         most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (len(proposals.pending) + 1)
         if not self.most_bytes or most <= left:  # this bound needs no look at the commands
             return
-        added = self._growth(command)
-        if added > 0 and proposals.growth(self._growth) + added > left:
+        growth = self._keyspace.growth
+        added = growth(command)
+        if added > 0 and proposals.growth(growth) + added > left:
             raise self._refusal(command, added)
-
-    def _growth(self, command: Change) -> int:
-        return growth(self._keyspace.root, command)
 
     def _refusal(self, command: Change, added: int) -> EtcdError:
         self.refused += 1
         now = self._clock.seconds()
-        size, count = self._keyspace.root.size, self.refused - self._refused_then
+        size, count = self._keyspace.size, self.refused - self._refused_then
         if now >= self._refusal_logged + REFUSALS_SECONDS:
             self._log.error(
                 "Refused {writes} that would exceed the quota, the last one to {key!r}: the key space holds {size} of "
@@ -100,7 +98,7 @@ class Quota:
 
     def log_alarm(self) -> None:
         """Log when the key space comes near the quota, and when it has room again. Called when it may have changed."""
-        size = self._keyspace.root.size
+        size = self._keyspace.size
         if not self._is_near:
             if size >= self._alarm_bytes:
                 self._is_near = True

@@ -82,8 +82,8 @@ def _key_space(state: KeySpaceState, schedule: ExpirySchedule) -> KeySpace:
 
 def _with_fixed_directories(root: Directory) -> Directory:
     for key in (MEMBERS, KEYS):
-        if key[1:] not in root.children:
-            root = tree.put(tree.look_up(root, key), empty_directory(0), 0)
+        if key[1:] not in root.entries:
+            root = tree.put(tree.look_up(root, key), empty_directory(0), 0, object())
     return root
 
 
