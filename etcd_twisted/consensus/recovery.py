@@ -70,12 +70,13 @@ class Recovered:
 
     def absorb(self, record: Record) -> None:
         """Add a record of the log on disk."""
-        self.log.extend(record.entries)
+        entries, covered = record.entries, self.snapshot.index
+        self.log.extend(entries)
         if record.hard_state is not None:
             self.hard_state = record.hard_state
-        for entry in record.entries:
-            if entry.index <= self.snapshot.index:
-                self._term_at_snapshot = entry.term if entry.index == self.snapshot.index else None
+        if entries and entries[0].index <= covered:
+            last = min(entries[-1].index, covered)
+            self._term_at_snapshot = entries[last - entries[0].index].term if last == covered else None
 
     def is_void(self, last_index: int) -> bool:
         """
@@ -275,11 +276,12 @@ async def _load_snapshot(
 
 
 async def _read_log(storage: Storage, found: Recovered, turn: Turn, tell: Callable[[Configuration], None]) -> None:
+    configuration = EntryKind.CONFIGURATION  # once, as each entry is compared with it
     for count, record in enumerate(storage.log.recover()):
         _check_reaches(storage, found.log)
         found.absorb(record)
         for entry in record.entries:
-            if entry.kind is EntryKind.CONFIGURATION and entry.index > found.snapshot.index:
+            if entry.kind is configuration and entry.index > found.snapshot.index:
                 tell(decode_configuration(entry.data))
         if count % _RECORDS_A_TURN == 0:
             await turn()

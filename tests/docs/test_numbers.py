@@ -49,7 +49,7 @@ class NumberTests(SynchronousTestCase):
             f"`--peer-election-timeout` ({config.peer_election_timeout} ms,",
             f"After `--snapshot-count` log entries ({config.snapshot_count:,})",
             f"larger than {FREE_BYTES >> 20} MiB",
-            f"until the entries hold {({0.25: 'a quarter'})[ENTRY_BYTES_PER_SNAPSHOT_BYTE]} as many bytes",
+            f"until the entries hold {({0.75: 'three quarters'})[ENTRY_BYTES_PER_SNAPSHOT_BYTE]} as many bytes",
             f"when the entries hold {SNAPSHOT_BYTES >> 20} MiB, or when there are {MOST_ENTRIES:,}",
             f"{limits.trailing_entries:,} entries ({limits.trailing_bytes >> 20} MiB) are kept beside a snapshot",
             f"the last `--watch-history` events ({config.watch_history:,})",

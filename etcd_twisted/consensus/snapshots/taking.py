@@ -28,20 +28,21 @@ SNAPSHOT_BYTES = 64 << 20
 
 MOST_ENTRIES = 500_000
 """
-A snapshot is due after so many entries in any case: a machine that starts applies them in about 8 s. Only with more
-than two million small keys are these fewer than L{ENTRY_BYTES_PER_SNAPSHOT_BYTE} asks for.
+A snapshot is due after so many entries in any case: a machine that starts applies them in about 7 s. Only with more
+than 800,000 small keys are these fewer than L{ENTRY_BYTES_PER_SNAPSHOT_BYTE} asks for.
 """
 
 FREE_BYTES = 1 << 20
 """A snapshot of this size costs so little that it may come after any number of entries."""
 
-ENTRY_BYTES_PER_SNAPSHOT_BYTE = 0.25
+ENTRY_BYTES_PER_SNAPSHOT_BYTE = 0.75
 """
 How much data the entries hold, at the least, for each byte of the last snapshot beyond L{FREE_BYTES}. A snapshot is
 thus paid for by a number of writes that grows as it does, and its cost for each write does not depend on the number of
-keys: it is about a third of what applying the write costs. With more, snapshots would be rarer, and starts longer: to
-apply an entry takes ten times as long as to load a key, so that at this value a machine with small keys takes up to
-two and a half times as long for the entries as for the snapshot.
+keys: two keys are written to a snapshot for each write, which takes about a third of what applying the write does.
+With more, snapshots would be rarer, and starts longer: to read and apply an entry takes six to eight times as long as
+to load a key, so that at this value a machine with small keys takes up to five times as long for the entries as for
+the snapshot.
 """
 
 _CHECKS_PER_COUNT = 10
