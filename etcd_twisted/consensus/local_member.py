@@ -149,6 +149,7 @@ class LocalMember:
             disk,
             self._messenger,
             self.state_machine,
+            self._proposals,
             BoundedWait(self._requests_served, settings.lone_records, self._proposals.anybody_waits),
         )
         self.proposer = Proposer(
@@ -417,7 +418,7 @@ class LocalMember:
         return Measurements(
             self.raft.commit_index,
             leader_changes,
-            len(self._proposals.pending),
+            self._proposals.count,
             self._proposals.failed,
             storage.log.syncs,
             self.node.commits,

@@ -8,7 +8,7 @@ The node must never apply what is not durable, or continue after the disk has fa
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -68,6 +68,17 @@ class EntryApplier(Protocol):
         """Apply committed entries, which come in order."""
 
 
+class NewProposals(Protocol):
+    """The changes that this machine is about to put into the log."""
+
+    @property
+    def new(self) -> Sized:
+        """Those that are not in the log yet."""
+
+    def log(self, raft: Raft) -> None:
+        """Put them into the log. They fail if this machine does not lead any more."""
+
+
 class Node:
     """
     Drives one Raft core.
@@ -85,10 +96,12 @@ class Node:
         disk: LogOnDisk,
         messenger: MessageSender,
         state_machine: EntryApplier,
+        proposals: NewProposals,
         bounded_wait: BoundedWait | None = None,
     ) -> None:
         """
         @param raft: the core. Others may read it, but only this node calls what changes it.
+        @param proposals: the proposals of this machine, which this node puts into the log.
         @param bounded_wait: decides when to wait for the disk; C{None} for never.
         """
         self.commits = Durations()
@@ -97,13 +110,12 @@ class Node:
         self.failed: Deferred[None] = Deferred()
         self._clock = clock
         self._now = clock.seconds
-        self.propose = raft.propose
-        """Puts a command into the log; see L{Raft.propose}. Call L{proposed} in the same turn of the reactor."""
         self._raft = raft
         self._log = raft.log
         self._disk = disk
         self._messenger = messenger
         self._state_machine = state_machine
+        self._proposals = proposals
         self._uncommitted: deque[tuple[int, float]] = deque()
         """The last index of each batch that this leader has given to its disk, and when it did so."""
         self._writing = False
@@ -133,6 +145,16 @@ class Node:
             self._raft.campaign(self._now())
         self._wake()
 
+    def propose(self, command: bytes) -> int:
+        """Put a command into the log; see L{Raft.propose}. Call L{proposed} in the same turn of the reactor."""
+        self.log_proposals()
+        return self._raft.propose(command)
+
+    def log_proposals(self) -> None:
+        """Put all new proposals into the log now. Otherwise the next turn of this node does so."""
+        if self._proposals.new:
+            self._proposals.log(self._raft)
+
     def proposed(self) -> None:
         """
         Write what was proposed: with all that comes in this turn of the reactor, or at once for a lone writer.
@@ -151,6 +173,7 @@ class Node:
 
         @return: the index of the entry.
         """
+        self.log_proposals()
         index = self._raft.propose_configuration(configuration, self._now())
         self._wake()
         return index
@@ -227,6 +250,7 @@ class Node:
 
     def transfer(self) -> bool:
         """Hand over to another machine; see L{Raft.transfer}. Returns whether there is one."""
+        self.log_proposals()
         handing_over = self._raft.transfer(self._now())
         self._wake()
         return handing_over
@@ -302,7 +326,7 @@ class Node:
         """
         log, leadership = self._log, self._raft.leadership
         is_alone = leadership is not None and not leadership.progress
-        return is_alone and log.applying_index == log.last_index == log.handed_out_index
+        return is_alone and log.applying_index == log.last_index == log.handed_out_index and not self._proposals.new
 
     def _wait_until(self, deadline: float) -> None:
         """Set the timer for when the core has to be told the time. An earlier one stays: it looks again then."""
@@ -382,6 +406,8 @@ class Node:
 
     def _send(self) -> None:
         self._reads.joining = None
+        if self._proposals.new:
+            self._proposals.log(self._raft)
         outgoing = self._raft.to_send(self._now())
         if not outgoing:
             return
@@ -419,10 +445,11 @@ class Node:
 
     def _has_new_entries(self) -> bool:
         """
-        Returns whether this machine leads and has entries that it has not given to its own disk yet. These are most
-        likely not sent to the other machines either, and these machines wait for nothing else.
+        Returns whether this machine leads and has entries, or will have some, that it has not given to its own disk
+        yet. These are most likely not sent to the other machines either, and these machines wait for nothing else.
         """
-        return self._raft.leadership is not None and self._log.handed_out_index < self._log.last_index
+        is_new = self._log.handed_out_index < self._log.last_index or bool(self._proposals.new)
+        return is_new and self._raft.leadership is not None
 
     def _note_commits(self) -> None:
         while self._uncommitted and self._uncommitted[0][0] <= self._log.commit_index:

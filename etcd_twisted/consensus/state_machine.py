@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.consensus.machines import machines_of
-from etcd_twisted.consensus.proposals.pending import Proposals
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
 from etcd_twisted.consensus.raft.configurations import decode_configuration, differences
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
@@ -105,74 +105,59 @@ class StateMachine:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply the next committed entries."""
-        if not self._proposals.anybody_waits():
+        proposals, apply = self._proposals, self.keyspace.apply
+        self.bytes_since_snapshot += data_bytes(entries)
+        if not proposals.anybody_waits():
             self._apply_unasked(entries)
             return
-        command = EntryKind.COMMAND
         for entry in entries:
             self.applied_index = entry.index  # entry by entry, as callers may ask while a batch is applied
             self.applied_term = entry.term
-            self.bytes_since_snapshot += len(entry.data)
-            if entry.kind is command:
-                self._apply_command(entry)
-            else:
-                self._apply_other(entry)
-
-    def _apply_command(self, entry: Entry) -> None:
-        proposal = self._proposals.take(entry)
-        if proposal is None:
-            self._apply_and_note(entry)
-            return
-        command: Command | None = proposal.command
-        if command is None:  # the leader has put it into the log for this machine
-            command = decode_command(entry.data)
-            self._time.observe(command.time)
-        try:
-            event = self.keyspace.apply(command)
-        except EtcdError as error:
-            proposal.tell(error)
-        except Exception:
-            cause = "this machine can't go on: applying the change failed; its log says more"
-            proposal.tell(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.keyspace.index))
-            raise
-        else:
-            proposal.tell(event)
+            proposal = proposals.take(entry)
+            command: Command | None = None if proposal is None else proposal.command
+            if command is None:  # it is no command, or another machine has put it into the log
+                if entry.kind is not EntryKind.COMMAND:
+                    self._apply_other(entry, proposal)
+                    continue
+                command = decode_command(entry.data)
+                self._time.observe(command.time)
+                proposals.unchecked_bytes = 0
+            outcome: Event | EtcdError | None
+            try:
+                outcome = apply(command)
+            except EtcdError as error:  # it fails on all machines
+                outcome = error
+            except Exception:
+                if proposal is not None:
+                    cause = "this machine can't go on: applying the change failed; its log says more"
+                    proposal.tell(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.keyspace.index))
+                raise
+            if proposal is not None:
+                proposal.tell(outcome)
+            elif proposals.expected and outcome is not None:
+                proposals.note(entry, outcome)
 
     def _apply_unasked(self, entries: tuple[Entry, ...]) -> None:
         """Apply entries that nobody here waits for. A command that fails does so on all machines."""
+        self._proposals.unchecked_bytes = 0
         for kind, group in groupby(entries, kind_of):
             run = tuple(group)
             self.applied_index, self.applied_term = run[-1].index, run[-1].term
-            self.bytes_since_snapshot += data_bytes(run)
             if kind is EntryKind.COMMAND:
                 commands = list(map(decode_command, map(data_of, run)))
                 self._time.observe(max(map(_time_of, commands)))
                 self.keyspace.apply_all(commands)
             else:
                 for entry in run:
-                    self._apply_other(entry)
+                    self._apply_other(entry, None)
 
-    def _apply_and_note(self, entry: Entry) -> None:
-        """
-        Apply a command that nobody here is known to wait for, while others are waited for.
-        """
-        command = decode_command(entry.data)
-        self._time.observe(command.time)
-        outcome: Event | EtcdError | None
-        try:
-            outcome = self.keyspace.apply(command)
-        except EtcdError as error:
-            outcome = error
-        if self._proposals.expected and outcome is not None:
-            self._proposals.note(entry, outcome)
-
-    def _apply_other(self, entry: Entry) -> None:
+    def _apply_other(self, entry: Entry, proposal: Proposal | None) -> None:
+        self._proposals.unchecked_bytes = 0
         if entry.kind is EntryKind.CONFIGURATION:
             configuration = decode_configuration(entry.data)
             if entry.index > self._last_index:
                 self._log_differences(configuration)
             self._reconfigure(configuration)
-        proposal = self._proposals.take(entry)
         if proposal is not None:
             proposal.tell(None)
 

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, HardState, Record
 from etcd_twisted.consensus.raft.leader import Timing
@@ -96,7 +97,8 @@ class NodeTestCase(SynchronousTestCase):
 
     def node(self, *voters: str) -> Node:
         self.raft = Raft(A, HardState(), RaftLog(0, 0, Configuration(voters)), TIMING, 1, self.clock.seconds())
-        node = Node(self.clock, self.raft, self.around, self.around, self.around)
+        proposals = Proposals(self.clock, 1.0, ValueError)
+        node = Node(self.clock, self.raft, self.around, self.around, self.around, proposals)
         node.on_change.append(self.around.changed)
         node.failed.addErrback(self.around.failed)
         return node

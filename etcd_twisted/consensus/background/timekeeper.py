@@ -52,7 +52,7 @@ class Timekeeper:
         state_machine = self._state_machine
         # An entry that is not applied may set a TTL.
         all_applied = state_machine.applied_index == self._raft.last_index
-        nothing_waits = all_applied and not self._proposals.pending and self._throttle.is_open
+        nothing_waits = all_applied and not self._proposals.count and self._throttle.is_open
         self._time.adjust(nothing_waits and state_machine.keyspace.next_expiry() is None)
 
     def stop(self) -> None:

@@ -17,7 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Entry
+from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
@@ -77,8 +79,13 @@ class Proposals:
     """
     All proposals of one machine that are not applied yet.
 
-    @ivar pending: those that wait for their outcome, by the index of their entry. To be looked at only.
-    @ivar size: how many bytes of data their entries have together.
+    @ivar new: those that are not in the log yet, in order, each with the data of its entry. The L{Proposer} adds them,
+        and to L{size}.
+    @ivar unchecked_bytes: how many more bytes new ones may have without a check of whether there is room for them. It
+        is 0 once anything else may enlarge the key space.
+    @ivar pending: those that are in the log and wait for their outcome, by the index of their entry. To be looked at
+        only.
+    @ivar size: how many bytes of data the entries of all of them have together.
     @ivar failed: how many proposals were not made, or may not have been made.
     @ivar expected: how many requests to put commands into the log the leader has not answered yet. Until then, the
         outcomes of all entries are kept: some of these may be what this machine has asked for.
@@ -89,6 +96,8 @@ class Proposals:
         @param timeout_seconds: how long a proposer waits for the outcome once this machine no longer leads.
         @param unknown: makes the error for a change of which it is unknown whether it was made.
         """
+        self.new: list[tuple[bytes, Proposal]] = []
+        self.unchecked_bytes = 0
         self.size = 0
         self.failed = 0
         self.expected = 0
@@ -104,6 +113,37 @@ class Proposals:
         self._too_late: IDelayedCall | None = None
         self._none = Waiters()
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.new) + len(self.pending)
+
+    def log(self, raft: Raft) -> None:
+        """Put the new ones into the log together. They fail if this machine does not lead any more: none was made."""
+        data, proposals = zip(*self.new, strict=True)
+        try:
+            if raft.term != proposals[0].term:
+                raise NotLeaderError
+            first = raft.propose(*data)
+        except NotLeaderError:
+            self._drop_new(RequestDroppedError("this machine no longer leads"))
+            return
+        self.new = []
+        indexes = range(first, first + len(data))
+        if self.pending.keys().isdisjoint(indexes):
+            self.pending.update(zip(indexes, proposals, strict=True))
+            return
+        for index, proposal in zip(indexes, proposals, strict=True):
+            self.size -= proposal.size
+            self.add(index, proposal)
+
+    def _drop_new(self, error: Exception) -> None:
+        new, self.new = self.new, []
+        for _, proposal in new:
+            self.size -= proposal.size
+            self._fail(proposal, error)
+        self._tell_if_none()
+
     def add(self, index: int, proposal: Proposal) -> None:
         """
         Wait for the entry at C{index}. If another proposal waits there, its entry was replaced in this log, but may
@@ -112,6 +152,7 @@ class Proposals:
         replaced = self.pending.get(index)
         self.pending[index] = proposal
         self.size += proposal.size
+        self.unchecked_bytes = 0
         if replaced is not None:
             self.size -= replaced.size
             self._forget_growths()
@@ -196,8 +237,8 @@ class Proposals:
         if self._growths and (growth := self._growths.pop(entry.index, None)) is not None:
             self._growth -= growth
             self._measured_size -= proposal.size
-        if self._none.waiting and not self.pending:
-            self._none.fire()
+        if self._none.waiting:
+            self._tell_if_none()
         if proposal.term != entry.term:
             self._fail(proposal, RequestDroppedError())
             return None
@@ -243,33 +284,36 @@ class Proposals:
         """
         Fail the proposals up to C{index}: a snapshot covers these, and does not show whose entries were committed.
         """
+        self.unchecked_bytes = 0
         skipped = [each for each in self.pending if each <= index]
         self._forget_growths()
         for each in skipped:
             proposal = self.pending.pop(each)
             self.size -= proposal.size
             self._fail(proposal, self._unknown())
-        if not self.pending:
-            self._none.fire()
+        self._tell_if_none()
 
     def fail(self, error: Exception) -> None:
         """Fail all proposals with C{error}."""
         self._wait_no_longer()
         self._fail_others({}, error)
+        self._drop_new(error)
 
     def _fail_others(self, kept: dict[int, Proposal], error: Exception) -> None:
-        proposals, self.pending = self.pending, kept
-        self.size = sum(proposal.size for proposal in kept.values())
+        others = [each for index, each in self.pending.items() if index not in kept]
+        self.pending = kept
+        self.size -= sum(each.size for each in others)
         self._forget_growths()
-        for index, proposal in proposals.items():
-            if index not in kept:
-                self._fail(proposal, error)
-        if not self.pending:
-            self._none.fire()
+        for each in others:
+            self._fail(each, error)
+        self._tell_if_none()
 
     def when_none(self) -> "Deferred[None]":
         """Returns a Deferred that fires when no proposal waits."""
         waiting = self._none.wait()
-        if not self.pending:
-            self._none.fire()
+        self._tell_if_none()
         return waiting
+
+    def _tell_if_none(self) -> None:
+        if not self.pending and not self.new:
+            self._none.fire()

@@ -25,7 +25,6 @@ from etcd_twisted.keyspace.commands import (
     NEWER_COMMANDS,
     Change,
     CreateInOrder,
-    Set,
     decode_command,
     encode_command,
 )
@@ -41,6 +40,9 @@ MOST_UNAPPLIED_BYTES = 64 << 20
 
 MOST_WAITING_BYTES = 64 << 20
 """How many bytes of changes may wait to be proposed. With more than that, a change is refused at once."""
+
+_UNCHECKED_BYTES = 64 << 10
+"""How many bytes of changes may be proposed after one check of whether there is room for all of them."""
 
 LONGEST_WAIT_SECONDS = 4.0
 """
@@ -58,40 +60,22 @@ def encoded(command: Change) -> bytes:
     """
     try:
         data = encode_command(command)
-        if type(command) is Set and _is_plain(command):
-            return data
         decode_command(data)
     except UnicodeEncodeError as error:
         raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
     except (msgspec.ValidationError, OverflowError, TypeError) as error:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
-    if clean(command.key) != command.key:
-        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
+    key = command.key
+    if clean(key) != key:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {key!r} is not clean; {clean(key)!r} is")
     # An existing node can be changed and removed, however long its key is.
-    if len(command.key) > SAFE_KEY_CHARACTERS and isinstance(command, CREATING_COMMANDS):
-        check_size(command.key, isinstance(command, CreateInOrder))
+    if len(key) > SAFE_KEY_CHARACTERS and isinstance(command, CREATING_COMMANDS):
+        check_size(key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:
         cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
         raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
     return data
-
-
-def _is_plain(command: Set) -> bool:
-    """
-    Returns whether a C{Set}, the commonest of all commands, has the types that it should have, a clean key that is not
-    long, and no TTL, so that nothing else has to be checked.
-    """
-    key = command.key
-    return (
-        type(key) is str
-        and type(command.value) is str
-        and type(command.time) is int
-        and command.expires is None
-        and command.directory is False
-        and len(key) <= SAFE_KEY_CHARACTERS
-        and clean(key) == key
-    )
 
 
 class Throttle:
@@ -187,17 +171,43 @@ class Proposer:
 
     def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         """See L{etcd_twisted.interfaces.IReplica.submit}."""
-        if not self._raft.accepts_proposals:
+        raft, proposals = self._raft, self._proposals
+        if not proposals.new and not raft.accepts_proposals:
             return False
         if type(command) in NEWER_COMMANDS:
             command = self._for_all_versions(command)
         data = encoded(command)
-        throttle = self._throttle
-        if throttle.waiting_bytes or self._proposals.size > throttle.unapplied_bytes:  # as is_open says, for less
+        size = len(data)
+        if size > proposals.unchecked_bytes and not self._has_room(command, size):
             return False
-        self._quota.room_for(command, len(data))
-        self._propose(command, data, on_outcome)
+        proposals.unchecked_bytes -= size
+        proposals.size += size
+        proposals.new.append((data, Proposal(command, raft.term, size, on_outcome)))
+        if len(proposals.new) == 1:
+            self._node.proposed()
         return True
+
+    def _has_room(self, command: Change, size: int) -> bool:
+        """
+        Returns whether a change may be proposed now. If there is room for many more, these need not ask.
+
+        @param size: how many bytes of data its entry has.
+        @raise EtcdError: the quota has no room for it.
+        """
+        throttle, proposals = self._throttle, self._proposals
+        if not throttle.is_open:
+            return False
+        most = size + _UNCHECKED_BYTES  # and no more commands than bytes
+        if self._quota.has_room(most, most):
+            proposals.unchecked_bytes = min(most, throttle.unapplied_bytes - proposals.size)
+        else:
+            self._check_quota(command, size)
+        return True
+
+    def _check_quota(self, command: Change, size: int) -> None:
+        if not self._quota.has_room(size):
+            self._node.log_proposals()
+            self._quota.check(command)
 
     def propose(self, command: Change, always: bool = False) -> "Deferred[Event]":
         """
@@ -245,7 +255,7 @@ class Proposer:
         made: Deferred[Event] = Deferred()
         if not always:
             try:
-                self._quota.room_for(command, len(data))
+                self._check_quota(command, len(data))
             except EtcdError as error:
                 return fail(error)
         self._propose(command, data, outcome_callback(made))
@@ -282,7 +292,7 @@ class Proposer:
         except EtcdError as error:
             error.index = self._keyspace.index
             raise
-        self._quota.room_for(command, len(data))
+        self._check_quota(command, len(data))
         return self._propose(command, data, _nobody_waits)
 
 

@@ -56,23 +56,29 @@ class Quota:
         """Whether the key space is nearly as large as the quota, or larger."""
         return self._keyspace.size >= self._alarm_bytes
 
-    def room_for(self, command: Change, size: int) -> None:
+    def has_room(self, size: int, count: int = 1) -> bool:
         """
-        Check that there is room for what a command adds.
+        Returns whether there is certainly room for further commands, whatever they are.
+
+        @param size: how many bytes of data their entries have together, at most.
+        @param count: how many they are, at most.
+        """
+        proposals = self._proposals
+        most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (proposals.count + count)
+        return not self.most_bytes or most <= self.most_bytes - self._keyspace.size
+
+    def check(self, command: Change) -> None:
+        """
+        Check that there is room for what a command adds. All proposals have to be in the log.
 
         The key space may still exceed the quota by as much as the proposals hold that are not applied yet: one of them
         may remove what another one is about to write again.
 
-        @param size: how many bytes of data the command's entry has.
         @raise EtcdError: 300, the command would exceed the quota.
         """
-        proposals, left = self._proposals, self.most_bytes - self._keyspace.size
-        most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (len(proposals.pending) + 1)
-        if not self.most_bytes or most <= left:  # this bound needs no look at the commands
-            return
         growth = self._keyspace.growth
         added = growth(command)
-        if added > 0 and proposals.growth(growth) + added > left:
+        if added > 0 and self._proposals.growth(growth) + added > self.most_bytes - self._keyspace.size:
             raise self._refusal(command, added)
 
     def _refusal(self, command: Change, added: int) -> EtcdError:

@@ -30,8 +30,6 @@ from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 from etcd_twisted.consensus.raft.state import RaftState, Role
 
-_COMMAND = EntryKind.COMMAND  # once: to look up a member of an enumeration takes as long as two calls
-
 
 class Raft(RaftState):
     """
@@ -206,17 +204,17 @@ class Raft(RaftState):
             self.leadership.answered(sender, reply, now)
             self._commit(now)
 
-    def propose(self, data: bytes) -> int:
+    def propose(self, *commands: bytes) -> int:
         """
-        Add a command to the log.
+        Add commands to the log.
 
-        @return: the index that the entry has if it is committed.
+        @return: the index that the entry of the first one has if it is committed. The others follow it.
         @raise NotLeaderError: this machine does not lead, or is handing over.
         """
         leadership = self.leadership
         if leadership is None or leadership.handover is not None:
             raise NotLeaderError
-        return self.log.append(self.term, _COMMAND, data)
+        return self.log.append_commands(self.term, commands)
 
     def propose_configuration(self, configuration: Configuration, now: float) -> int:
         """

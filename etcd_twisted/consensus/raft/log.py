@@ -8,7 +8,8 @@ other machines.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, count, repeat
 
 from etcd_twisted.consensus.raft.configurations import Configurations
 from etcd_twisted.consensus.raft.entries import (
@@ -17,12 +18,12 @@ from etcd_twisted.consensus.raft.entries import (
     EntryKind,
     SnapshotMetadata,
     are_commands,
-    data_bytes,
+    data_of,
     term_of,
 )
 from etcd_twisted.consensus.raft.limits import DEFAULT_LIMITS, RaftLimits
 
-_CONFIGURATION = EntryKind.CONFIGURATION  # once, as each append compares with it
+_COMMAND = EntryKind.COMMAND  # once: to look up a member of an enumeration takes as long as two calls
 
 
 class RaftLog:
@@ -120,12 +121,15 @@ class RaftLog:
 
     def append(self, term: int, kind: EntryKind, data: bytes) -> int:
         """Add an entry after the last one. Returns its index."""
-        index = self.last_index = self.last_index + 1
-        entry = Entry(index, term, kind, data)
-        self._entries.append(entry)
-        if kind is _CONFIGURATION:
-            self.configurations.adopt((entry,))
-        return index
+        self._push((Entry(self.last_index + 1, term, kind, data),))
+        return self.last_index
+
+    def append_commands(self, term: int, commands: Sequence[bytes]) -> int:
+        """Add an entry for each command after the last one. Returns the index of the first of them."""
+        first = self.last_index + 1
+        self._entries += map(Entry, count(first), repeat(term), repeat(_COMMAND), commands)
+        self.last_index += len(commands)
+        return first
 
     def merge(self, entries: tuple[Entry, ...]) -> None:
         """
@@ -248,11 +252,5 @@ def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:
     """
     Returns as many of the first entries as hold at most C{length} bytes of data, and at least one if there is one.
     """
-    if data_bytes(entries) <= length:
-        return entries
-    total = 0
-    for count, entry in enumerate(entries):
-        total += len(entry.data)
-        if total > length and count:
-            return entries[:count]
-    return entries
+    stop = bisect_right(list(accumulate(map(len, map(data_of, entries)))), length)
+    return entries[: max(stop, 1)]
