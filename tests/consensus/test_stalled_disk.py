@@ -7,12 +7,16 @@ disk would never let it go on.
 
 import os
 import threading
+from pathlib import Path
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted.consensus.bounded_wait import RECORDS_IN_A_ROW
+from etcd_twisted.testing.loopback import LoopbackCluster
 from tests.consensus.cluster import ClusterMachine, ClusterTestCase
+from tests.processes.client import Client
 from tests.processes.machine import Machine
 
 STALL_SECONDS = 0.4
@@ -72,21 +76,31 @@ class StallingDisk:
     Stands in for C{os.fdatasync}, by which the log gets to the disk.
 
     @ivar may_end: whether syncs may end.
+    @ivar stalls: fires when the first sync has begun that may not end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str = "") -> None:
+        """@param directory: the part of the path by which the files are told whose syncs stall; all by default."""
         self.may_end = threading.Event()
         self.may_end.set()
+        self.stalls: Deferred[None] = Deferred()
+        self._directory = directory
         self._sync = os.fdatasync
 
     def sync(self, descriptor: int) -> None:
         """Syncs once that may end."""
-        self.may_end.wait()
+        if not self.may_end.is_set() and self._directory in os.readlink(f"/proc/self/fd/{descriptor}"):
+            reactor.callFromThread(self._tell)
+            self.may_end.wait()
         self._sync(descriptor)
+
+    def _tell(self) -> None:
+        if not self.stalls.called:
+            self.stalls.callback(None)
 
 
 class StalledProcessTests(TestCase):
-    """A real machine, whose disk stalls until requests that need no sync are answered."""
+    """Real machines, whose disk stalls until requests that need no sync are answered."""
 
     timeout = 60
 
@@ -105,3 +119,26 @@ class StalledProcessTests(TestCase):
         self.assertNoResult(written)
         disk.may_end.set()
         self.assertEqual((await written).status, 200)
+
+    async def test_disk_of_a_follower_of_many_writers_stalls(self) -> None:
+        """It has waited for the records before this one, though they hold many entries."""
+        cluster = LoopbackCluster(reactor, Path(self.mktemp()))
+        self.addCleanup(cluster.close)
+        await cluster.start(3)
+        follower = next(machine for machine in cluster.machines if machine is not cluster.leader)
+        disk = StallingDisk(f"/{follower.config.name}/")
+        self.patch(os, "fdatasync", disk.sync)
+        self.addCleanup(disk.may_end.set)
+        client = cluster.client()
+        for _ in range(3 * RECORDS_IN_A_ROW):
+            await gatherResults([ensureDeferred(client.set("/k", str(number))) for number in range(10)])
+        disk.may_end.clear()
+        await client.set("/k", "last")
+        await disk.stalls
+        own = Client(follower.url)
+        self.addCleanup(own.close)
+        for path in ("/v2/keys/k", "/v2/stats/self", "/v2/members", "/metrics"):
+            answer = await own.request("GET", path)
+            self.assertEqual(answer.status, 200)
+        self.assertNotEqual((await own.get("/k")).json()["node"]["value"], "last")
+        disk.may_end.set()

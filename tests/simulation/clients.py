@@ -5,6 +5,7 @@ They reach the machines that are up over a network of their own, which may lose 
 never look into a machine otherwise than a protocol that serves clients does.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from etcd_twisted.consensus.proposals.pending import outcome_callback
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import (
@@ -51,6 +53,7 @@ class Machines(Protocol):
 
     schedule: Schedule
     machines: dict[str, SimulatedMachine]
+    plan: Plan
 
     def broken(self, problem: BaseException | None) -> None:
         """Something happened that must never happen."""
@@ -60,7 +63,6 @@ class World(Machines, Protocol):
     """What clients need."""
 
     operations: list[Operation]
-    plan: Plan
 
     def lease_used(self) -> None:
         """A read is answered by a lease."""
@@ -88,7 +90,11 @@ class Link:
         @param answered: called with the outcome, which may be a Failure, or with C{None} if nobody was there. It is
             not called if the outcome is unknown.
         """
-        self.world.schedule.after(self.delay(), None, "request", self._arrive, machine, handle, answered)
+        schedule, together = self.world.schedule, self.world.plan.together_seconds
+        arrives = schedule.now + self.delay()
+        if together:
+            arrives = math.ceil(arrives / together) * together
+        schedule.at(arrives, None, "request", self._arrive, machine, handle, answered)
 
     def _arrive(
         self, machine: SimulatedMachine, handle: Callable[[Replica], Any], answered: Callable[[Any], None]
@@ -438,13 +444,16 @@ def _hint(failure: Failure, replica: Replica) -> Failure:
 
 def _change(forwards: bool, operation: Operation, make: Make, replica: Replica) -> "Deferred[Event]":
     """
-    Makes a change as of now: its time makes it unique, and determines when a key expires.
+    Makes a change as of now, in the way in which the client API does: its time makes it unique, and determines when a
+    key expires.
 
     @param forwards: whether a machine that does not lead has the leader make it.
     """
     command = make(operation.number, replica.now() // TIME_STEP * TIME_STEP - TIME_STEP + operation.number)
     operation.request = command
-    changed = replica.forward(command) if forwards else replica.propose(command)
+    changed: Deferred[Event] = Deferred()
+    if not replica.submit(command, outcome_callback(changed)):
+        changed = replica.forward(command) if forwards else replica.propose(command)
     return changed.addErrback(_hint, replica)
 
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from etcd_twisted.consensus import local_member
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.forwarding.forwarder import Forwarder
+from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
@@ -115,6 +116,18 @@ def takes_unknown_for_dropped() -> contextlib.AbstractContextManager[object]:
         self._proposals.fail(RequestDroppedError())
 
     return mock.patch.object(Copy, "stop", stop)
+
+
+def mixes_up_the_changes_of_a_turn() -> contextlib.AbstractContextManager[object]:
+    """Puts the changes of a turn into the log in the reverse order, and takes it for the order in which they came."""
+    log = Proposals.log
+
+    def log_in_reverse(self: Proposals, raft: Raft) -> None:
+        data, proposals = zip(*self.new, strict=True)
+        self.new = list(zip(reversed(data), proposals, strict=True))
+        log(self, raft)
+
+    return mock.patch.object(Proposals, "log", log_in_reverse)
 
 
 Mutant = Callable[[], contextlib.AbstractContextManager[object]]

@@ -38,6 +38,9 @@ KINDS = (
 WORKER_KINDS = ("kill_worker", "hold_up_worker")
 """The kinds of faults that there are in addition if machines have workers."""
 
+_BUSY_PAUSE = 0.05
+"""Clients that wait for less than this between requests are busy, in seconds."""
+
 LEASES_HOLD = 1.3
 """How much faster than another one a clock may be while leases still hold."""
 
@@ -90,6 +93,14 @@ class Plan:
     def leases_hold(self) -> bool:
         """Whether the clocks are near enough to each other."""
         return self.spread <= LEASES_HOLD
+
+    @property
+    def together_seconds(self) -> float:
+        """
+        Requests of busy clients come to machines at multiples of this, so that several come in one turn of a reactor,
+        and their changes go into the log together. It is 0 if requests come at any time.
+        """
+        return 0.01 if self.client_pause < _BUSY_PAUSE else 0.0
 
     @classmethod
     def draw(cls, random: Random) -> Self:

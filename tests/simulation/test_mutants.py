@@ -30,6 +30,7 @@ from tests.simulation.mutants import (
     acknowledges_before_the_sync,
     follows_a_clock_that_is_set,
     leads_by_its_own_clock,
+    mixes_up_the_changes_of_a_turn,
     reads_before_it_has_applied,
     reads_under_a_lapsed_lease,
     reads_without_asking,
@@ -98,6 +99,10 @@ class BrokenClusterTests(SynchronousTestCase):
         """A leader that follows its wall clock when that is set ends leases early, or late."""
         expected = "ends too early|ends too late"
         self._find(follows_a_clock_that_is_set(), expected, kinds=("set_clock",), spread=1.0, clocks=60.0)
+
+    def test_changes_of_a_turn_that_are_mixed_up(self) -> None:
+        """A leader that takes one change of a turn for another one is found, as some come together."""
+        self._find(mixes_up_the_changes_of_a_turn(), "should have", kinds=("change_weather",), client_pause=0.02)
 
     def test_worker_that_does_not_wait_for_its_copy(self) -> None:
         """A worker that reads its copy as soon as the leader has confirmed the read answers with old data."""

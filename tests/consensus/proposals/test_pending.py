@@ -7,7 +7,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
-from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.core import Raft
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
@@ -104,6 +107,57 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answers[0], UnknownError)
         self.failureResultOf(answers[1], UnknownError)
         self.assertNoResult(answers[2])
+
+    # Those that are not in the log yet
+
+    def submit(self, term: int) -> "Deferred[object]":
+        answer: Deferred[object] = Deferred()
+        self.proposals.size += 10
+        self.proposals.new.append((b"", Proposal(Set("/new", 0), term, 10, outcome_callback(answer))))
+        return answer
+
+    def raft(self, term: int) -> Raft:
+        """Returns the core of a machine that begins to lead in a term. Its first entry is the only one."""
+        log = RaftLog(0, 0, Configuration(("a" * 16,)))
+        raft = Raft("a" * 16, HardState(term - 1), log, Timing(), 1, 0.0)
+        raft.campaign(0.0)
+        record = raft.to_persist()
+        assert record is not None
+        raft.persisted(record, 0.0)
+        return raft
+
+    def test_new_ones_are_not_put_into_the_log_of_a_later_term(self) -> None:
+        """What they were checked against may be otherwise by then."""
+        raft, answers = self.raft(2), [self.submit(1), self.submit(2)]
+        self.proposals.log(raft)
+        for answer in answers:
+            self.failureResultOf(answer, RequestDroppedError)
+        self.assertEqual((raft.last_index, self.proposals.count, self.proposals.size), (1, 0, 0))
+
+    def test_new_ones_may_come_in_the_place_of_others(self) -> None:
+        """The entries of these are no longer in this machine's log, but may be in another one's."""
+        replaced = [self.add(3, term=1), self.add(9, term=1)]
+        again: list[Deferred[object]] = []
+        replaced[0].addErrback(lambda failure: again.append(self.submit(2)) or failure)
+        answers = [self.submit(2), self.submit(2)]
+        self.proposals.log(self.raft(2))
+        self.failureResultOf(replaced[0], UnknownError)
+        self.assertNoResult(replaced[1])
+        self.assertEqual((sorted(self.proposals.pending), len(self.proposals.new)), ([2, 3, 9], 1))
+        self.assert_size(4)
+        for index, answer in zip((2, 3), answers, strict=True):
+            proposal = self.proposals.take(entry(index, 2))
+            assert proposal is not None
+            proposal.tell(None)
+            self.successResultOf(answer)
+        self.assertNoResult(again[0])
+
+    def test_nobody_is_left_while_there_are_new_ones(self) -> None:
+        self.submit(1).addErrback(lambda failure: failure.trap(UnknownError))
+        none = self.proposals.when_none()
+        self.assertNoResult(none)
+        self.proposals.fail(UnknownError())
+        self.successResultOf(none)
 
     # Those that the leader puts into its log for this machine
 

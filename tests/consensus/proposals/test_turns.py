@@ -7,10 +7,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.consensus.proposals import proposer
-from etcd_twisted.consensus.raft.entries import EntryKind
+from etcd_twisted.consensus.raft.entries import EntryKind, Member
 from etcd_twisted.consensus.raft.messages import Append
+from etcd_twisted.consensus.reconfiguration.changes import with_member
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Delete, Set, decode_command
 from etcd_twisted.keyspace.events import Event
@@ -190,3 +192,32 @@ class ClusterTests(ClusterTestCase):
         self.assertFalse(old.replica.submit(Set("/c", old.replica.now()), told.append))
         measured = old.replica.measurements()
         self.assertEqual((measured.proposals_pending, measured.proposals_failed, len(told)), (0, 2, 2))
+
+    def test_they_are_made_although_this_machine_hands_over_or_stops_in_the_same_turn(self) -> None:
+        for act in ("hand over", "stop"):
+            cluster = self.cluster()
+            cluster.start(3)
+            leader = cluster.leader
+            told: list[Any] = []
+            for key in ("/a", "/b"):
+                self.assertTrue(leader.replica.submit(Set(key, leader.replica.now(), act), told.append))
+            if act == "stop":
+                leader.stop()
+            else:
+                cluster.result_of(ensureDeferred(leader.participation.hand_over()))
+            cluster.settle()
+            self.assertEqual([type(each) for each in told], [Event, Event], act)
+            other = cluster.await_leader()
+            self.assertIsNot(other, leader)
+            self.assertEqual([other.get(key) for key in ("/a", "/b")], [act, act])
+
+    def test_a_change_of_the_group_follows_those_that_came_before_it(self) -> None:
+        """A leader that is being taken out of the group might not learn what becomes of those after it."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        logged = leader.raft.last_index
+        self.assertTrue(leader.replica.submit(Set("/a", leader.replica.now()), lambda _: None))
+        leader.node.propose_configuration(with_member(leader.raft.configuration, leader.id, Member("m", "", "")))
+        kinds = [entry.kind for entry in leader.raft.log.between(logged + 1, leader.raft.last_index + 1)]
+        self.assertEqual(kinds, [EntryKind.COMMAND, EntryKind.CONFIGURATION])
