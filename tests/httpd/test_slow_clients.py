@@ -32,6 +32,15 @@ class TimeTests(WireTest):
             self.wire.pass_time(2)
             self.assertEqual(self.transport.how_lost, "closed")
 
+    def test_half_a_request_after_one_in_two_parts_has_the_same_time(self) -> None:
+        """The time of a request ends with it: the next one does not have the idle timeout."""
+        for part in (GET[:20], GET[20:], GET[:20]):
+            self.send(part)
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "closed")
+
     def test_a_trickle_of_bytes_does_not_prolong_the_read_timeout(self) -> None:
         """This holds in the head and in the body."""
         for request in (GET + b"x", put("v" * 100)):
@@ -277,6 +286,17 @@ class GoneTests(WireTest):
         self.transport.client_goes()
         self.wire.replica.release()
         self.assertEqual(self.wire.replica.keyspace.get("/k").value, "v")
+        self.assertEqual(self.transport.value(), b"")
+        self.assertEqual(self.wire.site.usage.requests(), {})
+
+    def test_a_watcher_whose_read_is_not_confirmed_may_go(self) -> None:
+        """No watcher is made when the read is confirmed."""
+        self.wire.replica.holding = True
+        self.send(WATCH.replace(b"wait=true", b"wait=true&quorum=true"))
+        self.transport.client_goes()
+        self.wire.replica.release()
+        self.assertEqual(self.watchers(), 0)
+        self.assertEqual(self.transport.value(), b"")
 
     def test_a_client_that_waits_for_a_leader_may_go(self) -> None:
         """Nothing is left in the reactor, and no watcher is made later."""

@@ -149,6 +149,16 @@ class PortTests(SynchronousTestCase):
         self.assertLessEqual(max(counts), WORK_PER_TURN + 1)
         self.assertEqual(sum(counts), 4_000)
 
+    def test_long_values_cost_by_their_length(self) -> None:
+        """This holds for connections with one request each."""
+        self.replica.apply(Set("/k", 0, "x" * 40_000))
+        several = [self.wire.connect() for _ in range(100)]
+        for channel, _ in several:
+            channel.dataReceived(GET)
+        counts = self.turns(*(transport for _, transport in several))
+        self.assertEqual(sum(counts), 100)
+        self.assertLessEqual(max(counts), (WORK_PER_TURN << BYTES_SHIFT) // 40_000 + 1)
+
     def test_listings_cost_by_their_length(self) -> None:
         self.replica.apply(*(Set(f"/d/{number}", 0, "x" * 100) for number in range(200)))
         self.channel.dataReceived(LISTING)
@@ -305,3 +315,15 @@ class FastPortTests(PortTests):
     """The same tests use the fast door."""
 
     kind = FastSite
+
+    def test_connections_with_much_to_do_take_turns(self) -> None:
+        """None of them does more in a turn than others that wait."""
+        several = [self.wire.connect() for _ in range(4)]
+        for channel, _ in several:
+            channel.dataReceived(GET * 1_000)
+        first = [self.answered(transport) for _, transport in several]
+        self.clock.turn()
+        second = [self.answered(transport) for _, transport in several]
+        self.assertEqual(first[1:], [0] * 3)
+        (share,) = {after - before for before, after in zip(first, second, strict=True)}
+        self.assertGreater(share, 0)

@@ -243,6 +243,22 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual([answer.status for answer in answers], [200] * 12)
             self.assertNotIn(b"node", answers[10].body)
 
+    def test_client_that_does_not_read_while_its_change_is_made(self) -> None:
+        """The response to the change waits until the client has read those before it."""
+        self.receive(put("x" * 1_000))
+        self.transport.clear()
+        self.transport.room = 3_000
+        self.wire.replica.holding = True
+        self.receive(*[GET] * 10, put("w"), GET)
+        self.wire.replica.release()
+        self.wire.clock.advance(0)
+        self.assertNotIn(b'"value":"w"', self.transport.value())
+        self.transport.room = None
+        self.transport.client_reads()
+        self.wire.clock.advance(0)
+        answers = read_answers(self.transport.value(), *["GET"] * 12)
+        self.assertEqual([b'"value":"w"' in answer.body for answer in answers], [False] * 10 + [True] * 2)
+
     def test_client_that_does_not_read_before_its_last_request(self) -> None:
         """The ordinary channel answers that request and closes the connection. The fast one does nothing more."""
         self.stall(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
@@ -269,14 +285,15 @@ class TogetherTests(SynchronousTestCase):
 class Conversation:
     """A client and a server that talk through one door."""
 
-    def __init__(self, kind: type[Site], state: AuthState | None = None) -> None:
+    def __init__(self, kind: type[Site], state: AuthState | None = None, work: int = 1 << 40) -> None:
         """
         @param state: the users; C{None} while authentication is disabled.
+        @param work: how much work a turn may do.
         """
         replica = FakeReplica()
         if state is not None:
             replica.set_auth(state)
-        self.wire = Wire(replica, kind=kind, passwords=Passwords(maybeDeferred, COST))
+        self.wire = Wire(replica, kind=kind, passwords=Passwords(maybeDeferred, COST), work=work)
         self.channel, self.transport = self.wire.connect()
         self.credentials: list[tuple[bytes | None, str | None]] = []
         """Those of the requests that the handler gets."""
@@ -292,31 +309,47 @@ class Conversation:
             self.credentials.append((request.authorization, request.common_name))
         return self._handle(request, *again)
 
-    def hold(self, data: bytes, cuts: Sequence[int], slow: bool) -> object:
+    def hold(self, data: bytes, cuts: Sequence[int], slow: bool, room: int | None = None) -> object:
         """
-        Sends bytes in pieces.
+        Sends bytes in pieces. After the last one, the service is told to stop.
 
-        @param slow: whether writes are committed only after each piece.
+        @param slow: whether writes are committed only after each piece, and those of the last piece after the stop.
+        @param room: how much of the responses the client's system takes before the client reads, which it does after
+            each piece; C{None} if it takes everything.
         @return: everything that can be seen from outside.
         """
-        replica = self.wire.replica
+        replica, transport = self.wire.replica, self.transport
+        transport.room = room
         start = 0
         for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
+            self._go_on()
             replica.holding = slow
-            if not self.transport.disconnecting and not self.transport.writes_closed:
+            if not transport.disconnecting and not transport.writes_closed:
                 self.channel.dataReceived(data[start:end])
             start = end
-            if slow:
-                replica.release()
-        if not self.transport.disconnecting and not self.transport.writes_closed:
+        if not slow:
+            self._go_on()
+        if not transport.disconnecting and not transport.writes_closed:
             self.wire.site.stop(1.0)
+        self._go_on()
         seen = (
-            DATE.sub(b"", self.transport.value()), self.transport.how_lost, self.transport.writes_closed,
+            DATE.sub(b"", transport.value()), transport.how_lost, transport.writes_closed,
             replica.proposed, replica.keyspace.hub.count, len(self.wire.site.channels), self.credentials,
+            self.wire.site.usage.by_status(),
         )  # fmt: skip
         self.wire.pass_time(5)
         self.wire.stop()
         return seen
+
+    def _go_on(self) -> None:
+        """Commits what is held, and makes the client read, until nothing more is sent."""
+        sent = -1
+        while sent != len(self.transport.value()):
+            sent = len(self.transport.value())
+            self.wire.replica.release()
+            if not self.transport.disconnecting:
+                self.transport.client_reads()
+            self.wire.clock.advance(0)
 
 
 class SameAnswersTests(SynchronousTestCase):
@@ -325,10 +358,28 @@ class SameAnswersTests(SynchronousTestCase):
     maxDiff = None
 
     @settings(max_examples=examples(300))
-    @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
+    @given(
+        st.lists(requests(), min_size=1, max_size=5),
+        st.lists(st.integers(0, 2_000), max_size=6),
+        st.booleans(),
+    )
     def test_both_doors_answer_any_requests_alike(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
         """The requests are pipelined, cut anywhere, and well-formed or not."""
         self.assert_alike(b"".join(sent), cuts, slow)
+
+    @settings(max_examples=examples(200))
+    @given(
+        st.lists(requests(), min_size=2, max_size=5),
+        st.lists(st.integers(0, 2_000), max_size=3),
+        st.sampled_from([None, 0, 700]),
+        st.sampled_from([1 << 40, 1, 9]),
+    )
+    def test_both_doors_wait_alike(self, sent: list[bytes], cuts: list[int], room: int | None, work: int) -> None:
+        """The client does not read for a while, or there is more to do than fits a turn of the reactor."""
+        ordinary, fast = (
+            Conversation(kind, work=work).hold(b"".join(sent), cuts, False, room) for kind in (Site, FastSite)
+        )
+        self.assertEqual(ordinary, fast)
 
     @settings(max_examples=examples(100))
     @given(
