@@ -19,10 +19,13 @@ from etcd_twisted.consensus.bounded_wait import (
     RECORDS_IN_A_ROW,
     BoundedWait,
 )
+from etcd_twisted.consensus.forwarding.requests import Confirm, encode
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind, Record
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
+from etcd_twisted.keyspace.commands import Set
+from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.nodes import A, B, NodeTestCase, propose
 
 SYNC_SECONDS = 0.0001
@@ -142,6 +145,26 @@ class GateTests(SynchronousTestCase):
         self.write(20)
         self.wait.timed_out()
         self.assertEqual(self.until_next_wait(), RECORDS_AFTER_TIMEOUT)
+
+
+class MemberTests(ClusterTestCase):
+    def test_a_follower_does_not_wait_while_it_serves(self) -> None:
+        """It serves those who wait for changes that it has passed on, and its workers, which ask the leader by it."""
+        cluster = self.cluster()
+        cluster.start(3)
+        follower = cluster.followers[0]
+        wait = follower.node._bounded_wait
+        assert wait is not None
+        forwarded = follower.replica.forward(Set("/a", follower.replica.now()))
+        cluster.advance(0)  # it is on its way to the leader
+        waits = [wait.seconds(50, follows=True) for _ in range(2 * RECORDS_IN_A_ROW)]
+        self.assertEqual(set(waits), {0.0})
+        cluster.result_of(forwarded)
+        waits = [wait.seconds(50, follows=True) for _ in range(2 * RECORDS_IN_A_ROW)]
+        self.assertNotEqual(waits[-1], 0.0)
+        for _ in range(MOST_READS_BETWEEN + 1):
+            cluster.result_of(follower.member.carry_out(encode(Confirm(recent=True)), None))
+        self.assertEqual(wait.seconds(50, follows=True), 0.0)
 
 
 class WaitingNodeTests(NodeTestCase):

@@ -76,3 +76,17 @@ class StateMachineTests(SynchronousTestCase):
         """Who is told an outcome sees everything up to that entry applied, and nothing after it."""
         for size in range(1, len(ENTRIES) + 1):
             self.assertEqual(Machine(size, 2, 3, 7).told, [(2, 2), (3, 3), (7, 7)])
+
+    def test_what_others_have_put_into_the_log_calls_for_another_check_of_the_room(self) -> None:
+        """Nothing was known of it when the room was checked. What this machine itself has proposed is counted."""
+        for waits_at in ((), (100,)):
+            machine = Machine(len(ENTRIES), *waits_at)
+            for kind, data in DATA:
+                machine.proposals.unchecked_bytes = 9
+                machine.machine.apply((Entry(8, 2, kind, data),))
+                self.assertEqual(machine.proposals.unchecked_bytes, 0, (kind, waits_at))
+        own = Set("/a", 5_000_000, "x")
+        machine.proposals.add(8, Proposal(own, 2, 9, lambda _: None))
+        machine.proposals.unchecked_bytes = 9
+        machine.machine.apply((Entry(8, 2, EntryKind.COMMAND, encode_command(own)),))
+        self.assertEqual(machine.proposals.unchecked_bytes, 9)

@@ -152,6 +152,14 @@ class ProposalsTests(SynchronousTestCase):
             self.successResultOf(answer)
         self.assertNoResult(again[0])
 
+    def test_room_is_checked_again_once_something_else_may_take_it(self) -> None:
+        self.proposals.unchecked_bytes = 9
+        self.add(5)
+        self.assertEqual(self.proposals.unchecked_bytes, 0)
+        self.proposals.unchecked_bytes = 9
+        self.proposals.skip(4)
+        self.assertEqual(self.proposals.unchecked_bytes, 0)
+
     def test_nobody_is_left_while_there_are_new_ones(self) -> None:
         self.submit(1).addErrback(lambda failure: failure.trap(UnknownError))
         none = self.proposals.when_none()

@@ -6,13 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.configurations import encode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.raft.log import RaftLog, fitting
 
 
 def entry(index: int, term: int = 1) -> Entry:
     return Entry(index, term, EntryKind.COMMAND, b"%d.%d" % (term, index))
+
+
+def changed(index: int, term: int) -> Entry:
+    """Returns an entry with a configuration that no other one has."""
+    data = encode_configuration(Configuration((f"{term}.{index}",)))
+    return Entry(index, term, EntryKind.CONFIGURATION, data)
 
 
 def entries(start: int, stop: int, term: int = 1) -> list[Entry]:
@@ -121,6 +128,44 @@ class ConflictTests(SynchronousTestCase):
             for each in new:
                 expected[each.index - 1 :] = [each]
         self.assertEqual(log.between(1, 99), tuple(expected))
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.sets(st.integers(1, 12))), min_size=1, max_size=6)
+    )
+    def test_entries_that_come_together_do_what_they_do_one_by_one(
+        self, messages: list[tuple[int, int, set[int]]]
+    ) -> None:
+        """Messages of several leaders overlap what is in the log, or replace it, also where it has configurations."""
+        together, one_by_one = RaftLog(), RaftLog()
+        for count, before, groups in messages:
+            term = together.last_term + 1
+            first = max(1, together.last_index + 1 - before)
+            own = together.between(first, first + before // 2)  # the leader has these too
+            new = [
+                changed(index, term) if index in groups else entry(index, term) for index in range(first, first + 9)
+            ]
+            batch = (*own, *new[len(own) : len(own) + count])
+            together.merge(batch)
+            for each in batch:
+                one_by_one.merge((each,))
+            together.append_commands(term, [b"x", b"y"][: count - 1])
+            for data in [b"x", b"y"][: count - 1]:
+                one_by_one.append(term, EntryKind.COMMAND, data)
+            for log in (together, one_by_one):
+                log.persisted(log.to_persist())
+            seen = [
+                (
+                    log.between(1, 99),
+                    log.last_index,
+                    log.durable_index,
+                    list(log.configurations),
+                    log.configurations.index,
+                )
+                for log in (together, one_by_one)
+            ]
+            self.assertEqual(*seen)
+            held = [each.index for each in together.between(1, 99) if each.kind is EntryKind.CONFIGURATION]
+            self.assertEqual([index for index, _ in together.configurations], [0, *held])
 
     @given(log=logs(), index=st.integers(-1, 25), term=st.integers(0, 7))
     def test_last_entry_of_a_term(self, log: RaftLog, index: int, term: int) -> None:

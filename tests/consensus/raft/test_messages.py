@@ -2,6 +2,8 @@
 Tests of L{etcd_twisted.consensus.raft.messages}.
 """
 
+import itertools
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +131,22 @@ class RefusalTests(SynchronousTestCase):
             Append(3, 1, 5, 2, 0, (entry(-6, 2),)),
         ):
             self.assert_refused(encode_messages([append]))
+
+    def test_exactly_those_entries_are_taken_that_follow_each_other(self) -> None:
+        """Entries that are checked together, as nearly all are, are no exception."""
+        data = encode_configuration(GROUP)
+        for count, kind in itertools.product(range(4), EntryKind):
+            for terms in itertools.product((1, 2), repeat=count + 2):
+                for gap in range(count + 1):
+                    indexes = [6 + position + (position >= gap) for position in range(count)]
+                    added = tuple(
+                        Entry(index, term, kind, data) for index, term in zip(indexes, terms[1:-1], strict=True)
+                    )
+                    payload = encode_messages([Append(terms[-1], 1, 5, terms[0], 0, added)])
+                    if not added or (list(terms) == sorted(terms) and gap == count):
+                        self.assertEqual(len(decode_messages(payload)), 1)
+                    else:
+                        self.assert_refused(payload)
 
     def test_bad_configuration_is_refused(self) -> None:
         for data in (b"", b"x", encode_configuration(Configuration(()))[:-1], b"\x91\x91\x01"):
