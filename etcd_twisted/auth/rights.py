@@ -14,15 +14,14 @@ import attrs
 
 from etcd_twisted.auth.state import GUEST, GUEST_ROLE, ROOT_NAME, AuthState
 from etcd_twisted.keyspace.commands import Change, Delete
-from etcd_twisted.keyspace.paths import ROOT, is_below
+from etcd_twisted.keyspace.paths import CLUSTER_KEYS, ROOT, is_below
 
-_CLUSTER = "/_etcd"
 _GRANTABLE = ("/_etcd/mod", "/_etcd/registry")
 
 
 def is_reserved(key: str) -> bool:
     """Returns whether only root may touch a key once authentication is enabled."""
-    if not (key == _CLUSTER or is_below(key, _CLUSTER)):
+    if not (key == CLUSTER_KEYS or is_below(key, CLUSTER_KEYS)):
         return False
     return not any(key == each or is_below(key, each) for each in _GRANTABLE)
 
@@ -58,7 +57,7 @@ class Rights:
         """
         patterns = self._read  # matched here and below, since a call would cost more
         if key.startswith(patterns.prefixes) or (not recursive and key in patterns.keys):
-            return not key.startswith(_CLUSTER) or not is_reserved(key) or self.is_root
+            return not key.startswith(CLUSTER_KEYS) or not is_reserved(key) or self.is_root
         return self.is_root
 
     def may_write(self, key: str, recursive: bool = False) -> bool:
@@ -69,7 +68,7 @@ class Rights:
         """
         patterns = self._write
         if key.startswith(patterns.prefixes) or (not recursive and key in patterns.keys):
-            return not key.startswith(_CLUSTER) or not is_reserved(key) or self.is_root
+            return not key.startswith(CLUSTER_KEYS) or not is_reserved(key) or self.is_root
         return self.is_root
 
     def may_change(self, command: Change) -> bool:

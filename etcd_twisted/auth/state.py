@@ -152,8 +152,7 @@ class CurrentAuth:
     The state in a key space, which is decoded again only when the document has changed.
 
     @ivar state: the state that was found last. For reading only.
-    @ivar index: the index of the key space then, and C{origin} its origin. As long as these are the same, so is the
-        state.
+    @ivar mark: the L{KeySpace.cluster_keys_mark} then. As long as it is the same, so is the state.
     """
 
     def __init__(self, on_problem: Callable[[str], None] = lambda _: None) -> None:
@@ -161,15 +160,14 @@ class CurrentAuth:
         @param on_problem: called with L{AuthState.problem} of each new state that has one.
         """
         self._on_problem = on_problem
-        self.index = 0
-        self.origin: object = None
+        self.mark: object = None
         self._node: Node | None = None
         self.state = DISABLED
 
     def of(self, keyspace: KeySpace) -> AuthState:
         """Returns the state in a key space."""
-        if keyspace.index != self.index or keyspace.origin is not self.origin:
-            self.index, self.origin = keyspace.index, keyspace.origin
+        if keyspace.cluster_keys_mark is not self.mark:
+            self.mark = keyspace.cluster_keys_mark
             self._read(keyspace.peek(AUTH_KEY))
         return self.state
 

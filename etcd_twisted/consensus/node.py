@@ -56,7 +56,7 @@ class EntryApplier(Protocol):
     """
     The state machine to which committed entries are applied.
 
-    @ivar applied_index: the index of the last entry that was applied, or that is being applied now.
+    @ivar applied_index: the index of the last entry that was applied.
     """
 
     applied_index: int

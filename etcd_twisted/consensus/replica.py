@@ -144,7 +144,7 @@ class Replica:
     def auth(self) -> AuthState:
         """See L{IReplica}. Every request about keys asks for it, so the common case is here and takes no call."""
         keyspace, current = self.keyspace, self._auth
-        if keyspace.index == current.index and keyspace.origin is current.origin:
+        if keyspace.cluster_keys_mark is current.mark:
             return current.state
         return current.of(keyspace)
 

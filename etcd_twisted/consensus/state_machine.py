@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.consensus.machines import machines_of
-from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
+from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.consensus.raft.configurations import decode_configuration, differences
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
@@ -26,9 +26,8 @@ from etcd_twisted.consensus.raft.entries import (
 )
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
-from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.space import KeySpace, Outcome
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.waiters import Observers
 
@@ -46,8 +45,8 @@ class StateMachine:
     The state machine of one member; see the module.
 
     @ivar keyspace: the key space, for others to read only: every change to it goes through L{apply} or L{restore}.
-    @ivar applied_index: the index of the last entry that was applied, or that is being applied now. It never
-        decreases.
+    @ivar applied_index: the index of the last entry that was applied. It never decreases. Whoever is told an outcome
+        finds it at the entry, or at a later one if that was applied together with it, and the key space is as of then.
     @ivar applied_term: the term of that entry.
     @ivar configuration: the group as of that entry.
     @ivar bytes_since_snapshot: how many bytes of data the entries hold that were applied since the last snapshot.
@@ -104,62 +103,57 @@ class StateMachine:
     # Entries
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
-        """Apply the next committed entries."""
-        proposals, apply = self._proposals, self.keyspace.apply
+        """
+        Apply the next committed entries. All commands in a row are carried out before anybody is told an outcome.
+        """
         self.bytes_since_snapshot += data_bytes(entries)
-        if not proposals.anybody_waits():
-            self._apply_unasked(entries)
-            return
-        for entry in entries:
-            self.applied_index = entry.index  # entry by entry, as callers may ask while a batch is applied
-            self.applied_term = entry.term
-            proposal = proposals.take(entry)
-            command: Command | None = None if proposal is None else proposal.command
-            if command is None:  # it is no command, or another machine has put it into the log
-                if entry.kind is not EntryKind.COMMAND:
-                    self._apply_other(entry, proposal)
-                    continue
-                command = decode_command(entry.data)
-                self._time.observe(command.time)
-                proposals.unchecked_bytes = 0
-            outcome: Event | EtcdError | None
-            try:
-                outcome = apply(command)
-            except EtcdError as error:  # it fails on all machines
-                outcome = error
-            except Exception:
-                if proposal is not None:
-                    cause = "this machine can't go on: applying the change failed; its log says more"
-                    proposal.tell(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.keyspace.index))
-                raise
-            if proposal is not None:
-                proposal.tell(outcome)
-            elif proposals.expected and outcome is not None:
-                proposals.note(entry, outcome)
-
-    def _apply_unasked(self, entries: tuple[Entry, ...]) -> None:
-        """Apply entries that nobody here waits for. A command that fails does so on all machines."""
-        self._proposals.unchecked_bytes = 0
         for kind, group in groupby(entries, kind_of):
-            run = tuple(group)
-            self.applied_index, self.applied_term = run[-1].index, run[-1].term
             if kind is EntryKind.COMMAND:
-                commands = list(map(decode_command, map(data_of, run)))
-                self._time.observe(max(map(_time_of, commands)))
-                self.keyspace.apply_all(commands)
+                self._apply_commands(tuple(group))
             else:
-                for entry in run:
-                    self._apply_other(entry, None)
+                for entry in group:
+                    self._apply_other(entry)
 
-    def _apply_other(self, entry: Entry, proposal: Proposal | None) -> None:
+    def _apply_commands(self, entries: tuple[Entry, ...]) -> None:
+        proposals = self._proposals.take(entries)
+        if any(proposals):
+            pairs = zip(entries, proposals, strict=True)
+            commands = [self._decoded((e,))[0] if p is None or p.command is None else p.command for e, p in pairs]
+        else:
+            commands = self._decoded(entries)
+        outcomes: list[Outcome] = []
+        try:
+            self.keyspace.apply_all(commands, outcomes)  # a command that fails does so on all machines
+        finally:
+            missing = len(entries) - len(outcomes)
+            if missing:
+                cause = "this machine can't go on: applying the change failed; its log says more"
+                outcomes += missing * [EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.keyspace.index)]
+            if missing < len(entries):
+                self._set_applied(entries[-missing - 1])
+            self._proposals.tell(entries, proposals, outcomes)
+
+    def _decoded(self, entries: tuple[Entry, ...]) -> list[Command]:
+        """Returns the commands in entries that another machine has put into the log, or this one before a restart."""
+        commands = list(map(decode_command, map(data_of, entries)))
+        self._time.observe(max(map(_time_of, commands)))
         self._proposals.unchecked_bytes = 0
+        return commands
+
+    def _apply_other(self, entry: Entry) -> None:
+        proposals = self._proposals.take((entry,))
+        self._proposals.unchecked_bytes = 0
+        self._set_applied(entry)
         if entry.kind is EntryKind.CONFIGURATION:
             configuration = decode_configuration(entry.data)
             if entry.index > self._last_index:
                 self._log_differences(configuration)
             self._reconfigure(configuration)
-        if proposal is not None:
-            proposal.tell(None)
+        self._proposals.tell((entry,), proposals, (None,))
+
+    def _set_applied(self, entry: Entry) -> None:
+        self.applied_index = entry.index
+        self.applied_term = entry.term
 
     def _log_differences(self, configuration: Configuration) -> None:
         if not self._logs_changes:

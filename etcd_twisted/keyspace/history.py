@@ -6,10 +6,10 @@ never skip an event that it no longer keeps: a watcher that asks for one gets an
 """
 
 import bisect
-import itertools
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.events import Event
@@ -20,6 +20,8 @@ DEFAULT_HISTORY_BYTES = 64 << 20
 
 MAX_CACHED_EVENT_BYTES = 1 << 14
 """The JSON of an event that is larger is not kept with it: it would take at least as much memory as the event."""
+
+_pop = deque.popleft
 
 
 def event_bytes(event: Event) -> int:
@@ -71,15 +73,7 @@ class History:
 
     def add(self, event: Event) -> None:
         """Add an event, which is newer than all others, and drop the oldest ones that no longer fit."""
-        events, sizes = self._events, self._sizes
-        size = event_bytes(event)
-        events.append(event if size <= MAX_CACHED_EVENT_BYTES else Event(event.result))
-        sizes.append(size)
-        total = self.size_bytes + size
-        while len(events) > self._capacity or (total > self._max_bytes and len(events) > 1):
-            self.cleared_index = events.popleft().result.node.modified_index
-            total -= sizes.popleft()
-        self.size_bytes = total
+        self.extend((event,), (event_bytes(event),))
 
     def extend(self, new: Sequence[Event], new_sizes: Sequence[int]) -> None:
         """
@@ -90,10 +84,20 @@ class History:
         if max(new_sizes) > MAX_CACHED_EVENT_BYTES:
             sized = zip(new, new_sizes, strict=True)
             new = [each if size <= MAX_CACHED_EVENT_BYTES else Event(each.result) for each, size in sized]
-        self._events.extend(new[:-1])
-        self._sizes.extend(new_sizes[:-1])
-        self.size_bytes += sum(new_sizes[:-1])
-        self.add(new[-1])  # which drops the oldest ones
+        self._events += new
+        self._sizes += new_sizes
+        self.size_bytes += sum(new_sizes)
+        excess = len(self._events) - self._capacity
+        if excess > 0:
+            self._drop(excess)
+        while self.size_bytes > self._max_bytes and len(self._events) > 1:
+            self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        """Drop some of the oldest events, at least one."""
+        *_, last = map(_pop, repeat(self._events, count))
+        self.cleared_index = last.index
+        self.size_bytes -= sum(map(_pop, repeat(self._sizes, count)))
 
     def since(self, asked: int, key: str, recursive: bool) -> Iterator[Event]:
         """
@@ -106,6 +110,6 @@ class History:
             raise EtcdError(ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]")
         start = bisect.bisect_left(self._events, asked, key=operator.attrgetter("index"))
         # A copy, since events may be added while the caller reads, and since a deque is slow to index in its middle.
-        kept = list(itertools.islice(self._events, start, None))
+        kept = list(islice(self._events, start, None))
         touching = (event for event in kept if event.touches(key, recursive))
         return (event if event_bytes(event) <= MAX_CACHED_EVENT_BYTES else Event(event.result) for event in touching)

@@ -11,6 +11,9 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 
 ROOT = "/"
 
+CLUSTER_KEYS = "/_etcd"
+"""The directory of the keys that the cluster keeps for itself."""
+
 MAX_KEY_SEGMENTS = 256
 """
 How many segments the key of a new node may have. A recursive listing shows each directory on the path with its whole

@@ -7,7 +7,6 @@ events and the same errors on every machine. This module must never read a clock
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, overload
 
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -18,7 +17,7 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule, RemovedDirectories
 from etcd_twisted.keyspace.growth import growth
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
-from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.paths import CLUSTER_KEYS, ROOT, join
 from etcd_twisted.keyspace.state import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
@@ -28,6 +27,9 @@ _MAX_VOID_TTLS = 1_000
 
 _STEPS_PER_TTL = 4
 """How many steps a new TTL pays towards forgetting the TTLs of removed directories."""
+
+Outcome = Event | EtcdError | None
+"""What becomes of a command, see L{KeySpace.apply}."""
 
 _MakeEvent = Callable[[str, NodeView, NodeView | None], Event]
 _PutCommand = commands.Set | commands.Create | commands.CreateInOrder
@@ -44,8 +46,8 @@ class KeySpace:
     @ivar hub: the watchers.
     @ivar pads_in_order_keys: whether the names of new in-order keys have 20 digits, with zeros in front.
     @ivar removed_directories: the directories whose TTLs L{forget_removed_ttls} has not forgotten yet.
-    @ivar origin: what the key space had its content from at first. Another object is there after L{restore}, so that
-        an index is one of the same content only if the origin is the same too.
+    @ivar cluster_keys_mark: another object is there after each change below L{CLUSTER_KEYS}, and after L{restore}. So
+        whoever has read a key there need not read it again as long as the object is the same.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class KeySpace:
         """
         # The tree, and the object that owns it, see tree.py. As it is changed in place, nobody else may have it.
         self._root, self._owner = EMPTY_ROOT, object()
-        self.origin, self.index = object(), 0
+        self.cluster_keys_mark, self.index = object(), 0
         self.hub = WatcherHub(wake)
         self.pads_in_order_keys = False
         self._capacity, self._history_bytes = history_capacity, history_bytes
@@ -198,7 +200,7 @@ class KeySpace:
         """
         before = self.index
         self._root, self._owner = state.root, object()
-        self.origin, self.index = object(), state.index
+        self.cluster_keys_mark, self.index = object(), state.index
         self.pads_in_order_keys = state.pads_in_order_keys
         self._counts = copy.copy(state.counts)
         self._history = History(self._capacity, state.history, state.cleared_index, self._history_bytes)
@@ -237,10 +239,46 @@ class KeySpace:
         @return: what it did; C{None} for L{commands.Expire} and L{commands.PadInOrderKeys}, which nobody waits for.
         @raise EtcdError: why it did nothing.
         """
+        outcomes: list[Outcome] = []
+        self.apply_all((command,), outcomes)
+        if isinstance(outcomes[0], EtcdError):
+            raise outcomes[0]
+        return outcomes[0]
+
+    def apply_all(self, several: Sequence[commands.Command], outcomes: list[Outcome]) -> None:
+        """
+        Carry out commands in order, and add the outcome of each to C{outcomes}: what L{apply} returns or raises.
+
+        If this raises an exception, the outcomes are missing of the command that has caused it, of those after it, and
+        maybe of some before it.
+        """
+        done, end = 0, len(several)
+        while done < end:
+            if type(several[done]) is commands.Set and (events := self._put_files(several, done)):
+                outcomes += events
+                done += len(events)
+            else:
+                outcomes.append(self._outcome(several[done]))
+                done += 1
+
+    def _put_files(self, several: Sequence[commands.Command], start: int) -> list[Event]:
+        """Carry out some of these commands, or none; see L{put_files}. Returns the events of those."""
+        self._root, events, sizes = put_files(self._root, self._owner, self.index, self.ttls, several, start)
+        if events:
+            self.index += len(events)
+            self._counts.sets_success += len(events)
+            self._history.extend(events, sizes)
+            if self.hub.watched:
+                for event in events:
+                    self.hub.notify(event)
+        return events
+
+    def _outcome(self, command: commands.Command) -> Outcome:
+        """Carry out one command, and return its outcome."""
         entry = _APPLY.get(type(command))
         if entry is None:
             if isinstance(command, commands.SetOrSwap):
-                return self.apply(self._resolve_set_or_swap(command))
+                return self._outcome(self._resolve_set_or_swap(command))
             if isinstance(command, commands.Expire):
                 self._expire(command)
             elif isinstance(command, commands.PadInOrderKeys):
@@ -255,32 +293,9 @@ class KeySpace:
         except EtcdError as error:
             error.index = self.index
             setattr(counts, failure, getattr(counts, failure) + 1)
-            raise
+            return error.with_traceback(None)  # which would refer to whoever keeps the outcomes
         setattr(counts, success, getattr(counts, success) + 1)
         return event
-
-    def apply_all(self, several: Sequence[commands.Command]) -> None:
-        """Do what L{apply} does with each of these commands. Nobody learns what becomes of them, nor which fail."""
-        done = 0
-        while done < len(several):
-            if type(several[done]) is commands.Set:
-                done += self._put_files(several, done)
-            if done < len(several):
-                with suppress(EtcdError):
-                    self.apply(several[done])
-                done += 1
-
-    def _put_files(self, several: Sequence[commands.Command], start: int) -> int:
-        """Carry out some of these commands; see L{put_files}. Returns how many."""
-        self._root, events, sizes = put_files(self._root, self._owner, self.index, self.ttls, several, start)
-        if events:
-            self.index += len(events)
-            self._counts.sets_success += len(events)
-            self._history.extend(events, sizes)
-            if self.hub.watched:
-                for event in events:
-                    self.hub.notify(event)
-        return len(events)
 
     def _set(self, command: commands.Set) -> Event:
         lookup = tree.look_up(self._root, command.key)
@@ -450,8 +465,7 @@ class KeySpace:
 
     def _published_event(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
         """Returns the event of a change, which watchers see too."""
-        self.index += 1
-        event = Event(ActionResult(action, node, previous))
+        event = self._silent_event(action, node, previous)
         self._history.add(event)
         if self.hub.watched:
             self.hub.notify(event)
@@ -460,6 +474,8 @@ class KeySpace:
     def _silent_event(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
         """Returns the event of a change that no watcher sees, but only the client that asked for it."""
         self.index += 1
+        if node.key.startswith(CLUSTER_KEYS):
+            self.cluster_keys_mark = object()
         return Event(ActionResult(action, node, previous))
 
 

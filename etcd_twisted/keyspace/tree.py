@@ -13,8 +13,8 @@ This module must never change a directory that does not belong to the owner, nor
 segments.
 """
 
-import immutables
 import msgspec
+from immutables import Map
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.nodes import Directory, File, Node
@@ -90,7 +90,7 @@ def put(lookup: Lookup, node: Node, index: int, owner: object) -> Directory:
     last = len(lookup.directories) - 1
     name = names[last]
     for depth in range(len(names) - 1, last, -1):
-        children = immutables.Map({names[depth]: node})
+        children = Map({names[depth]: node})
         node = Directory(children, index, index, None, *weigh(names[depth], node))
     size, files, directories = weigh(name, node)
     if before is not None:
@@ -126,7 +126,7 @@ def _replace(
     depth = len(path) - 1
     while (here := path[depth]).owner is not owner:
         entries = here.entries
-        if not isinstance(entries, immutables.Map):
+        if not isinstance(entries, Map):
             entries = here.children
         node = Directory(
             entries.delete(names[depth]) if node is None else entries.set(names[depth], node),
@@ -143,7 +143,7 @@ def _replace(
         depth -= 1
     # This one is the owner's, and so are all above it.
     entries = here.entries
-    if isinstance(entries, immutables.Map):
+    if isinstance(entries, Map):
         entries = here.entries = entries.mutate()
     if node is None:
         del entries[names[depth]]
@@ -157,31 +157,33 @@ def _replace(
     return path[0]
 
 
-def opened(root: Directory, key: str, owner: object) -> list[Directory] | None:
+def opened(root: Directory, key: str, name: str, owner: object) -> list[Directory] | None:
     """
     Returns the directories from the root to C{key}, all of which belong to the owner and can be changed in place. The
-    first one replaces the root. Returns C{None} if no directory is there.
+    first one replaces the root. Returns C{None}, and changes nothing, if no directory is there, or if it holds another
+    one by that name.
 
     @param key: the key without the last slash, so that the root's is empty.
     """
-    path = [_open(root, owner)]
-    for name in key[1:].split("/") if key else ():
-        entries = path[-1].entries
-        node = entries.get(name)
+    path, names = [root], key.split("/")  # the first name is empty, and stands for the root
+    for each in names[1:]:
+        node = path[-1].entries.get(each)
         if type(node) is not Directory:
             return None
-        path.append(_open(node, owner))
-        entries[name] = path[-1]  # type: ignore[index]  # it is a mutation
+        path.append(node)
+    last = path[-1]
+    if type(last.entries.get(name)) is Directory:
+        return None
+    if last.owner is not owner or type(last.entries) is Map:  # otherwise all above are the owner's too
+        for depth, there in enumerate(path):
+            here = there
+            if there.owner is not owner:
+                here = path[depth] = msgspec.structs.replace(there, entries=there.children, owner=owner)
+                if depth:
+                    path[depth - 1].entries[names[depth]] = here  # type: ignore[index]  # it is a mutation
+            if type(here.entries) is Map:
+                here.entries = here.entries.mutate()
     return path
-
-
-def _open(directory: Directory, owner: object) -> Directory:
-    """Returns the directory, or a copy of it, which belongs to the owner and has a mutation for its children."""
-    if directory.owner is not owner:
-        directory = msgspec.structs.replace(directory, entries=directory.children, owner=owner)
-    if isinstance(directory.entries, immutables.Map):
-        directory.entries = directory.entries.mutate()
-    return directory
 
 
 def find(root: Directory, key: str) -> Node:

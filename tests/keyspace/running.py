@@ -3,7 +3,7 @@ Helpers that carry commands out, and return the outcome in a form that can be co
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from etcd_twisted.errors import EtcdError
@@ -21,10 +21,23 @@ Outcome = tuple[int, str, int] | str | None
 def outcome(space: KeySpace, command: Command) -> Outcome:
     """Returns the outcome of a command in the key space."""
     try:
-        event = space.apply(command)
+        return shown(space.apply(command))
     except EtcdError as error:
-        return (int(error.code), error.cause, error.index)
-    return None if event is None else json_of(event)
+        return shown(error)
+
+
+def shown(result: Event | EtcdError | None) -> Outcome:
+    """Returns what has become of a command in a form that can be compared."""
+    if isinstance(result, EtcdError):
+        return (int(result.code), result.cause, result.index)
+    return None if result is None else json_of(result)
+
+
+def run_together(space: KeySpace, commands: Sequence[Command]) -> list[Outcome]:
+    """Returns the outcome of each command. All are carried out in one go."""
+    outcomes: list[Event | EtcdError | None] = []
+    space.apply_all(commands, outcomes)
+    return list(map(shown, outcomes))
 
 
 def expected(model: Model, command: Command) -> Outcome:

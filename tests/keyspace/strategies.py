@@ -81,3 +81,6 @@ _POPULATION = [
 ]
 histories = st.lists(anything, min_size=10, max_size=40).map(lambda some: _POPULATION + some)
 """Commands for an empty key space, which first put a few nodes of each kind into it."""
+
+plain_sets: st.SearchStrategy[commands.Command] = st.builds(commands.Set, key=keys, time=times, value=values)
+"""The command that is carried out in one go with others like it."""

@@ -19,7 +19,7 @@ from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.state import KeySpaceState
 from tests import examples
-from tests.keyspace.running import chunks_of, directory, key_space, outcome, restored, run
+from tests.keyspace.running import chunks_of, directory, key_space, outcome, restored, run, run_together
 from tests.keyspace.strategies import anything, histories, sets
 
 Content = Any
@@ -96,7 +96,7 @@ class ViewTests(SynchronousTestCase):
         for batch, is_viewed in batches:
             if is_viewed:
                 views.append((space.root, content(copied.root)))
-            space.apply_all(batch)
+            run_together(space, batch)
             run(copied, batch)
         for view, wanted in views:
             self.assertEqual(content(view), wanted)

@@ -8,8 +8,9 @@ known. Until then the proposal may still be committed, even if this machine no l
 report that a change was not made while it may still be made.
 """
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice, repeat
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.core import Raft
-from etcd_twisted.consensus.raft.entries import Entry
+from etcd_twisted.consensus.raft.entries import Entry, index_of, term_of
 from etcd_twisted.consensus.raft.errors import NotLeaderError
 from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import OutcomeCallback
@@ -73,6 +74,9 @@ class Proposal(msgspec.Struct, frozen=True):
             self.on_outcome(outcome)
         except Exception:
             self._log.failure("Reporting the outcome of a change failed")
+
+
+_size_of = attrgetter("size")
 
 
 class Proposals:
@@ -208,7 +212,7 @@ class Proposals:
         @param of_one: returns this for one change. It is called once for each proposal.
         """
         growths, known = self._growths, len(self._growths)
-        for index, proposal in itertools.islice(self.pending.items(), known, known + _MAX_MEASURED_AT_ONCE):
+        for index, proposal in islice(self.pending.items(), known, known + _MAX_MEASURED_AT_ONCE):
             growths[index] = added = 0 if proposal.command is None else max(0, of_one(proposal.command))
             self._growth += added
             self._measured_size += proposal.size
@@ -223,26 +227,46 @@ class Proposals:
         self.failed += 1
         proposal.tell(error)
 
-    def take(self, entry: Entry) -> Proposal | None:
+    def take(self, entries: Sequence[Entry]) -> list[Proposal | None]:
         """
-        Returns the proposal of an entry that is about to be applied, or C{None} if another machine proposed it. The
-        caller reports the outcome.
+        Returns the proposal of each entry that is about to be applied, or C{None} if another machine proposed it. The
+        caller reports the outcomes to L{tell}.
 
         A proposal whose index another leader's entry has taken fails here: it was not made.
         """
-        proposal = self.pending.pop(entry.index, None)
-        if proposal is None:
-            return None
-        self.size -= proposal.size
-        if self._growths and (growth := self._growths.pop(entry.index, None)) is not None:
-            self._growth -= growth
-            self._measured_size -= proposal.size
+        proposals = list(map(self.pending.pop, map(index_of, entries), repeat(None)))
+        taken = list(filter(None, proposals))
+        self.size -= sum(map(_size_of, taken))
+        if self._growths:
+            for entry, proposal in zip(entries, proposals, strict=True):
+                if proposal is not None and (growth := self._growths.pop(entry.index, None)) is not None:
+                    self._growth -= growth
+                    self._measured_size -= proposal.size
+        if len({*map(term_of, entries), *map(term_of, taken)}) > 1:
+            proposals = list(map(self._unless_replaced, proposals, entries))
+        return proposals
+
+    def _unless_replaced(self, proposal: Proposal | None, entry: Entry) -> Proposal | None:
+        if proposal is None or proposal.term == entry.term:
+            return proposal
+        self._fail(proposal, RequestDroppedError())
+        return None
+
+    def tell(
+        self,
+        entries: Sequence[Entry],
+        proposals: Sequence[Proposal | None],
+        outcomes: Sequence[Event | EtcdError | None],
+    ) -> None:
+        """Report the outcome of each entry to the proposal that L{take} has returned for it."""
+        if self.expected or any(proposals):
+            for entry, proposal, outcome in zip(entries, proposals, outcomes, strict=True):
+                if proposal is not None:
+                    proposal.tell(outcome)
+                elif self.expected and outcome is not None:
+                    self.note(entry, outcome)
         if self._none.waiting:
             self._tell_if_none()
-        if proposal.term != entry.term:
-            self._fail(proposal, RequestDroppedError())
-            return None
-        return proposal
 
     def stop_timeout(self, term: int) -> None:
         """

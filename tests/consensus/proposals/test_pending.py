@@ -37,25 +37,56 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, outcome_callback(answer)))
         return answer
 
+    def take(self, index: int, term: int) -> Proposal | None:
+        """Returns the proposal of one entry."""
+        return self.proposals.take([entry(index, term)])[0]
+
     def test_applied_entry_answers_its_proposal(self) -> None:
         answer = self.add(5)
-        proposal = self.proposals.take(entry(5, 1))
+        proposal = self.take(5, 1)
         assert proposal is not None
         self.assertEqual(proposal.command, Set("/5", 0))
         self.assertNoResult(answer)
         proposal.on_outcome(None)
         self.successResultOf(answer)
-        self.assertIsNone(self.proposals.take(entry(5, 1)))
+        self.assertIsNone(self.take(5, 1))
+
+    def test_several_entries_are_taken_together(self) -> None:
+        """Each is with its own proposal, if there is one and the entry is of its term."""
+        answers = [self.add(index, 1 + index // 7) for index in (4, 6, 7, 9)]
+        self.proposals.growth(lambda _: 1)
+        entries = [entry(4, 1), entry(5, 1), entry(6, 2), entry(7, 2)]
+        taken = self.proposals.take(entries)
+        self.assertEqual(
+            [None if each is None else each.command for each in taken], [Set("/4", 0), None, None, Set("/7", 0)]
+        )
+        self.failureResultOf(answers[1], RequestDroppedError)
+        self.assertEqual((list(self.proposals.pending), self.proposals.size, self.proposals.failed), ([9], 10, 1))
+        self.assertEqual(self.proposals.growth(lambda _: 1), 1)
+        error = EtcdError(ErrorCode.KEY_EXISTS, "/7")
+        self.proposals.tell(entries, taken, [None, None, None, error])
+        self.assertIsNone(self.successResultOf(answers[0]))
+        self.assertIs(self.failureResultOf(answers[2], EtcdError).value, error)
+        self.assertNoResult(answers[3])
+
+    def test_the_outcomes_of_others_are_kept_while_they_are_expected(self) -> None:
+        """Also of those that are applied together with an entry of this machine, whose proposer begins to expect."""
+        self.proposals.add(4, Proposal(None, 1, 10, lambda _: self.proposals.expect()))
+        entries = [entry(index, 1) for index in (3, 4, 5)]
+        errors = [EtcdError(ErrorCode.KEY_EXISTS, f"/{each.index}") for each in entries]
+        self.proposals.tell(entries, self.proposals.take(entries), errors)
+        self.assertIs(self.failureResultOf(self.place(5, 1, 5), EtcdError).value, errors[2])
+        self.failureResultOf(self.place(3, 1, 5), UnknownError)
 
     def test_entry_of_another_machine_answers_nobody(self) -> None:
         answer = self.add(5)
-        self.assertIsNone(self.proposals.take(entry(4, 1)))
+        self.assertIsNone(self.take(4, 1))
         self.assertNoResult(answer)
 
     def test_another_leaders_entry_in_its_place_fails_the_proposal(self) -> None:
         """Once the other leader's entry is committed, this proposal never will be."""
         answer = self.add(5)
-        self.assertIsNone(self.proposals.take(entry(5, 2)))
+        self.assertIsNone(self.take(5, 2))
         self.failureResultOf(answer, RequestDroppedError)
 
     def test_another_proposal_in_its_place_makes_the_outcome_unknown(self) -> None:
@@ -64,7 +95,7 @@ class ProposalsTests(SynchronousTestCase):
         second = self.add(5, term=3)
         self.failureResultOf(first, UnknownError)
         self.assertNoResult(second)
-        self.assertIsNotNone(self.proposals.take(entry(5, 3)))
+        self.assertIsNotNone(self.take(5, 3))
 
     def test_lost_leader_makes_the_outcome_unknown_after_a_while(self) -> None:
         """The proposers wait for a while, because another leader may settle the outcome."""
@@ -76,13 +107,13 @@ class ProposalsTests(SynchronousTestCase):
         self.assertNoResult(answer)
         self.clock.advance(0.1)
         self.failureResultOf(answer, UnknownError)
-        self.assertIsNone(self.proposals.take(entry(5, 1)))
+        self.assertIsNone(self.take(5, 1))
 
     def test_outcome_is_settled_meanwhile(self) -> None:
         first, second = self.add(5), self.add(6)
         self.proposals.start_timeout(0)
-        self.assertIsNotNone(self.proposals.take(entry(5, 1)))
-        self.assertIsNone(self.proposals.take(entry(6, 2)))
+        self.assertIsNotNone(self.take(5, 1))
+        self.assertIsNone(self.take(6, 2))
         self.failureResultOf(second, RequestDroppedError)
         self.clock.advance(TIMEOUT_SECONDS)
         self.assertNoResult(first)  # the caller that took it answers
@@ -146,7 +177,7 @@ class ProposalsTests(SynchronousTestCase):
         self.assertEqual((sorted(self.proposals.pending), len(self.proposals.new)), ([2, 3, 9], 1))
         self.assert_size(4)
         for index, answer in zip((2, 3), answers, strict=True):
-            proposal = self.proposals.take(entry(index, 2))
+            proposal = self.take(index, 2)
             assert proposal is not None
             proposal.tell(None)
             self.successResultOf(answer)
@@ -178,11 +209,11 @@ class ProposalsTests(SynchronousTestCase):
         """It has the outcome when the entry is applied, and was not made if another leader's entry is there."""
         self.proposals.start_timeout(1)
         first, second = self.place(5), self.place(6)
-        proposal = self.proposals.take(entry(5, 1))
+        proposal = self.take(5, 1)
         assert proposal is not None
         proposal.tell(None)
         self.assertIsNone(self.successResultOf(first))
-        self.assertIsNone(self.proposals.take(entry(6, 2)))
+        self.assertIsNone(self.take(6, 2))
         self.failureResultOf(second, RequestDroppedError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -232,12 +263,12 @@ class ProposalsTests(SynchronousTestCase):
         """The size is that of the pending proposals in the log."""
         answers = [self.add(index) for index in (4, 5, 6, 7, 8)]
         self.assert_size(5)
-        self.proposals.take(entry(3, 1))
-        self.proposals.take(entry(4, 1))
+        self.take(3, 1)
+        self.take(4, 1)
         self.assert_size(4)
         answers.append(self.add(5, term=3))
         self.assert_size(4)
-        self.proposals.take(entry(5, 4))
+        self.take(5, 4)
         self.assert_size(3)
         self.proposals.skip(6)
         self.assert_size(2)
@@ -255,7 +286,7 @@ class ProposalsTests(SynchronousTestCase):
         self.assertEqual(self.proposals.growth(lambda _: 3), 2_000 * 3 + 500 * most)
         self.assertEqual(self.proposals.growth(lambda _: 3), new * 3)
         for index in range(new):
-            self.proposals.take(entry(index, 1))
+            self.take(index, 1)
         self.assertEqual(self.proposals.growth(lambda _: 3), 0)
 
     def test_growth_by_pending_proposals(self) -> None:
@@ -277,12 +308,12 @@ class ProposalsTests(SynchronousTestCase):
 
         assert_growth(0)
         answers = [self.add(index) for index in (4, 5, 6)]
-        self.proposals.take(entry(4, 1))
+        self.take(4, 1)
         assert_growth(650, "/5", "/6")
         answers.append(self.add(7))
         self.proposals.add(8, Proposal(None, 1, 0, lambda _: None))
         assert_growth(650, "/7")
-        self.proposals.take(entry(5, 1))
+        self.take(5, 1)
         answers.append(self.add(8))
         assert_growth(8_600, "/6", "/7", "/8")
         self.proposals.skip(6)
@@ -311,7 +342,7 @@ class ProposalsTests(SynchronousTestCase):
         answer = self.add(5)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
-        proposal = self.proposals.take(entry(5, 1))
+        proposal = self.take(5, 1)
         assert proposal is not None
         proposal.on_outcome(None)
 
@@ -332,12 +363,12 @@ class ProposalsTests(SynchronousTestCase):
         self.add(5).addErrback(lambda _: again.append(self.add(5, term=9)))
         self.proposals.fail(ValueError("lost"))
         self.assertNoResult(again[0])
-        self.assertIsNotNone(self.proposals.take(entry(5, 9)))
+        self.assertIsNotNone(self.take(5, 9))
 
     def test_callback_when_no_proposal_is_left(self) -> None:
         self.successResultOf(self.proposals.when_none())
         for settle in (
-            lambda: self.proposals.take(entry(4, 1)),
+            lambda: self.proposals.tell([entry(4, 1)], self.proposals.take([entry(4, 1)]), [None]),
             lambda: self.proposals.skip(4),
             lambda: self.proposals.fail(UnknownError()),
         ):

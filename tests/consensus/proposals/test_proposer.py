@@ -37,7 +37,7 @@ class ThrottleTests(SynchronousTestCase):
         self.proposals.add(index, Proposal(None, 1, size, lambda _: None))
 
     def apply(self, index: int) -> None:
-        self.proposals.take(Entry(index, 1, EntryKind.COMMAND, b""))
+        self.proposals.take([Entry(index, 1, EntryKind.COMMAND, b"")])
         self.throttle.admit()
 
     def test_there_is_room_up_to_a_bound(self) -> None:
@@ -84,7 +84,7 @@ class ThrottleTests(SynchronousTestCase):
         """Waiting proposals precede one that comes when there is room again and none was admitted yet."""
         self.propose(1, MOST_UNAPPLIED_BYTES + 1)
         waiting = self.throttle.wait(1)
-        self.proposals.take(Entry(1, 1, EntryKind.COMMAND, b""))
+        self.proposals.take([Entry(1, 1, EntryKind.COMMAND, b"")])
         self.assertFalse(self.throttle.is_open)
         self.throttle.admit()
         self.successResultOf(waiting)

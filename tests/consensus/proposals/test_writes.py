@@ -148,10 +148,10 @@ class WriteTests(ReplicaTestCase):
     def test_a_change_that_can_not_be_applied_is_answered_and_ends_the_machine(self) -> None:
         machine = self.machine()
 
-        def broken(_command: object) -> None:
+        def broken(_commands: object, _outcomes: object) -> None:
             raise RuntimeError("a mistake")
 
-        self.patch(machine.replica.keyspace, "apply", broken)
+        self.patch(machine.replica.keyspace, "apply_all", broken)
         answers = [machine.set("/a", "1"), machine.set("/b", "1")]
         machine.settle()
         for answer in answers:
