@@ -144,13 +144,15 @@ class _DirectoryWalk:
 
     def take_files(self, room: int) -> tuple[list[_Record], int]:
         """
-        Returns the records of the next files, as many as there is room for, but at least one, and their size.
+        Returns the records of the next files, as many as there is room for, but at least one, and their size. Where a
+        batch ends must make no difference: that is not the same on every machine.
 
         This is most of the work for a snapshot, and so has no loop of its own.
         """
         most = 1 + room // _ITEM_BYTES
         names, files = self.names[:most], cast("list[File]", self.nodes[:most])
-        sizes = list(itertools.accumulate([len(file.value) for file in files]))
+        sizes = [_ITEM_BYTES + len(name) + len(file.value) for name, file in zip(names, files, strict=True)]
+        sizes = list(itertools.accumulate(sizes))
         count = min(bisect.bisect_left(sizes, room) + 1, len(files))
         if count < len(files):
             names, files = names[:count], files[:count]
@@ -159,7 +161,7 @@ class _DirectoryWalk:
             _Record(name, file.created, file.modified, file.expires, file.value)
             for name, file in zip(names, files, strict=True)
         ]
-        return records, count * _ITEM_BYTES + sizes[count - 1] + len("".join(names))
+        return records, sizes[count - 1]
 
 
 def _walk(directory: Directory) -> _DirectoryWalk:

@@ -157,7 +157,7 @@ class DeterminismTests(SynchronousTestCase):
                 log.append(c.Expire(number, 20))
             if number % 300 == 299:
                 log.append(c.Delete(f"/{seeded.randrange(20)}", number, recursive=True))
-        log += [c.Set(f"/wide/{number}", 3_000) for number in range(3_000)]
+        log += [c.Set(f"/wide/{number}", 3_000, number % 700 * "x") for number in range(3_000)]
         encoded = msgspec.msgpack.encode([c.encode_command(command) for command in log])
         space = KeySpace()
         run(space, log)
