@@ -83,10 +83,10 @@ class Proposals:
     """
     All proposals of one machine that are not applied yet.
 
-    @ivar new: those that are not in the log yet, in order, each with the data of its entry. The L{Proposer} adds them,
-        and to L{size}.
-    @ivar unchecked_bytes: how many more bytes new ones may have without a check of whether there is room for them. It
-        is 0 once anything else may enlarge the key space.
+    @ivar new: those that are not in the log yet, in order, each with the data of its entry. The L{Proposer} adds each
+        of them, and its bytes to L{size}.
+    @ivar unchecked_bytes: how many more bytes new ones may have before there is another check of whether there is room
+        for them. It is set to 0 when anything else may enlarge the key space.
     @ivar pending: those that are in the log and wait for their outcome, by the index of their entry. To be looked at
         only.
     @ivar size: how many bytes of data the entries of all of them have together.

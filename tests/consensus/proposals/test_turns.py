@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 
+from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.proposals import proposer
 from etcd_twisted.consensus.raft.entries import EntryKind, Member
 from etcd_twisted.consensus.raft.messages import Append
@@ -70,6 +71,17 @@ class TurnTests(ReplicaTestCase):
         self.assertEqual(measurements().proposals_pending, 2)
         self.alone.settle()
         self.assertEqual(measurements().proposals_pending, 0)
+
+    def test_the_cluster_time_may_not_be_set_back_meanwhile(self) -> None:
+        """They may set a TTL by it, and the log must not have an earlier time after that."""
+        free: list[bool] = []
+        self.patch(ClusterTime, "adjust", lambda _, is_free: free.append(is_free))
+        member = self.alone.replica._member
+        assert member is not None
+        for act in (lambda: None, lambda: self.submit("/a"), lambda: self.alone.clock.advance(0), self.alone.settle):
+            act()
+            member._timekeeper.adjust()
+        self.assertEqual(free, [True, False, False, True])
 
     def test_a_stop_waits_for_them(self) -> None:
         self.submit("/a")

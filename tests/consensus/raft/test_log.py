@@ -2,7 +2,7 @@
 Tests of L{etcd_twisted.consensus.raft.log}.
 """
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -182,6 +182,8 @@ class ConflictTests(SynchronousTestCase):
 
 class FittingTests(SynchronousTestCase):
     @given(st.lists(st.integers(0, 10), max_size=10), st.integers(0, 30))
+    @example([9, 0, 1], 8)
+    @example([5, 0, 3, 0, 1], 8)
     def test_as_many_entries_as_fit_and_at_least_one(self, sizes: list[int], length: int) -> None:
         several = tuple(Entry(index, 1, EntryKind.COMMAND, bytes(size)) for index, size in enumerate(sizes, 1))
         count = len(fitting(several, length))
