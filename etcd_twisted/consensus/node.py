@@ -326,7 +326,7 @@ class Node:
         """
         log, leadership = self._log, self._raft.leadership
         is_alone = leadership is not None and not leadership.progress
-        return is_alone and log.applying_index == log.last_index == log.handed_out_index and not self._proposals.new
+        return is_alone and log.applying_index == log.last_index == log.handed_out_index
 
     def _wait_until(self, deadline: float) -> None:
         """Set the timer for when the core has to be told the time. An earlier one stays: it looks again then."""

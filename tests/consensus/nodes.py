@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.node import Node
-from etcd_twisted.consensus.proposals.pending import Proposals
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, HardState, Record
 from etcd_twisted.consensus.raft.leader import Timing
@@ -97,11 +97,17 @@ class NodeTestCase(SynchronousTestCase):
 
     def node(self, *voters: str) -> Node:
         self.raft = Raft(A, HardState(), RaftLog(0, 0, Configuration(voters)), TIMING, 1, self.clock.seconds())
-        proposals = Proposals(self.clock, 1.0, ValueError)
-        node = Node(self.clock, self.raft, self.around, self.around, self.around, proposals)
+        self.proposals = Proposals(self.clock, 1.0, ValueError)
+        node = Node(self.clock, self.raft, self.around, self.around, self.around, self.proposals)
         node.on_change.append(self.around.changed)
         node.failed.addErrback(self.around.failed)
         return node
+
+    def submit(self, node: Node, data: bytes) -> None:
+        """Proposes a command that the node puts into the log with the others of its turn."""
+        self.proposals.size += len(data)
+        self.proposals.new.append((data, Proposal(None, self.raft.term, len(data), lambda _: None)))
+        node.proposed()
 
     def settle(self) -> None:
         """Lets everything happen that can happen without time passing."""
@@ -146,5 +152,5 @@ class NodeTestCase(SynchronousTestCase):
         """Another machine acknowledges everything except the last C{new} entries."""
         core = self.raft
         rounds = [message.round for _, message in self.around.sent if isinstance(message, Append)]
-        index = core.last_index - new
+        index = core.last_index + len(self.proposals.new) - new
         node.receive(B, [AppendReply(core.term, max(rounds, default=0), index, index)])

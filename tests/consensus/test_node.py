@@ -2,6 +2,8 @@
 Tests of L{etcd_twisted.consensus.node}: what it makes the core, the disk and the state machine do, and in which order.
 """
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 
 from etcd_twisted.consensus.node import Node
@@ -52,11 +54,14 @@ class TurnTests(NodeTestCase):
         self.clock.advance(0)
         self.assertEqual(told, [1])
 
-    def told_when_applying(self, node: Node, proposals: int) -> list[list[int]]:
+    def told_when_applying(
+        self, node: Node, proposals: int, make: Callable[[Node, bytes], None] = propose
+    ) -> list[list[int]]:
         """
         Returns the entries in each message that is sent before a change is applied that others have acknowledged.
 
         @param proposals: how many come meanwhile.
+        @param make: makes one of them.
         """
         self.acknowledge(node)
         self.settle()
@@ -64,7 +69,7 @@ class TurnTests(NodeTestCase):
         self.clock.advance(0)
         self.around.sync()
         for _ in range(proposals):
-            propose(node, b"y")
+            make(node, b"y")
         told: list[list[int]] = []
 
         def applying(_: object) -> None:
@@ -88,6 +93,10 @@ class TurnTests(NodeTestCase):
         """The others have to write the entries."""
         self.assertEqual(self.told_when_applying(self.elected(), 2), [[1, 2]])
 
+    def test_leader_puts_changes_into_the_log_and_sends_them_before_it_answers(self) -> None:
+        """They are as urgent as entries."""
+        self.assertEqual(self.told_when_applying(self.elected(), 2, self.submit), [[1, 2]])
+
     def test_messages_are_handled_at_once(self) -> None:
         """Nothing else that comes in this turn would go with it."""
         node = self.node(A, B, C)
@@ -97,13 +106,20 @@ class TurnTests(NodeTestCase):
 
     def test_messages_wait_while_there_are_new_entries(self) -> None:
         """More entries may come."""
+        self.check_messages_wait(propose)
+
+    def test_messages_wait_while_changes_are_not_in_the_log(self) -> None:
+        self.check_messages_wait(self.submit)
+
+    def check_messages_wait(self, make: Callable[[Node, bytes], None]) -> None:
+        """Checks that messages are not handled before the turn in which the node sends what was proposed."""
         node = self.elected()
         self.settle()
-        propose(node, b"x")
+        make(node, b"x")
         self.around.take_sent()
         self.acknowledge(node, 1)
         self.assertEqual((self.around.sent, self.around.writes), ([], []))
-        propose(node, b"y")
+        make(node, b"y")
         self.clock.advance(0)
         entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
         self.assertEqual([len(each) for each in entries], [2])
