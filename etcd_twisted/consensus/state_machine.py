@@ -116,13 +116,13 @@ class StateMachine:
 
     def _apply_commands(self, entries: tuple[Entry, ...]) -> None:
         proposals = self._proposals.take(entries)
-        if any(proposals):
-            pairs = zip(entries, proposals, strict=True)
-            commands = [self._decoded((e,))[0] if p is None or p.command is None else p.command for e, p in pairs]
-        else:
-            commands = self._decoded(entries)
         outcomes: list[Outcome] = []
         try:
+            if any(proposals):
+                pairs = zip(entries, proposals, strict=True)
+                commands = [self._decoded((e,))[0] if p is None or p.command is None else p.command for e, p in pairs]
+            else:
+                commands = self._decoded(entries)
             self.keyspace.apply_all(commands, outcomes)  # a command that fails does so on all machines
         finally:
             missing = len(entries) - len(outcomes)

@@ -15,7 +15,7 @@ from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
 from etcd_twisted.consensus.raft.configurations import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, Member, SnapshotMetadata
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.errors import ErrorCode, RequestDroppedError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Change, Command, Create, Delete, Set, encode_command
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.state import KeySpaceState
@@ -163,3 +163,19 @@ class StateMachineTests(SynchronousTestCase):
             error = told[index][1]
             self.assertIn("this machine can't go on", error.cause)
             self.assertEqual((error.code, error.index), (ErrorCode.RAFT_INTERNAL, 2))
+
+    def test_an_entry_that_can_not_be_read(self) -> None:
+        """It ends the machine too, and nobody whose command came together with it waits for ever."""
+        for change in (None, Set("/1", 0)):  # the entry of a placed proposal is read as well
+            proposals, told = Proposals(Clock(), 3.0, RequestDroppedError), list[Any]()
+            machine = StateMachine(
+                KeySpace(), ClusterTime(Clock(), lambda: 0.0), proposals, NOTHING, 0, logs_changes=False
+            )
+            proposals.add(1, Proposal(change, 2, 9, told.append))
+            entries = [
+                Entry(1, 2, EntryKind.COMMAND, encode_command(Set("/1", 0))),
+                Entry(2, 2, EntryKind.COMMAND, b""),
+            ]
+            self.assertRaises(ValueError, machine.apply, tuple(entries))
+            self.assertEqual([type(each) for each in told], [EtcdError])
+            self.assertEqual((machine.applied_index, machine.keyspace.index), (0, 0))

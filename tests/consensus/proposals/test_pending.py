@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
+from etcd_twisted.consensus.proposals.quota import Quota
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState
 from etcd_twisted.consensus.raft.leader import Timing
@@ -14,6 +15,7 @@ from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
+from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.waiters import Waiters
 
 TIMEOUT_SECONDS = 3.0
@@ -182,6 +184,14 @@ class ProposalsTests(SynchronousTestCase):
             proposal.tell(None)
             self.successResultOf(answer)
         self.assertNoResult(again[0])
+
+    def test_new_ones_count_for_the_quota(self) -> None:
+        """Each of them may add much, however few bytes it has."""
+        self.submit(1)
+        self.submit(1)
+        most = MAX_GROWTH_PER_BYTE * (2 * 10 + 1) + MAX_GROWTH_PER_COMMAND * 3
+        self.assertTrue(Quota(self.clock, KeySpace(), self.proposals, most).has_room(1))
+        self.assertFalse(Quota(self.clock, KeySpace(), self.proposals, most - 1).has_room(1))
 
     def test_room_is_checked_again_once_something_else_may_take_it(self) -> None:
         self.proposals.unchecked_bytes = 9
