@@ -51,6 +51,7 @@ class FakeReplica(FakeMembership):
     @ivar holding: whether proposals and confirmations of reads wait for L{release} or L{fail_held}.
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command that was proposed, in order.
+    @ivar submitted_for: the user who wanted each command that was given to L{submit}, in order.
     @ivar forwarded: every command that was put into the leader's log for this machine, in order.
     @ivar forwarded_for: the user who wanted each of them; C{None} for this machine itself.
     @ivar unforwarded: the error that requests to the leader fail with; C{None} while the leader can be asked.
@@ -87,6 +88,7 @@ class FakeReplica(FakeMembership):
         self.full = False
         self.leased = True
         self.proposed: list[Change] = []
+        self.submitted_for: list[str | None] = []
         self.forwarded: list[Change] = []
         self.forwarded_for: list[str | None] = []
         self.unforwarded: Exception | None = None
@@ -319,9 +321,10 @@ class FakeReplica(FakeMembership):
             met.callback(None)
         return self._when_leading(lambda: self._apply(command))
 
-    def submit(self, command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:  # noqa: ARG002
+    def submit(self, command: Change, on_outcome: OutcomeCallback, user: str | None = None) -> bool:
         if not self.is_leader or self.full:
             return False
+        self.submitted_for.append(user)
         self.propose(command).addCallbacks(on_outcome, lambda failure: on_outcome(failure.value))
         return True
 

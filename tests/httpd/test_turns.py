@@ -241,6 +241,15 @@ class PortTests(SynchronousTestCase):
         self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_PAGE + 1)
         self.assertEqual([self.answered(each) for each in transports], [1] * 100)
 
+    def test_many_connections_with_one_key_each_share_a_turn(self) -> None:
+        """Each has its answer after a few turns."""
+        several = [self.wire.connect() for _ in range(2 * WORK_PER_TURN)]
+        for channel, _ in several:
+            channel.dataReceived(GET)
+        transports = [transport for _, transport in several]
+        self.assertLessEqual(max(self.turns(*transports)), WORK_PER_TURN)
+        self.assertEqual({self.answered(each) for each in transports}, {1})
+
     def test_a_small_request_does_not_wait_for_many(self) -> None:
         self.channel.dataReceived(METRICS * 200 + GET * 1_000)
         for request in (GET, METRICS, put("v")):

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.auth.state import GUEST
 from etcd_twisted.errors import ErrorCode
 from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import Response, as_deferred
@@ -70,6 +71,14 @@ class CommandTests(EndpointTest):
     def assert_proposes(self, expected: Change, method: str, path: str, query: str = "", **form: Any) -> None:
         self.ask(method, path, query, **form)
         self.assertEqual(self.replica.proposed[-1], expected)
+
+    def test_changes_are_the_guests_while_there_are_no_users(self) -> None:
+        """Were they the machine's own, they would be made although authentication has been enabled meanwhile."""
+        self.ask("PUT", "/k", value="plain")
+        self.ask("PUT", "/k", value="not plain")
+        self.ask("POST", "/d", value="v")
+        self.ask("DELETE", "/k")
+        self.assertEqual(self.replica.submitted_for, [GUEST] * 4)
 
     def test_put_parameters_have_an_order_of_precedence(self) -> None:
         """The order is the specification's (spec, "PUT")."""
