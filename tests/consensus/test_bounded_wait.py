@@ -220,6 +220,15 @@ class WaitingNodeTests(NodeTestCase):
         replies = [message.index for _, message in self.around.sent if isinstance(message, AppendReply)]
         self.assertEqual(replies, [50])
 
+    def test_a_follower_measures_its_long_records(self) -> None:
+        follower = self.node(A, B)
+        self.waiting(follower)
+        measured: list[float] = []
+        self.patch(follower._bounded_wait, "took", measured.append)
+        entries = tuple(Entry(index, 1, EntryKind.COMMAND, b"x") for index in (1, 2))
+        follower.receive(B, [Append(1, 1, 0, 0, 0, entries)])
+        self.assertEqual(measured, [0.0])
+
     def test_a_wait_that_ends_first_is_noted(self) -> None:
         node = self.alone()
         self.waiting(node)
