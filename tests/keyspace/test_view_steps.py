@@ -22,7 +22,7 @@ from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import KeySpace
 from tests import examples
 from tests.keyspace.model import Entry, Model
-from tests.keyspace.running import directory, expected, outcome
+from tests.keyspace.running import directory, expected, outcome, run_together
 from tests.keyspace.strategies import anything, changes, histories
 from tests.keyspace.test_batches import plain_sets
 
@@ -100,9 +100,8 @@ class Machine:
 
     def apply_all(self, batch: list[c.Command]) -> None:
         """Carry out several commands in one go."""
-        self.space.apply_all(batch)
-        for command in batch:
-            expected(self.model, command)
+        wanted = [expected(self.model, command) for command in batch]
+        self._case.assertEqual(run_together(self.space, batch), wanted)
 
     def check(self) -> None:
         """Assert that the key space holds what the model does."""
