@@ -325,6 +325,20 @@ class FastPortTests(PortTests):
 
     kind = FastSite
 
+    def test_a_connection_that_waited_for_a_turn_is_read_again(self) -> None:
+        """It was not read any more, as much had come while it waited."""
+        wire = Wire(self.replica, most_body=100_000, kind=self.kind, work=WORK_PER_TURN)
+        busy, _ = wire.connect()
+        busy.dataReceived(GET * 1_000)
+        channel, transport = wire.connect()
+        request = put("x" * 20_000)
+        channel.dataReceived(request[:-1])
+        channel.dataReceived(request[-1:])
+        self.assertEqual(transport.producerState, "paused")
+        self.turns(transport)
+        self.assertEqual(self.answered(transport), 1)
+        self.assertEqual(transport.producerState, "producing")
+
     def test_connections_with_much_to_do_take_turns(self) -> None:
         """None of them does more in a turn than others that wait."""
         several = [self.wire.connect() for _ in range(4)]
