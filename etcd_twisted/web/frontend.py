@@ -15,7 +15,7 @@ from zope.interface import implementer
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.handler import Handler
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site

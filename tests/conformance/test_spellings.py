@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from tests import examples
 from tests.conformance.player import Player, Scenario, Shape, Step, differences, index_of, load

@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from tests.logs.lines import Log
 from tests.wires import Answer, Wire, read_answers

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.exchange import Exchange, framing
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.responses import Events, Response, plain
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import Turns

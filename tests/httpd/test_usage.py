@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import METHODS, MOST_RECENT, OTHER, Usage
 from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations

@@ -17,7 +17,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from etcd_twisted.client import Client, Tls
 from etcd_twisted.client.results import Event
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.testing.loopback import LoopbackCluster, LoopbackMachine
 from tests.processes.client import GONE
 from tests.processes.client import Client as PlainClient

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.testing.fake_membership import CLUSTER_ID
 from etcd_twisted.testing.replica import FakeReplica

@@ -7,7 +7,7 @@ from typing import ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.web.frontend import EXPOSED

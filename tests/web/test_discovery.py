@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.targets import unescape
 from etcd_twisted.keyspace.paths import clean, is_below
 from etcd_twisted.web.discovery import REGISTRY, registry_target

@@ -14,7 +14,6 @@ This module must never answer anything differently than L{Channel} would, nor le
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
-import re
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -25,92 +24,28 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import with_fields
-from etcd_twisted.httpd.exchange import PIECE_BYTES, STATUS_LINES, Exchange
-from etcd_twisted.httpd.fast.heads import Heads, may_become_common
-from etcd_twisted.httpd.fast.readers import HAS_EPOLL, Readers
+from etcd_twisted.httpd.exchange import PIECE_BYTES, Exchange
+from etcd_twisted.httpd.fast.heads import has_bare_line_feed, may_become_common
 from etcd_twisted.httpd.fast.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
-from etcd_twisted.httpd.fast.sending import MOST_BYTES, SendQueue
-from etcd_twisted.httpd.handler import Handler, ParsedRequest
+from etcd_twisted.httpd.fast.sending import MOST_BYTES
+from etcd_twisted.httpd.fast.shared import LONGEST_COMMON_HEAD_BYTES, SharedSite
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.responses import AnyResponse, Later, Response
-from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
 from etcd_twisted.httpd.usage import MOST_RECENT
 from etcd_twisted.net.sockets import keep_alive, tcp_socket
 
-LONGEST_COMMON_HEAD_BYTES = 1 << 13
-"""How much of a head that is not complete is kept. The path and the query may have half of it each."""
-
-_LINE = rb"(%s) %s(?=[/? ])([!->@-~]{0,4096}+)(?=[? ])\??+([!-~]{0,4096}+) HTTP/1\.1\r\n"
-"""A request line, with room for what its method and the handler's prefix have to match."""
-
-_FIELDS = rb"((?:[^\r]++\r\n)++)\r\n"
-"""The rest of a head. It matches whatever L{Heads} can take for common, and more."""
-
 _HEAD = b"HEAD"
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _MOST_TOGETHER = 32
 """How many responses are sent together at most."""
 
 _MOST_IN_A_ROW = 64
 """How many requests of one connection are handled before those of other connections that wait."""
-
-
-class FastSite(Site):
-    """
-    A site whose connections begin at the fast door.
-
-    @ivar heads: what the header lines of common requests say.
-    @ivar sends: what is sent before the turn of the reactor ends.
-    @ivar common_fields: header lines for the responses to common requests, none of which has an C{Origin}.
-    @ivar beginnings: how the response to a common request begins, by its status.
-    @ivar request_line: matches the request line of a common request for the handler. Its groups are the method, the
-        path and the query.
-    @ivar request_head: matches the whole head of such a request, with a further group for the header lines.
-    """
-
-    handler: Handler
-
-    def __init__(self, *args: Any, **kw: Any) -> None:
-        """See L{Site}. A fast site has to have a handler."""
-        super().__init__(*args, **kw)
-        self.heads = Heads(self.browsers, self.limits.body_bytes)
-        self.sends = SendQueue(self.reactor)
-        self._readers: Readers | None = None
-        self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
-        self.beginnings: dict[int, bytes] = {}
-        methods = rb"[A-Z]{1,32}" if self.cors is None else rb"(?!OPTIONS )[A-Z]{1,32}"
-        line = _LINE % (methods, re.escape(self.handler.prefix))
-        self.request_line = re.compile(line)
-        self.request_head = re.compile(line + _FIELDS)
-        self._update_fields()
-
-    def _update_fields(self) -> None:
-        """See L{Site}."""
-        super()._update_fields()
-        fields = self.server_fields + self.common_fields
-        self.beginnings = {status: line + fields for status, line in STATUS_LINES.items()}
-
-    def connection(self, addr: IAddress | None) -> "FastChannel":
-        """Returns a new connection."""
-        return FastChannel(self, addr)
-
-    def share(self, connection: Connection) -> None:
-        """Let a connection wait for bytes together with all others."""
-        if self._readers is None and HAS_EPOLL:
-            self._readers = Readers(connection.reactor, self.turns, self.sends)
-        if self._readers is not None:
-            self._readers.adopt(connection)
-
-    def ordinary(self, addr: IAddress | None) -> Channel:
-        """Returns what takes over a connection."""
-        channel: Channel = super().connection(addr)
-        return channel
 
 
 @implementer(IPushProducer)
@@ -147,7 +82,7 @@ class FastChannel(Protocol):
     _received: ReceiveBuffer
     write: Callable[[bytes], None]
 
-    def __init__(self, site: FastSite, addr: IAddress | None) -> None:
+    def __init__(self, site: SharedSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
         self.answered = site.usage.answered
         self._recent = site.usage.recent
@@ -339,15 +274,8 @@ class FastChannel(Protocol):
             self._log.failure("A connection is closed, since what it sent could not be handled")
             self.abort()
             return
-        if not self.persistent and not self.lifetime.closing:
-            self._stop_now()
-
-    def _stop_now(self) -> None:
-        """Close the connection, as the service stopped while something waited for its turn."""
-        if isinstance(self._under_way, Channel):
-            self._under_way.stop()
-        else:
-            self.stop()
+        if not self.persistent and not self.lifetime.closing:  # the service has stopped meanwhile
+            (self._under_way if isinstance(self._under_way, Channel) else self).stop()
 
     def _adjust_reading(self) -> None:
         """Read on, unless enough is buffered. Reading shows when a client that waits for a response has gone."""
@@ -494,7 +422,7 @@ class FastChannel(Protocol):
             self._common_until = lines_end
         else:
             may_be = data[:1].isupper() and b"\r\n" not in data
-        if may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not _BARE_LINE_FEED.search(data):
+        if may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not has_bare_line_feed(data):
             self._wait_for_rest(data, 0)
         else:
             self._hand_over(data)

@@ -26,6 +26,7 @@ _MOST_LINES = 100
 
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
 _ONCE = (b"host", b"content-length", b"connection")
 
@@ -78,6 +79,11 @@ class Heads(dict[bytes, Head | None]):
 def may_become_common(lines: bytes) -> bool:
     """Returns whether a request that begins with these complete header lines can still be a common one."""
     return _headers(lines) is not None
+
+
+def has_bare_line_feed(data: bytes) -> bool:
+    """Returns whether a line ends without a carriage return, which no common request's does."""
+    return _BARE_LINE_FEED.search(data) is not None
 
 
 def _parsed(block: bytes, browsers: BrowserPolicy) -> Head | None:

@@ -15,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.auth.state import AuthState
 from etcd_twisted.httpd.fast import channel as fast
-from etcd_twisted.httpd.fast.channel import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
+from etcd_twisted.httpd.fast.channel import FastChannel
 from etcd_twisted.httpd.fast.heads import may_become_common
+from etcd_twisted.httpd.fast.shared import LONGEST_COMMON_HEAD_BYTES
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.responses import AnyResponse

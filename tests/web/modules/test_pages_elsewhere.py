@@ -5,7 +5,7 @@ The modules' pages on machines that do not lead, and for clients that go.
 from collections.abc import Iterator
 
 from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.fast.site import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.testing.replica import OTHER
