@@ -118,7 +118,7 @@ class VerdictTests(SynchronousTestCase):
     def refusal_for_lack_of_room(self) -> EtcdError:
         keyspace = KeySpace()
         with self.assertRaises(EtcdError) as caught:
-            Quota(Clock(), keyspace, Proposals(Clock(), 1.0, Exception), 1).room_for(Set("/key", 0, "x" * 100), 200)
+            Quota(Clock(), keyspace, Proposals(Clock(), 1.0, Exception), 1).check(Set("/key", 0, "x" * 100))
         return caught.exception
 
     def test_machines_that_have_no_leader(self) -> None:

@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from etcd_twisted import client as client_library
 from etcd_twisted.consensus.bounded_wait import RECORDS_IN_A_ROW
 from etcd_twisted.testing.loopback import LoopbackCluster
 from tests.consensus.cluster import ClusterMachine, ClusterTestCase
@@ -125,11 +126,15 @@ class StalledProcessTests(TestCase):
         cluster = LoopbackCluster(reactor, Path(self.mktemp()))
         self.addCleanup(cluster.close)
         await cluster.start(3)
-        follower = next(machine for machine in cluster.machines if machine is not cluster.leader)
+        leader = cluster.leader
+        assert leader is not None
+        follower = next(machine for machine in cluster.machines if machine is not leader)
         disk = StallingDisk(f"/{follower.config.name}/")
         self.patch(os, "fdatasync", disk.sync)
         self.addCleanup(disk.may_end.set)
-        client = cluster.client()
+        # The follower would not answer a change before it has applied it.
+        client = client_library.Client([leader.url], reactor=reactor)
+        self.addCleanup(client.close)
         for _ in range(3 * RECORDS_IN_A_ROW):
             await gatherResults([ensureDeferred(client.set("/k", str(number))) for number in range(10)])
         disk.may_end.clear()

@@ -4,7 +4,7 @@ What tests of mirrors and caches share: the history of a directory in the store,
 This module must never look into a recipe: it sees what users see, and the keys in the store.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from etcd_twisted.client import Client, Node, Reading
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import (
     Change,
+    Command,
     CompareAndDelete,
     CompareAndSwap,
     Create,
@@ -26,7 +27,7 @@ from etcd_twisted.keyspace.commands import (
 )
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.paths import join
-from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.space import KeySpace, Outcome
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.testing.replica import FakeReplica
 from tests.client.store import Store
@@ -71,7 +72,17 @@ class Recorder:
         self._keyspace = store.replica.keyspace
         for name in ("_published_event", "_silent_event"):
             test.patch(KeySpace, name, self._recording(getattr(KeySpace, name)))
+        test.patch(KeySpace, "apply_all", self._one_by_one(self._recording(KeySpace.apply_all)))
         self.states[self._keyspace.index] = {}
+
+    def _one_by_one(self, apply_all: Callable[..., Any]) -> Callable[..., None]:
+        """Returns what carries out several commands so that there is a state after each."""
+
+        def apply_each(space: KeySpace, several: Sequence[Command], outcomes: list[Outcome]) -> None:
+            for command in several:
+                apply_all(space, (command,), outcomes)
+
+        return apply_each
 
     def _recording(self, make_event: Callable[..., Any]) -> Callable[..., Any]:
         def record(space: KeySpace, *arguments: Any) -> Any:
