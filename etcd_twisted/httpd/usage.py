@@ -47,7 +47,7 @@ class Usage:
     @ivar connected: the open connections.
     @ivar connections_elsewhere: how many are open in other processes; see L{add}.
     @ivar recent: how long the requests about keys took that are not added up yet, in seconds, by method and status.
-        Whoever adds to a list that is then as long as L{MOST_RECENT} calls L{add_up}.
+        A caller whose duration makes a list as long as L{MOST_RECENT} calls L{add_up}.
     """
 
     connected: Sized = ()

@@ -117,7 +117,7 @@ def _replace(
     lookup: Lookup, node: Node | None, owner: object, size: int = 0, files: int = 0, directories: int = 0
 ) -> Directory:
     """
-    Have the last directory on the path hold C{node}, or nothing. The directories keep their own indexes and TTLs.
+    Put C{node} at the key, or remove what is there. The directories on the path keep their own indexes and TTLs.
 
     @param size: the change in size, in bytes. C{files} and C{directories} are changes in number.
     @return: the root of the tree.

@@ -80,8 +80,7 @@ class StateMachineTests(SynchronousTestCase):
 
     def test_those_who_wait_are_told_in_order(self) -> None:
         """
-        Who is told an outcome sees everything up to that entry applied. What is applied is always as of the index that
-        is told with it.
+        When an outcome is told, everything up to its entry is applied, and the key space is as of the applied index.
         """
         one_by_one = {index: Machine(1, index).told[0][2] for index in range(1, len(ENTRIES) + 1)}
         for size in range(1, len(ENTRIES) + 1):

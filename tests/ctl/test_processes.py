@@ -57,7 +57,7 @@ class ProcessTests(TestCase):
         )
 
     async def test_hardly_any_passes_of_the_collector(self) -> None:
-        """What is imported stays, so a pass over it is for nothing, as is one at the end."""
+        """Imported modules stay, so a pass during the imports frees nothing, nor does one at the end."""
         program = (
             "import atexit, gc; from etcd_twisted.ctl.main import main\n"
             "passes = []; atexit.register(lambda: print(len(passes) // 2, gc.get_freeze_count() > 10_000))\n"

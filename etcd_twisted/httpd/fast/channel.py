@@ -376,7 +376,7 @@ class FastChannel(Protocol):
             self.abort()
 
     def _begin_exchange(self, answer: AnyResponse) -> None:
-        """Have a response sent that can't be sent at once."""
+        """Begin an exchange, which sends a response that can't be sent at once."""
         if self._gathered:
             self._send_gathered()
         fields = self.site.common_fields

@@ -161,7 +161,7 @@ class QuotaTests(ReplicaTestCase):
         return happened
 
     def take(self, machine: TestMachine, step: str, key: str, happened: list[object]) -> None:
-        """Has one thing happen."""
+        """Take one step of an example."""
         replica = machine.replica
 
         def tell(outcome: object) -> None:

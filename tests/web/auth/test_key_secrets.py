@@ -335,7 +335,7 @@ class WatchTests(AccessTest):
         self.assertEqual([sent for sent, _ in watches], [[b"end"]] * 300)
 
     def turn(self) -> None:
-        """Has one thing happen that is due, unlike L{Clock.advance}."""
+        """Make one call that is due, unlike L{Clock.advance}."""
         call = self.clock.calls.pop(0)
         call.called = 1
         call.func(*call.args, **call.kw)
