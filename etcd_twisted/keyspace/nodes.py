@@ -1,10 +1,10 @@
 """
 The nodes of the tree: files and directories.
 
-A file must never change once it is made, nor must a directory that anybody has but L{etcd_twisted.keyspace.tree}: to
-change a key, that makes new directories on the path to it, and shares all other nodes. So whoever holds an old root
-has a consistent view of the whole key space, at no cost. The children of a directory are a persistent map for the same
-reason.
+A file must never change once it is made. Only L{etcd_twisted.keyspace.tree} changes a directory, and only while nobody
+else has it: otherwise a change makes new directories on the path to its key, and shares all other nodes. So whoever
+holds an old root has a consistent view of the whole key space, at no cost. That is why the children of a directory
+are a persistent map.
 
 Nodes are C{msgspec.Struct}s that the cyclic garbage collector does not track (C{gc=False}): a full collection over
 100,000 keys would stall the reactor. There are no cycles, since no node refers to its parent.
