@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.participation import Participation
-from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata, data_bytes
 from etcd_twisted.consensus.raft.log import fitting
 from etcd_twisted.errors import CannotForwardError, RequestDroppedError
 from etcd_twisted.keyspace.snapshot import dump
@@ -343,11 +343,11 @@ class Feed:
         if last < first or not self._workers:
             return
         entries = member.raft.log.between(first, last + 1)
-        size = sum([len(entry.data) for entry in entries])
+        size = data_bytes(entries)
         while size > ENTRIES_BYTES and len(entries) > 1:
             some = fitting(entries, ENTRIES_BYTES)
             self._send(frame(Entries(some)))
-            entries, size = entries[len(some) :], size - sum([len(entry.data) for entry in some])
+            entries, size = entries[len(some) :], size - data_bytes(some)
         self._send(frame(Entries(entries)))
 
     def _send(self, data: bytes) -> None:

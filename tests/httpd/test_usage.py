@@ -56,7 +56,7 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(sum(usage.by_status().values()), len(answered))
 
     def test_few_durations_are_kept(self) -> None:
-        """What is remembered of each request is soon added up, although nobody asks."""
+        """The durations of requests are added up once there are many, although nobody asks."""
         usage = Usage()
         for number in range(3 * MOST_RECENT):
             usage.answered(b"M%d" % number, 405, 0.001)

@@ -83,7 +83,7 @@ class SameTests(SynchronousTestCase):
 
     @given(histories, st.lists(plain_sets, min_size=1))
     def test_a_batch_leaves_the_old_tree_as_it_was(self, before: list[Command], batch: list[Command]) -> None:
-        """Whoever holds the root from before sees the very same nodes."""
+        """A reader that holds the root from before sees the very same nodes."""
         space = KeySpace()
         run(space, before)
         root, there = space.root, nodes(space.root)
@@ -107,7 +107,7 @@ class SameTests(SynchronousTestCase):
         self.assertSame(space, KeySpace())
 
     def test_outcomes_before_a_failure(self) -> None:
-        """Whoever carries out commands learns what has become of those before the one that ends it."""
+        """The outcomes of the commands before the one that raises are known to the caller."""
         space, outcomes = KeySpace(), list[Event | EtcdError | None]()
         several = [Set("/a", 0, "1"), Create("/a", 0), PadInOrderKeys(0), Set("/a", 0, "2"), None, Set("/b", 0, "3")]
         with self.assertRaises(TypeError):
@@ -125,7 +125,7 @@ class SameTests(SynchronousTestCase):
 
 
 class ClusterKeysMarkTests(SynchronousTestCase):
-    """Whoever reads a key below L{CLUSTER_KEYS} again only when the mark has changed sees every change of it."""
+    """A reader of a key below L{CLUSTER_KEYS} that reads again only when the mark has changed sees every change."""
 
     @given(
         st.lists(st.lists(plain_sets | cluster_commands | cluster_commands, max_size=4) | st.none(), max_size=10),

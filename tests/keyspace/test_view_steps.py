@@ -154,7 +154,7 @@ class Machine:
         return twin
 
     def step(self, number: int, most: int) -> None:
-        """Have one of the readers read on."""
+        """Advance one of the readers by a step."""
         if self.readers:
             reader = self.readers[number % len(self.readers)]
             if not reader.step(most):
@@ -177,7 +177,7 @@ moves = st.lists(
 
 class StepTests(SynchronousTestCase):
     def setUp(self) -> None:
-        """Have even a directory of a few nodes take many steps."""
+        """Set small limits, so that even a directory of a few nodes takes many steps."""
         self.patch(nodes, "MAX_BATCH_NAMES", 2)
         self.patch(nodes, "_SAMPLE_INTERVAL", 1)
         self.patch(snapshot, "_CHUNK_BYTES", 600)
