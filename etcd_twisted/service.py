@@ -61,7 +61,8 @@ class EtcdService(Service):
     One machine, which is a program of its own or a part of another one. It is started and stopped once.
 
     @ivar replica: what the frontends serve from; also for programs that embed this.
-    @ivar started: fires when requests are answered, or errbacks with why they can't be. L{startService} makes it.
+    @ivar started: fires when requests are answered, or errbacks with why they can't be. L{startService} makes it. It
+        errbacks with L{CancelledError} if the machine is stopped before that.
     @ivar accepted: fires when the start can't be refused any more: the ports are open, the data can be used, and the
         cluster has admitted the machine. The machine may still have to wait for others. Never fires if the start is
         refused.

@@ -247,6 +247,7 @@ class RunningTests(InProcessTest):
             await deferLater(reactor, 0)
         self.assertFalse(service.started.called)
         self.assertEqual((await self.put("/a", "1")).code, 201)
+        await service.started
 
     async def test_nothing_is_left(self) -> None:
         """When the machine has stopped, nothing of its connections is left, whatever they were doing."""
