@@ -28,7 +28,14 @@ from etcd_twisted.consensus.forwarding.requests import (
     encode,
 )
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
-from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Set, encode_command
+from etcd_twisted.keyspace.commands import (
+    CompareAndSwap,
+    CreateInOrder,
+    Delete,
+    Set,
+    decode_command,
+    encode_command,
+)
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -101,6 +108,47 @@ class ForwardingTests(ClusterTestCase):
         self.assertEqual(forward.call_count, 1)
         self.assertEqual([event.index for event in events], sorted(event.index for event in events))
         self.assertEqual([event.node.value for event in events], [f"{number}" for number in range(100)])
+
+    def test_changes_of_one_request_are_logged_together(self) -> None:
+        """Each has the index of its own entry, also after one that is refused, and after changes of the leader's."""
+        own = self.set("/own", "x", self.leader)
+        keys = ["/a", "/b", "/not//clean", "/c"]
+        request = encode(Propose([encode_command(Set(key, self.leader.replica.now(), key)) for key in keys]))
+        log = self.leader.raft.log
+        with mock.patch.object(log, "append_commands", wraps=log.append_commands) as append:
+            answer = decode_answer(self.group.result_of(self.leader.peer.forwarded(self.follower.id, request)))
+        append.assert_called_once()
+        assert isinstance(answer, Placed)
+        first, second, refusal, third = answer.outcomes
+        assert isinstance(refusal, Refusal)
+        self.assertEqual(refusal.code, ErrorCode.INVALID_FIELD)
+        for index, key in ((first, "/a"), (second, "/b"), (third, "/c")):
+            assert isinstance(index, int)
+            (entry,) = log.between(index, index + 1)
+            self.assertEqual((decode_command(entry.data).key, entry.term), (key, answer.term))
+        self.group.result_of(own)
+
+    def test_index_is_the_changes_if_it_is_logged_at_once(self) -> None:
+        """As for a lone writer, whose change may have others follow it before the request is answered."""
+        leader, proposed = self.leader, self.leader.node.proposed
+
+        def log_at_once() -> None:
+            leader.node.propose(encode_command(Set("/other", leader.replica.now(), "x")))
+            proposed()
+
+        with mock.patch.object(leader.node, "proposed", log_at_once):
+            index = leader.member.proposer.place(Set("/a", leader.replica.now(), "x"))
+        (entry,) = leader.raft.log.between(index, index + 1)
+        self.assertEqual(decode_command(entry.data).key, "/a")
+        self.group.advance_until(lambda: leader.replica.raft_index > index)
+
+    def test_changes_beyond_the_room_wait_for_it(self) -> None:
+        """They go into the log in order, as soon as there is room."""
+        self.patch(self.leader.member.proposer._throttle, "unapplied_bytes", 200)
+        made = [self.set("/a", f"{number}" * 100) for number in range(9)]
+        events = [self.group.result_of(each) for each in made]
+        self.assertEqual([event.node.value for event in events], [f"{number}" * 100 for number in range(9)])
+        self.assertEqual([event.index for event in events], sorted(event.index for event in events))
 
     def test_many_and_long_changes(self) -> None:
         made = [self.set(f"/many/{number}", "x" * 100_000) for number in range(60)]

@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.forwarding.forwarded import Forwarded
+from etcd_twisted.consensus.forwarding import forwarded
 from etcd_twisted.consensus.raft import core
 from etcd_twisted.consensus.raft.limits import RaftLimits
 from etcd_twisted.consensus.reconfiguration.upkeep import PromotionLimits
@@ -248,17 +248,14 @@ class Cluster(SimulatedCluster):
         Has leaders that give forwarded commands other times keep the part of these that makes a command unique, and
         notes the time that it had.
         """
-        timed = Forwarded._timed
+        retimed = forwarded._retimed
 
-        def timed_uniquely(forwarded: Forwarded, command: Change) -> Change:
-            result = timed(forwarded, command)
-            if result is not command:
-                time = result.time // TIME_STEP * TIME_STEP - TIME_STEP + command.time % TIME_STEP
-                result = msgspec.structs.replace(result, time=time)
-                self.reference.asked_times[(type(command).__name__, time)] = command.time
-            return result
+        def retimed_uniquely(command: Change, now: int) -> Change:
+            time = now // TIME_STEP * TIME_STEP - TIME_STEP + command.time % TIME_STEP
+            self.reference.asked_times[(type(command).__name__, time)] = command.time
+            return msgspec.structs.replace(retimed(command, now), time=time)
 
-        with mock.patch.object(Forwarded, "_timed", timed_uniquely):
+        with mock.patch.object(forwarded, "_retimed", retimed_uniquely):
             yield
 
     @contextlib.contextmanager

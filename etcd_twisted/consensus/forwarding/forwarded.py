@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
 from etcd_twisted.auth.checks import MARK, check_change
-from etcd_twisted.auth.state import CurrentAuth
+from etcd_twisted.auth.state import AuthState, CurrentAuth
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.forwarding.requests import (
     DROPPED,
@@ -81,53 +81,59 @@ class Forwarded:
 
     def _place(self, request: Propose) -> "Deferred[Answer]":
         """Put commands into the log: those at once for which there is room, and the others as soon as there is."""
-        term, outcomes, wanted = self._raft.term, list[int | Refusal](), request.wanted()
-        for position, (data, user) in enumerate(wanted):
-            if not self._proposer.has_room:
-                return ensureDeferred(self._place_in_time(term, outcomes, wanted[position:]))
-            outcomes.append(self._place_one(data, user, term))
+        term, wanted = self._raft.term, request.wanted()
+        outcomes = self._place_some(wanted)
+        if len(outcomes) < len(wanted):
+            return ensureDeferred(self._place_in_time(term, outcomes, wanted[len(outcomes) :]))
         return succeed(Placed(term, outcomes))
+
+    def _place_some(self, wanted: list[Wanted]) -> list[int | Refusal]:
+        """
+        Put commands into the log together, until there is no room for the next one. Returns what became of them.
+        """
+        outcomes: list[int | Refusal] = []
+        place, auth, now = self._proposer.place, self._auth.of(self._machine.keyspace), self._time.now()
+        for data, user in wanted:
+            try:
+                index = place(self._checked(data, user, auth, now))
+            except EtcdError as error:
+                outcomes.append(Refusal.of(error))
+                continue
+            if not index:
+                break
+            outcomes.append(index)
+        self._node.log_proposals()
+        return outcomes
 
     async def _place_in_time(self, term: int, outcomes: list[int | Refusal], rest: list[Wanted]) -> Answer:
         for data, user in rest:
             try:
                 await self._proposer.when_room(len(data))
+                if not self._raft.accepts_proposals or self._raft.term != term:
+                    raise RequestDroppedError
+                command = self._checked(data, user, self._auth.of(self._machine.keyspace), self._time.now())
+                outcomes.append(self._proposer.place_after_wait(command))
             except RequestDroppedError:
                 outcomes.append(DROPPED)
             except EtcdError as error:
                 outcomes.append(Refusal.of(error))
-            else:
-                outcomes.append(self._place_one(data, user, term))
         return Placed(term, outcomes)
 
-    def _place_one(self, data: bytes, user: str | None, term: int) -> int | Refusal:
-        if not self._raft.accepts_proposals or self._raft.term != term:
-            return DROPPED
+    def _checked(self, data: bytes, user: str | None, auth: AuthState, now: int) -> Change:
+        """
+        Returns the command to log, with times of this machine's if the other one did not know the cluster time well.
+
+        @raise EtcdError: this is no command, or the user may not have it carried out.
+        """
         try:
             command = _decode_change(data)
-            if user is not None:  # a right may have been revoked that the other machine still knows
-                auth = self._auth.of(self._machine.keyspace)
-                if auth.enabled or MARK in command.key:
-                    check_change(auth, user, command)
-            return self._proposer.place(self._timed(command))
         except msgspec.MsgspecError as error:
-            return Refusal(ErrorCode.INVALID_FIELD, f"not a command: {error}", self._machine.keyspace.index)
-        except EtcdError as error:
-            return Refusal.of(error)
-
-    def _timed(self, command: Change) -> Change:
-        """
-        Returns a command with times of this machine's, if the other one did not know the cluster time well. A TTL
-        lasts as long as the client asked for.
-        """
-        now = self._time.now()
-        ahead = command.time - now
-        if -MOST_LATE_MICROSECONDS <= ahead <= 0:
-            return command
-        expires: int | None = getattr(command, "expires", None)
-        if expires is None:
-            return msgspec.structs.replace(command, time=now)
-        return msgspec.structs.replace(command, time=now, expires=expires - ahead)
+            cause = f"not a command: {error}"
+            raise EtcdError(ErrorCode.INVALID_FIELD, cause, self._machine.keyspace.index) from error
+        # A right may have been revoked that the other machine still knows.
+        if user is not None and (auth.enabled or MARK in command.key):
+            check_change(auth, user, command)
+        return command if -MOST_LATE_MICROSECONDS <= command.time - now <= 0 else _retimed(command, now)
 
     # Reads and questions
 
@@ -146,6 +152,14 @@ class Forwarded:
 
     def _answered(self, answer: bytes) -> Answer:
         return Answered(self._machine.applied_index, answer)
+
+
+def _retimed(command: Change, now: int) -> Change:
+    """Returns a command as if it were made now. A TTL lasts as long as the client asked for."""
+    expires: int | None = getattr(command, "expires", None)
+    if expires is None:
+        return msgspec.structs.replace(command, time=now)
+    return msgspec.structs.replace(command, time=now, expires=expires - (command.time - now))
 
 
 def _not_leading(failure: Failure) -> Answer:

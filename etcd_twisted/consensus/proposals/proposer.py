@@ -269,18 +269,28 @@ class Proposer:
 
     # Changes that other machines forward
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a change may be proposed without waiting."""
-        return self._throttle.is_open
+    def place(self, command: Change) -> int:
+        """
+        Propose a change whose outcome another machine waits for, if there is room for it now. Call
+        L{Node.log_proposals} in the same turn of the reactor.
+
+        @return: the index of its entry, which is in the log from then on; 0 if there is no room.
+        @raise EtcdError: the command is refused; see L{etcd_twisted.interfaces.IReplica.propose}.
+        """
+        index = self._raft.log.last_index + len(self._proposals.new) + 1
+        try:
+            return index if self.submit(command, _nobody_waits) else 0
+        except EtcdError as error:
+            error.index = self._keyspace.index
+            raise
 
     def when_room(self, size: int) -> "Deferred[None]":
         """Returns a Deferred that fires when a change of this size may be proposed; see L{Throttle.wait}."""
         return succeed(None) if self._throttle.is_open else self._throttle.wait(size)
 
-    def place(self, command: Change) -> int:
+    def place_after_wait(self, command: Change) -> int:
         """
-        Put a change into the log whose outcome another machine waits for. There has to be room for it.
+        Put a change into the log whose outcome another machine waits for, and which has waited for room.
 
         @return: the index of its entry.
         @raise EtcdError: the command is refused; see L{etcd_twisted.interfaces.IReplica.propose}.
