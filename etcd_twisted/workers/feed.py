@@ -46,7 +46,7 @@ from etcd_twisted.workers.frames import (
 MOST_WAITING_BYTES = 64 << 20
 """
 How many bytes may wait for a worker that does not read. With more, it is cut off. If that happens while it is loading
-its copy, twice as many may wait for the next one, until one is loaded: or it might be loaded again for ever.
+its copy, twice as many may wait for the next one, until all are loaded: or it might be loaded again for ever.
 """
 
 ENOUGH_WAITING_BYTES = 1 << 30
@@ -69,6 +69,7 @@ class WorkerConnection(Protocol):
 
     @ivar lost: fires when the connection is lost, whoever has ended it.
     @ivar waiting_bytes: how many bytes wait until the worker has read what was sent before.
+    @ivar loading: whether there is more to be sent since a copy than the worker has room for.
     """
 
     transport: Any
@@ -78,13 +79,12 @@ class WorkerConnection(Protocol):
     def __init__(self, feed: "Feed") -> None:
         self.lost: Deferred[None] = Deferred()
         self.waiting_bytes = 0
+        self.loading = False
         self._feed = feed
         self._frames = FrameReader()
         self._waiting: deque[bytes | Frames] = deque()
         self._paused = False
         self._cut_off = False
-        self._loading = False
-        """Whether there is more to be sent since a copy than the worker has room for."""
         self._requests: dict[int, Deferred[bytes]] = {}
 
     def connectionMade(self) -> None:
@@ -105,7 +105,7 @@ class WorkerConnection(Protocol):
         self.waiting_bytes += len(data)
         if self.waiting_bytes > MOST_WAITING_BYTES * self._feed.bound_factor and not self._cut_off:
             self._cut_off = True
-            if self._loading and MOST_WAITING_BYTES * self._feed.bound_factor < ENOUGH_WAITING_BYTES:
+            if self.loading and MOST_WAITING_BYTES * self._feed.bound_factor < ENOUGH_WAITING_BYTES:
                 self._feed.bound_factor *= 2
             self._log.warn(
                 "A worker does not read what it is sent, and is cut off: {bytes} bytes wait for it",
@@ -115,7 +115,7 @@ class WorkerConnection(Protocol):
 
     def send_in_time(self, frames: Frames) -> None:
         """Send frames after all others, one in each turn of the reactor in which there is room for it."""
-        self._loading = True
+        self.loading = True
         self._waiting.append(frames)
         self._feed.in_next_turn(self)
 
@@ -140,9 +140,9 @@ class WorkerConnection(Protocol):
             if data:
                 self.transport.write(data)
             return True
-        if self._loading and not waiting and not self._cut_off:
-            self._loading = False
-            self._feed.bound_factor = 1
+        if self.loading and not waiting and not self._cut_off:
+            self.loading = False
+            self._feed.loaded()
         return False
 
     def pauseProducing(self) -> None:
@@ -258,6 +258,11 @@ class Feed:
                     call.cancel()
             self._look = self._turn = None
             self._due.clear()
+
+    def loaded(self) -> None:
+        """A worker has its copy, and all that came meanwhile."""
+        if not any(worker.loading for worker in self._workers):
+            self.bound_factor = 1
 
     def carry_out(self, request: bytes) -> "Deferred[bytes]":
         """

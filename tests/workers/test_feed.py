@@ -251,6 +251,19 @@ class OneMachineTests(WorkerTestCase):
         self.assertLess(most, 5_000 << len(loads))
         self.assertEqual(fed.bound_factor, 1)
 
+    def test_more_may_wait_until_all_are_loaded(self) -> None:
+        """A worker that is loaded sooner changes nothing for those that are not."""
+        fed, connections = self.first.connection._feed, [self.first.connection, self.second.connection]
+        fed.bound_factor = 4
+        for each in connections:
+            each.send_in_time(iter([b"", b""]))
+        found = []
+        for each in connections:
+            while each.go_on():
+                self.assertEqual(fed.bound_factor, 4)
+            found.append(fed.bound_factor)
+        self.assertEqual(found, [4, 1])
+
     def test_what_waits_for_a_worker_that_is_never_loaded_is_bounded(self) -> None:
         """It is loaded once less comes meanwhile."""
         self.patch(feed, "ENOUGH_WAITING_BYTES", 20_000)
