@@ -107,6 +107,8 @@ class Node:
         Write what was proposed: with all that comes in this turn of the reactor, or at once for a lone writer.
         """
         if self._turn is None and not self._stopped:
+            if self._writing and self._is_alone:
+                return  # the turn after that record takes it
             bounded_wait, waited = self._bounded_wait, self._waited is not None
             is_lone = bounded_wait is not None and bounded_wait.lone
             if is_lone and not waited and not self._writing and not self._running:
@@ -271,9 +273,14 @@ class Node:
         """
         Returns whether nothing follows from a record that was durable at once: no message and no other record.
         """
-        log, leadership = self._log, self._raft.leadership
-        is_alone = leadership is not None and not leadership.progress
-        return is_alone and log.applying_index == log.last_index == log.handed_out_index
+        log = self._log
+        return self._is_alone and log.applying_index == log.last_index == log.handed_out_index
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether this machine leads, and sends messages to no other one."""
+        leadership = self._raft.leadership
+        return leadership is not None and not leadership.progress
 
     def _wait_until(self, deadline: float) -> None:
         """Set the timer for when the core has to be told the time. An earlier one stays: it looks again then."""

@@ -6,6 +6,8 @@ Fields are only ever added at the end, with defaults: machines of other versions
 module must never do anything.
 """
 
+import itertools
+
 import msgspec
 
 from etcd_twisted.auth.state import GUEST
@@ -33,8 +35,7 @@ class Propose(msgspec.Struct, array_like=True, frozen=True, tag="propose"):
 
     def wanted(self) -> list[Wanted]:
         """Returns each command with the user who wants it: a guest where none is given."""
-        users = self.users
-        return [(data, users[i] if i < len(users) else GUEST) for i, data in enumerate(self.commands)]
+        return list(zip(self.commands, itertools.chain(self.users, itertools.repeat(GUEST)), strict=False))
 
 
 class Confirm(msgspec.Struct, array_like=True, frozen=True, tag="confirm"):

@@ -62,6 +62,23 @@ class TurnTests(ReplicaTestCase):
         self.assertEqual(self.successResultOf(proposed).index, 4)
         self.assertEqual([event.index for event in self.told if isinstance(event, Event)], [2, 3, 5])
 
+    def test_machine_that_is_alone_takes_no_turn_for_them_during_a_sync(self) -> None:
+        """It could send and write nothing. The turn after the sync takes them all."""
+        clock, disk_thread = self.alone.clock, self.alone.disk_thread
+        self.submit("/a")
+        clock.advance(0)
+        scheduled = clock.getDelayedCalls()
+        self.submit("/b")
+        proposed = self.alone.set("/c")
+        self.submit("/d")
+        self.assertEqual(clock.getDelayedCalls(), scheduled)
+        disk_thread.run_one()
+        self.assertEqual([event.index for event in self.told if isinstance(event, Event)], [2])
+        self.assertEqual(len(disk_thread.jobs), 1)
+        disk_thread.run_one()
+        self.assertEqual([event.index for event in self.told if isinstance(event, Event)], [2, 3, 5])
+        self.assertEqual(self.successResultOf(proposed).index, 4)
+
     def test_they_count_before_they_are_in_the_log(self) -> None:
         measurements = self.alone.replica.measurements
         self.submit("/a")
