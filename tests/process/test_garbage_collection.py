@@ -64,6 +64,19 @@ class CollectorTests(SynchronousTestCase):
         self.assertIsNotNone(frozen())
         self.assertFalse(any(each is tree[0] for each in gc.get_objects()))
 
+    def test_many_survivors_are_looked_at_once_more_and_frozen_early(self) -> None:
+        """So no pass has much to look at while a tree is made anew."""
+        self.collector.freeze()
+        cycle = Cycle()
+        gone = weakref.ref(cycle)
+        tree = [[] for _ in range(5_000)]
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
+        del cycle
+        self.assertTrue(any(each is tree[0] for each in gc.get_objects()))
+        self.clock.advance(COLLECTION_INTERVAL_SECONDS)
+        self.assertFalse(any(each is tree[0] for each in gc.get_objects()))
+        self.assertIsNone(gone())
+
     def test_surviving_objects_are_frozen_until_the_next_day(self) -> None:
         cycle = Cycle()
         gone = weakref.ref(cycle)
