@@ -120,6 +120,18 @@ class DiskTests(SynchronousTestCase):
             self.assertEqual(len(left), 2, left)
             self.assertIn(both, left)
 
+    def test_removed_file_that_is_open_may_come_back_shortened(self) -> None:
+        """Its removal and its truncation become durable each for itself."""
+        left = set()
+        for _ in range(100):
+            descriptor = self._make_durable(self.file, b"data")
+            self.file.unlink()
+            os.ftruncate(descriptor, 1)
+            self._crash()
+            left.add(self.file.read_bytes() if self.file.exists() else None)
+            self.file.unlink(missing_ok=True)
+        self.assertEqual(left, {None, b"d", b"data"})
+
     def test_rename_before_sync_is_an_error(self) -> None:
         """The data of a file have to be durable before it gets its name."""
         self._make(self.file, b"data")

@@ -177,6 +177,7 @@ class SnapshotReceiver:
         shorten = self._disk.compact_log if agrees else self._disk.restart_log_after
         # This is submitted in the same turn, so that the next append follows the snapshot.
         await shorten(snapshot.index)
+        await self._disk.free_removed()
         _log.info("Continued from the leader's snapshot of log index {index}", index=snapshot.index)
 
     async def stop(self) -> None:

@@ -135,9 +135,10 @@ class Snapshotter:
         covered = list(self._log.between(self._log.first_index, metadata.index + 1))
         self._node.compacted(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)
+        await disk.free_removed()
         while covered and not self._stopping:
             del covered[-_ENTRIES_FREED_A_TURN:]  # all of them at once would take longer than a turn may
-            await next_turn(self._clock)
+            await disk.when_reached()
 
     async def _write(self, file: SnapshotWriter, chunks: Iterator[bytes]) -> bool:
         """Write the chunks. Returns whether all of them were written before L{stop} was called."""

@@ -193,7 +193,25 @@ class AsyncStorage:
         """Begin to write another machine's snapshot."""
         return self.run(self.storage.snapshots.receive, metadata)
 
+    def when_reached(self) -> "Deferred[None]":
+        """
+        Returns a Deferred that fires when the thread has run all that was submitted before. Long work that is cut into
+        slices waits for it in between: a reactor that turns and turns leaves the interpreter to the thread only every
+        5 ms.
+        """
+        return self.run(_do_nothing)
+
+    async def free_removed(self) -> None:
+        """Free the files that were removed, in small steps with appends in between."""
+        for removed in (self.storage.snapshots.removed, self.storage.log.removed):
+            while await self.run(removed.free_some):
+                pass
+
     def _appended(self, _: None, began: float) -> None:
         took = self._seconds() - began
         if took >= SLOW_APPEND_SECONDS:
             self._log.warn("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")
+
+
+def _do_nothing() -> None:
+    """Be done."""

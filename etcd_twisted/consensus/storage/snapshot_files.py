@@ -28,6 +28,7 @@ from etcd_twisted.consensus.storage.framing import (
     encode_file_header,
     encode_frame,
 )
+from etcd_twisted.consensus.storage.removed_files import RemovedFiles
 from etcd_twisted.errors import StorageError
 
 SNAPSHOT_MAGIC = b"etcdsnap"
@@ -48,6 +49,7 @@ class SnapshotStore:
 
     @ivar cluster_id: the id of their cluster, which new snapshots record; empty while it is not known.
     @ivar size: the size in bytes of the newest snapshot that was opened or finished; 0 if there is none.
+    @ivar removed: older snapshots that are not freed yet.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -58,10 +60,14 @@ class SnapshotStore:
         """
         self.cluster_id = ""
         self.size = 0
+        self.removed = RemovedFiles()
         self._directory = directory
 
-    def _note_size(self, size: int) -> None:
+    def _finished(self, size: int) -> None:
+        """A snapshot of this size has its final name, durably: the older ones are not needed any more."""
         self.size = size
+        for older in files_in(self._directory, _NAME)[:-1]:
+            self.removed.remove(older)
 
     def unfinished(self) -> list[Path]:
         """
@@ -94,7 +100,7 @@ class SnapshotStore:
         @raise OSError: the file can't be created, for example because the same snapshot is being written already.
         """
         metadata = msgspec.structs.replace(metadata, cluster_id=self.cluster_id)
-        return SnapshotWriter(self._directory, metadata, self._note_size)
+        return SnapshotWriter(self._directory, metadata, self._finished)
 
     def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
         """
@@ -102,7 +108,7 @@ class SnapshotStore:
 
         @raise OSError: the file can't be created.
         """
-        return IncomingSnapshot(self._directory, metadata, self._note_size)
+        return IncomingSnapshot(self._directory, metadata, self._finished)
 
     def latest(self) -> "SnapshotReader | None":
         """
@@ -126,16 +132,16 @@ class _UnfinishedFile:
     @ivar length: how many bytes it has.
     """
 
-    def __init__(self, finished: Path, mark: str, flags: int, note_size: Callable[[int], None]) -> None:
+    def __init__(self, finished: Path, mark: str, flags: int, on_finished: Callable[[int], None]) -> None:
         """
         @param finished: its final path.
         @param mark: distinguishes it from another unfinished file with the same final path.
-        @param note_size: called with its size in bytes when it has its final name.
+        @param on_finished: called with its size in bytes when it has its final name, durably.
         """
         self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED_SUFFIX}")
         self.length = 0
         self._finished = finished
-        self._note_size = note_size
+        self._on_finished = on_finished
         self._synced = 0
         self._over = False
         self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | flags)
@@ -149,16 +155,14 @@ class _UnfinishedFile:
             self._synced = self.length
 
     def finish(self) -> None:
-        """Make the file durable under its final name, and delete older snapshots."""
+        """Make the file durable under its final name."""
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
         self.path.rename(self._finished)
         self._over = True
-        self._note_size(self.length)
         sync_directory(self._finished.parent)
-        for older in files_in(self._finished.parent, _NAME)[:-1]:
-            older.unlink()
+        self._on_finished(self.length)
 
     def abort(self) -> None:
         """Remove the file. Once it has its final name, or was removed, do nothing."""
@@ -174,9 +178,9 @@ class _UnfinishedFile:
 class SnapshotWriter:
     """A snapshot that is being written. Call L{abort} after an error, or if it is not to be finished."""
 
-    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, on_finished: Callable[[int], None]) -> None:
         """Use L{SnapshotStore.create}."""
-        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL, note_size)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL, on_finished)
         self._salt = int.from_bytes(os.urandom(4), "little")
         self._chunks = 0
         try:
@@ -198,9 +202,9 @@ class SnapshotWriter:
 
     def finish(self) -> None:
         """
-        Make the snapshot durable under its final name, and delete older ones.
+        Make the snapshot durable under its final name, and remove older ones.
 
-        @raise OSError: the disk failed or is full. If the snapshot has its final name by then, only the deletion
+        @raise OSError: the disk failed or is full. If the snapshot has its final name by then, only a removal
             failed.
         """
         self._write_frame(FrameKind.SNAPSHOT_END, msgspec.msgpack.encode(self._chunks))
@@ -221,10 +225,10 @@ class IncomingSnapshot:
     @ivar metadata: the metadata that the snapshot should have.
     """
 
-    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, on_finished: Callable[[int], None]) -> None:
         """Use L{SnapshotStore.receive}."""
         self.metadata = metadata
-        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC, note_size)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC, on_finished)
 
     @property
     def length(self) -> int:
@@ -253,7 +257,7 @@ class IncomingSnapshot:
 
     def finish(self) -> None:
         """
-        Make the snapshot durable under its final name, and delete older ones.
+        Make the snapshot durable under its final name, and remove older ones.
 
         @raise OSError: the disk failed or is full.
         """

@@ -63,6 +63,7 @@ class Storage:
 
     def close(self) -> None:
         """Close the files and release the lock."""
+        self.snapshots.removed.close()
         try:
             self.log.close()
         finally:

@@ -35,6 +35,7 @@ from etcd_twisted.consensus.storage.framing import (
     foreign,
 )
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.removed_files import RemovedFiles
 from etcd_twisted.consensus.storage.segment_file import SegmentFile
 from etcd_twisted.consensus.storage.segments import (
     SEGMENT_MAGIC,
@@ -69,6 +70,7 @@ class WriteAheadLog:
     @ivar last_index: the index of the last entry, or C{base} if there is none.
     @ivar hard_state: the hard state that was appended last.
     @ivar syncs: how long each sync took.
+    @ivar removed: segments that were deleted and are not freed yet.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class WriteAheadLog:
         self.last_index = 0
         self.hard_state = HardState()
         self.syncs = Durations()
+        self.removed = RemovedFiles()
         self._directory = directory
         self._state_file = state_file
         self._found = Survey([], [], None)
@@ -312,6 +315,7 @@ class WriteAheadLog:
         @raise OSError: freeing failed; the file is closed nevertheless.
         """
         self._ready = False
+        self.removed.close()
         self._file.close(free=self._writing.failure is None)
 
     def _check_usable(self) -> None:
@@ -352,9 +356,7 @@ class WriteAheadLog:
             self._state_file.save(State(self.machine_id, hard_state, self.newest_segment))
 
     def _delete_oldest(self) -> None:
-        # Each deletion is made durable before the next, so that a crash leaves no gap.
-        self._segments[0].path.unlink()
-        sync_directory(self._directory)
+        self.removed.remove(self._segments[0].path)  # durably before the next, so that a crash leaves no gap
         del self._segments[0]
         self.base = self._segments[0].head.base
 

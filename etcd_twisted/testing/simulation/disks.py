@@ -267,6 +267,9 @@ class Disks:
         kept = disk.thrown_away()
         _REAL["rename"](name, kept)
         disk.removed(name, kept)
+        for opened in self._open.values():
+            if opened.path == name:
+                opened.path = kept
 
     def rename(self, source: Any, target: Any, **more: Any) -> None:
         """See L{os.rename}."""

@@ -8,6 +8,7 @@ from contextlib import closing
 
 from etcd_twisted.consensus.snapshots import taking
 from etcd_twisted.consensus.snapshots.taking import ENTRY_BYTES_PER_SNAPSHOT_BYTE, FREE_BYTES
+from etcd_twisted.consensus.storage import removed_files
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
@@ -117,6 +118,31 @@ class SnapshotTests(ReplicaTestCase):
         machine.set("/a", "x" * 2_000)
         machine.settle()
         self.assertEqual(self.snapshot_index(machine), 0)
+        machine.stop()
+
+    def test_files_that_a_snapshot_replaces_are_freed_in_steps(self) -> None:
+        """What is written meanwhile waits for one of them at most. They are gone when the next snapshot begins."""
+        self.patch(removed_files, "FREED_BYTES", 500)
+        machine = self.machine(snapshot_count=10)
+        removed = machine.storage.snapshots.removed, machine.storage.log.removed
+        numbers = itertools.count()
+        while not all(each._descriptors for each in removed):
+            machine.set(f"/k{next(numbers)}", "x" * 1_000)
+            machine.clock.advance(0)
+            while machine.disk_thread.jobs and not all(each._descriptors for each in removed):
+                machine.disk_thread.run_one()
+                machine.clock.advance(0)
+        waits = []
+        while any(each._descriptors for each in removed):
+            answer = machine.set("/during", "x")
+            machine.clock.advance(0)
+            waits.append(len(machine.disk_thread.jobs))
+            for _ in range(waits[-1]):
+                machine.disk_thread.run_one()
+            self.successResultOf(answer)
+        self.assertGreater(len(waits), 20)
+        self.assertLessEqual(max(waits), 2)
+        machine.settle()
         machine.stop()
 
     def test_writes_go_on_during_a_snapshot(self) -> None:

@@ -213,7 +213,7 @@ class FailingDiskTests(SnapshotTestCase):
     def test_order_of_syncs(self) -> None:
         """
         The content is synced, then the name, then the older ones are removed, so a crash in between loses neither
-        snapshot.
+        snapshot. They are freed only when their removal is durable.
         """
         self.write(metadata(5), b"five")
         events: list[tuple[str, list[str]]] = []
@@ -231,6 +231,7 @@ class FailingDiskTests(SnapshotTestCase):
             [
                 ("file", ["005.snapshot", "006.snapshot.tmp"]),
                 ("directory", ["005.snapshot", "006.snapshot"]),
+                ("directory", ["006.snapshot"]),
             ],
         )
         self.assertEqual([name[38:] for name in self.names()], ["006.snapshot"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcd_twisted.consensus.raft.entries import Record
-from etcd_twisted.consensus.storage import files, segment_file, write_ahead_log
+from etcd_twisted.consensus.storage import files, removed_files, segment_file
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
 from tests import examples
@@ -224,7 +224,7 @@ class CompactionTests(LogTestCase):
             log.append(entries(index, b"x"))
         names = sorted(contents(directory))
         synced: list[list[str]] = []
-        self.patch(write_ahead_log, "sync_directory", lambda path: synced.append(sorted(contents(path))))
+        self.patch(removed_files, "sync_directory", lambda path: synced.append(sorted(contents(path))))
         log.compact(4)
         self.assertEqual(synced, [names[number:] for number in range(1, 5)])
         log.close()
