@@ -4,10 +4,13 @@ Pages that are imported and made only when the machine serves keys, since that t
 Klein, werkzeug, prometheus-client and all pages beside the keys are below the modules that L{LatePages} is made for.
 This module must never import one of them, nor leave a request for a page without its answer: if one comes earlier, it
 has the pages made at once. Imports that nobody waits for must never hold up the reactor, which has heartbeats to send.
+Two threads must never import pages at the same time: where modules import each other, as some of werkzeug do, one of
+the threads would find a module that is half imported, and fail.
 """
 
 from collections.abc import Callable
 from importlib import import_module
+from threading import Lock
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorThreads
@@ -16,6 +19,9 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
 PagesType = TypeVar("PagesType", bound=Resource)
+
+_importing = Lock()
+"""Whoever imports pages holds it. There is one for all machines of a process, as they share what is imported."""
 
 
 class LatePages(Resource, Generic[PagesType]):
@@ -39,13 +45,18 @@ class LatePages(Resource, Generic[PagesType]):
 
     async def load(self, reactor: IReactorThreads) -> None:
         """Import the pages in a thread, which the reactor takes turns with, and make them."""
-        await deferToThreadPool(reactor, reactor.getThreadPool(), import_module, self._module)
+        await deferToThreadPool(reactor, reactor.getThreadPool(), self._import)
         self.pages()
+
+    def _import(self) -> None:
+        with _importing:
+            import_module(self._module)
 
     def pages(self) -> PagesType:
         """Returns the pages, and makes them if they are not there yet."""
         if self.made is None:
-            self.made = self._make()
+            with _importing:
+                self.made = self._make()
         return self.made
 
     def render(self, request: IRequest) -> bytes | int:

@@ -2,15 +2,18 @@
 L{etcd_twisted.web.late_pages}: pages that are made when they are needed.
 """
 
+from threading import Event
 from typing import cast
 
 from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.test.requesthelper import DummyRequest
 
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.waiters import next_turn
 from etcd_twisted.web import late_pages
 from etcd_twisted.web.late_pages import LatePages
 
@@ -36,6 +39,29 @@ class LoadTests(TestCase):
         await late.load(cast(IReactor, reactor))
         self.assertEqual(on_its_thread, [("some.module", False), ("made", True)])
         self.assertIsNot(late.made, None)
+
+    async def test_a_request_waits_for_what_is_being_imported(self) -> None:
+        """Otherwise two threads import the same modules at the same time, and one of them may find half of one."""
+        await next_turn(cast(IReactor, reactor))  # it runs then, and so do its threads
+        importing, requested = Event(), Event()
+        imported: list[bool] = []
+
+        def import_slowly(_name: str) -> None:
+            importing.set()
+            requested.wait()
+            imported.append(True)
+
+        def make() -> Pages:
+            self.assertEqual(imported, [True])
+            return Pages()  # type: ignore[no-untyped-call]  # Twisted has no types there
+
+        self.patch(late_pages, "import_module", import_slowly)
+        late = LatePages("some.module", make)
+        loading = ensureDeferred(late.load(cast(IReactor, reactor)))
+        importing.wait()
+        requested.set()
+        self.assertEqual(late.render(DummyRequest([b"version"])), b"the pages")  # type: ignore[no-untyped-call]
+        await loading
 
 
 class LatePagesTests(SynchronousTestCase):
