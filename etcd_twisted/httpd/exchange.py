@@ -227,9 +227,9 @@ class Exchange(msgspec.Struct, eq=False):
             return
         self._work = None
         if len(event) <= PIECE_BYTES and not connection.lifetime.stalled:
+            self._connection = None
             connection.write(self._framed(event) + self._ending)
-            self._chunked = False  # or the last chunk would be sent again
-            self._finish()
+            connection.requestDone(self)
         else:
             self._send_pieces(connection, _sliced(event))
 

@@ -8,6 +8,7 @@ one-shot watcher, nor at all to one that was cancelled.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import repeat
 
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.paths import ROOT, is_below, with_parents
@@ -85,13 +86,11 @@ class Watcher:
             if self._buffer:
                 self._hub.resume(self)
 
-    @property
-    def must_buffer(self) -> bool:
-        """Whether the next event has to be buffered, to keep the order of events."""
-        return self.paused or bool(self._buffer)
-
-    def buffer(self, event: Event) -> None:
-        """Keep an event for later."""
+    def take(self, event: Event) -> None:
+        """Deliver an event, or keep it for later if there is no room for it, or others wait that come before it."""
+        if not (self.paused or self._buffer):
+            self.deliver(event)
+            return
         if self._buffer is None:
             self._buffer = deque()
         self._buffer.append(event)
@@ -195,16 +194,26 @@ class WatcherHub:
         waiting = self.watched.get(key)
         if waiting is None:
             return
-        touched = [w for w in waiting if event.index >= w.since and event.touches(key, w.recursive)]
-        for watcher in touched:
-            self.queue(watcher, event)
+        sees = {recursive: event.touches(key, recursive) for recursive in (False, True)}
+        touched = [watcher for watcher in waiting if event.index >= watcher.since and sees[watcher.recursive]]
+        one_shot = [watcher for watcher in touched if not watcher.stream]
+        for watcher in one_shot:
+            del waiting[watcher]
+        self.count -= sum(watcher.counted for watcher in one_shot)
+        if not waiting:
+            del self.watched[key]
+        self._queue(zip(touched, repeat(event)))
 
     def queue(self, watcher: Watcher, event: Event) -> None:
         """Queue an event for one watcher. A one-shot watcher is forgotten."""
         if not watcher.stream:
             self.forget(watcher)
-        self.deliveries.append((watcher, event))
-        if len(self.deliveries) == 1:
+        self._queue([(watcher, event)])
+
+    def _queue(self, deliveries: Iterable[tuple[Watcher, Event]]) -> None:
+        was_empty = not self.deliveries
+        self.deliveries.extend(deliveries)
+        if was_empty and self.deliveries:
             self._wake()
 
     def deliver(self, limit: int) -> bool:
@@ -220,12 +229,8 @@ class WatcherHub:
         deliveries = self.deliveries
         for _ in range(min(limit, len(deliveries))):
             watcher, event = deliveries.popleft()
-            if watcher.cancelled:
-                continue
-            if watcher.must_buffer:
-                watcher.buffer(event)
-            else:
-                watcher.deliver(event)
+            if not watcher.cancelled:
+                watcher.take(event)
         return bool(deliveries or self._resumed)
 
     def resume(self, watcher: Watcher) -> None:
