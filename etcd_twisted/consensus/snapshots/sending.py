@@ -21,6 +21,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
+from etcd_twisted.consensus.storage.removed_files import keep_readable
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.waiters import Waiters
@@ -65,6 +66,7 @@ class SnapshotFile:
         """
         self._disk = disk
         self._descriptor = os.open(path, os.O_RDONLY)
+        keep_readable(self._descriptor)
         self._reading = 0
         self.length_read = 0
         self._closed = False

@@ -2,9 +2,11 @@
 Files that are removed from their directory, and freed in small steps.
 
 The system takes 0.3 ms to free a megabyte that was written lately, and the log waits meanwhile: 20 ms for a segment of
-64 MiB. This module must never shorten a file whose removal is not durable: after a crash, it would be there again.
+64 MiB. This module must never shorten a file whose removal is not durable: after a crash, it would be there again. Nor
+may it shorten one that somebody still reads, or that has another name, as in a backup that is made of hard links.
 """
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -12,6 +14,26 @@ from etcd_twisted.consensus.storage.files import open_file, sync_directory
 
 FREED_BYTES = 1 << 20
 """How much of a file is freed in one step."""
+
+
+def keep_readable(descriptor: int) -> None:
+    """
+    Have a file keep its bytes until a descriptor is closed, also if it is removed meanwhile.
+
+    @raise OSError: it is being freed already.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _may_be_shortened(descriptor: int) -> bool:
+    """Returns whether a file has no name any more, and nobody has called L{keep_readable} who may still read it."""
+    if os.fstat(descriptor).st_nlink:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 class RemovedFiles:
@@ -22,7 +44,8 @@ class RemovedFiles:
 
     def remove(self, path: Path) -> None:
         """
-        Remove a file from its directory durably. L{free_some} frees it, or the system if it may not be written.
+        Remove a file from its directory durably. L{free_some} frees it. The system does so if the file may not be
+        written, or when nobody reads it any more.
 
         @raise OSError: the disk failed, so that L{free_some} must not be called.
         """
@@ -41,7 +64,7 @@ class RemovedFiles:
         if self._descriptors:
             descriptor = self._descriptors[-1]
             left = os.fstat(descriptor).st_size - FREED_BYTES
-            if left > 0:
+            if left > 0 and _may_be_shortened(descriptor):
                 os.ftruncate(descriptor, left)
             else:
                 os.close(self._descriptors.pop())

@@ -272,7 +272,7 @@ class SnapshotReader:
     """
     A finished snapshot, open for reading. Each iteration yields its chunks from the first one on.
 
-    It stays readable when the store deletes it for a newer one.
+    No newer one may replace it meanwhile; see L{keep_readable} for a descriptor that this does not matter to.
 
     @ivar path: the path of its file.
     @ivar metadata: what the snapshot covers.

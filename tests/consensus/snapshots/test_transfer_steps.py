@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
 from etcd_twisted.consensus.snapshots.sending import SnapshotFile
+from etcd_twisted.consensus.storage import removed_files
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
+from etcd_twisted.consensus.storage.removed_files import RemovedFiles
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.testing.simulation.disk_threads import ManualDiskThread
@@ -154,7 +156,12 @@ class FileTests(SynchronousTestCase):
         self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, disk)
 
     def test_file_stays_readable_when_another_replaces_it(self) -> None:
-        self.path.unlink()
+        """Nor does the disk thread shorten it, as it does with files that nobody reads."""
+        self.patch(removed_files, "FREED_BYTES", 50)
+        removed = RemovedFiles()
+        removed.remove(self.path)
+        while removed.free_some():
+            pass
         data = self.file.read(100, 50)
         self.disk_thread.run_one()
         self.assertEqual(self.successResultOf(data), bytes(range(100, 150)))

@@ -8,7 +8,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.storage.removed_files import FREED_BYTES, RemovedFiles
+from etcd_twisted.consensus.storage.removed_files import FREED_BYTES, RemovedFiles, keep_readable
 from etcd_twisted.errors import StorageError
 
 
@@ -25,33 +25,53 @@ class RemovedFilesTests(SynchronousTestCase):
         path.write_bytes(b"x" * size)
         return path
 
-    def other_name(self, path: Path) -> Path:
-        """Returns another name of a file, by which it can be looked at."""
-        other = Path(self.mktemp())
-        other.hardlink_to(path)
-        return other
+    def open(self, path: Path) -> int:
+        """Returns a descriptor, by which a file can be looked at when it has no name any more."""
+        descriptor = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, descriptor)
+        return descriptor
+
+    def steps(self) -> int:
+        """Frees all files. Returns in how many steps."""
+        count = 1
+        while self.removed.free_some():
+            count += 1
+        return count
 
     def test_file_is_removed_at_once_and_freed_in_steps(self) -> None:
         path = self.file("a", 2 * FREED_BYTES + 1)
-        seen = self.other_name(path)
+        seen = self.open(path)
         self.removed.remove(path)
-        self.assertEqual((path.exists(), seen.stat().st_size), (False, 2 * FREED_BYTES + 1))
-        steps = []
+        self.assertEqual((path.exists(), os.fstat(seen).st_size), (False, 2 * FREED_BYTES + 1))
+        sizes = []
         while self.removed.free_some():
-            steps.append(seen.stat().st_size)
-        self.assertEqual(steps, [FREED_BYTES + 1, 1])
+            sizes.append(os.fstat(seen).st_size)
+        self.assertEqual(sizes, [FREED_BYTES + 1, 1])
 
     def test_each_of_several_files_is_freed(self) -> None:
         seen = []
         for name in "abc":
             path = self.file(name, FREED_BYTES + 1)
-            seen.append(self.other_name(path))
+            seen.append(self.open(path))
             self.removed.remove(path)
-        count = 1
-        while self.removed.free_some():
-            count += 1
-        self.assertEqual((count, [each.stat().st_size for each in seen]), (6, [1, 1, 1]))
+        self.assertEqual((self.steps(), [os.fstat(each).st_size for each in seen]), (6, [1, 1, 1]))
         self.assertFalse(self.removed.free_some())
+
+    def test_file_that_is_read_is_not_shortened(self) -> None:
+        """The system frees it when nobody reads it any more. Others are freed in steps nevertheless."""
+        paths = [self.file(name, FREED_BYTES + 1) for name in "ab"]
+        read, other = map(self.open, paths)
+        keep_readable(read)
+        for each in paths:
+            self.removed.remove(each)
+        self.assertEqual((self.steps(), os.fstat(read).st_size, os.fstat(other).st_size), (3, FREED_BYTES + 1, 1))
+
+    def test_file_with_another_name_is_not_shortened(self) -> None:
+        """A backup may consist of hard links."""
+        path, other = self.file("a", FREED_BYTES + 1), self.directory / "backup"
+        other.hardlink_to(path)
+        self.removed.remove(path)
+        self.assertEqual((self.steps(), path.exists(), other.stat().st_size), (1, False, FREED_BYTES + 1))
 
     def test_descriptors_are_closed(self) -> None:
         before = os.listdir("/proc/self/fd")

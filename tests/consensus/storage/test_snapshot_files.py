@@ -81,17 +81,6 @@ class RoundTripTests(SnapshotTestCase):
         self.assertEqual(self.names(), [newer.name])
         self.assertEqual(read(self.store), [b"newer"])
 
-    def test_reader_outlives_its_file(self) -> None:
-        """A snapshot that is being sent to another machine can be read to its end even if a newer one replaces it."""
-        self.write(metadata(5), b"one", b"two")
-        reader = self.store.latest()
-        assert reader is not None
-        with closing(reader):
-            chunks = iter(reader)
-            self.assertEqual(next(chunks), b"one")
-            self.write(metadata(6), b"newer")
-            self.assertEqual(list(chunks), [b"two"])
-
     def test_large_snapshot_is_synced_in_pieces(self) -> None:
         """Large snapshots are synced now and then, so that little is left to sync at the end."""
         synced: list[int] = []
