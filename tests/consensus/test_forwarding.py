@@ -17,6 +17,7 @@ from etcd_twisted.auth.state import AUTH_KEY, DISABLED, GUEST, AuthState, Role, 
 from etcd_twisted.auth.state import encode as encode_auth
 from etcd_twisted.consensus.forwarding.forwarded import MOST_LATE_MICROSECONDS
 from etcd_twisted.consensus.forwarding.requests import (
+    DROPPED,
     Answered,
     Ask,
     NotLeading,
@@ -27,6 +28,7 @@ from etcd_twisted.consensus.forwarding.requests import (
     decode_request,
     encode,
 )
+from etcd_twisted.consensus.raft.messages import Append, TimeoutNow
 from etcd_twisted.errors import CannotForwardError, ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import (
     CompareAndSwap,
@@ -121,7 +123,7 @@ class ForwardingTests(ClusterTestCase):
         assert isinstance(answer, Placed)
         first, second, refusal, third = answer.outcomes
         assert isinstance(refusal, Refusal)
-        self.assertEqual(refusal.code, ErrorCode.INVALID_FIELD)
+        self.assertEqual((refusal.code, refusal.index), (ErrorCode.INVALID_FIELD, self.leader.replica.index))
         for index, key in ((first, "/a"), (second, "/b"), (third, "/c")):
             assert isinstance(index, int)
             (entry,) = log.between(index, index + 1)
@@ -149,6 +151,39 @@ class ForwardingTests(ClusterTestCase):
         events = [self.group.result_of(each) for each in made]
         self.assertEqual([event.node.value for event in events], [f"{number}" * 100 for number in range(9)])
         self.assertEqual([event.index for event in events], sorted(event.index for event in events))
+
+    def waiting(self) -> "Deferred[bytes]":
+        """Has the follower ask for nine changes, of which seven wait for room. Returns the answer."""
+        self.patch(self.leader.member.proposer._throttle, "unapplied_bytes", 200)
+        now = self.leader.replica.now()
+        request = encode(Propose([encode_command(Set(f"/{number}", now, "x" * 100)) for number in range(9)]))
+        answered = self.leader.peer.forwarded(self.follower.id, request)
+        self.assertNoResult(answered)
+        return answered
+
+    def assert_two_are_made(self, answered: "Deferred[bytes]", term: int) -> None:
+        """Asserts that two changes were put into the log by the answer, and that these alone are made."""
+        answer = decode_answer(self.group.result_of(answered))
+        assert isinstance(answer, Placed)
+        self.assertEqual((answer.term, answer.outcomes.count(DROPPED), answer.outcomes[2:]), (term, 7, 7 * [DROPPED]))
+        self.assertSame(self.group)
+        made = {name for name in self.leader.replica.keyspace.root.children if not name.startswith("_")}
+        self.assertEqual(made, {"0", "1"})
+
+    def test_changes_that_wait_are_dropped_when_the_leader_hands_over(self) -> None:
+        """The answer says so of these alone: whoever asked may ask the next leader for them again."""
+        term, answered = self.leader.raft.term, self.waiting()
+        self.assertTrue(self.leader.node.transfer())
+        self.leader.member.proposer._throttle.unapplied_bytes = 10_000  # as if there was room in the same turn
+        self.assert_two_are_made(answered, term)
+
+    def test_changes_that_wait_are_dropped_although_the_leader_leads_again(self) -> None:
+        """The answer has one term for all of them, so that an entry of a later one would be taken for another's."""
+        leader, term, answered = self.leader, self.leader.raft.term, self.waiting()
+        leader.node.receive(self.other.id, [Append(term + 1, 1, 0, 0, 0)])
+        leader.node.receive(self.other.id, [TimeoutNow(term + 1)])
+        self.group.advance_until(lambda: leader.raft.accepts_proposals)
+        self.assert_two_are_made(answered, term)
 
     def test_many_and_long_changes(self) -> None:
         made = [self.set(f"/many/{number}", "x" * 100_000) for number in range(60)]

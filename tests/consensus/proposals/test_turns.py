@@ -67,7 +67,7 @@ class TurnTests(ReplicaTestCase):
         clock, disk_thread = self.alone.clock, self.alone.disk_thread
         self.submit("/a")
         clock.advance(0)
-        scheduled = clock.getDelayedCalls()
+        scheduled = list(clock.getDelayedCalls())
         self.submit("/b")
         proposed = self.alone.set("/c")
         self.submit("/d")
@@ -239,6 +239,20 @@ class ClusterTests(ClusterTestCase):
             other = cluster.await_leader()
             self.assertIsNot(other, leader)
             self.assertEqual([other.get(key) for key in ("/a", "/b")], [act, act])
+
+    def test_they_go_to_the_other_machines_during_a_sync(self) -> None:
+        """The other disks need not wait until this one is done with what came before."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, now = cluster.leader, cluster.leader.replica.now()
+        logged = leader.raft.last_index
+        leader.disk_thread.held = True
+        for sent, key in enumerate(("/a", "/b", "/c"), 1):
+            self.assertTrue(leader.replica.submit(Set(key, now), lambda _: None))
+            cluster.advance(0.005)  # a part of a heartbeat interval
+            self.assertEqual([each.raft.last_index - logged for each in cluster.followers], 2 * [sent])
+        leader.disk_thread.held = False
+        cluster.settle()
 
     def test_a_change_of_the_group_follows_those_that_came_before_it(self) -> None:
         """A leader that is being taken out of the group might not learn what becomes of those after it."""
