@@ -177,6 +177,15 @@ class ForwardingTests(ClusterTestCase):
         self.leader.member.proposer._throttle.unapplied_bytes = 10_000  # as if there was room in the same turn
         self.assert_two_are_made(answered, term)
 
+    def test_changes_that_wait_are_dropped_at_once_when_another_machine_leads(self) -> None:
+        """Although there is no room yet: or their outcome would be unknown if whoever asked waits no longer."""
+        leader, answered = self.leader, self.waiting()
+        leader.node.receive(self.other.id, [Append(leader.raft.term + 1, 1, 0, 0, 0)])
+        self.assertGreater(leader.replica.measurements().proposals_pending, 0)
+        answer = decode_answer(self.successResultOf(answered))
+        assert isinstance(answer, Placed)
+        self.assertEqual(answer.outcomes[2:], 7 * [DROPPED])
+
     def test_changes_that_wait_are_dropped_although_the_leader_leads_again(self) -> None:
         """The answer has one term for all of them, so that an entry of a later one would be taken for another's."""
         leader, term, answered = self.leader, self.leader.raft.term, self.waiting()

@@ -108,8 +108,9 @@ class Forwarded:
     async def _place_in_time(self, term: int, outcomes: list[int | Refusal], rest: list[Wanted]) -> Answer:
         for data, user in rest:
             try:
-                await self._proposer.when_room(len(data))
-                if not self._raft.accepts_proposals or self._raft.term != term:
+                if self._leads(term):
+                    await self._proposer.when_room(len(data))
+                if not self._leads(term):
                     raise RequestDroppedError
                 command = self._checked(data, user, self._auth.of(self._machine.keyspace), self._time.now())
                 outcomes.append(self._proposer.place_after_wait(command))
@@ -118,6 +119,10 @@ class Forwarded:
             except EtcdError as error:
                 outcomes.append(Refusal.of(error))
         return Placed(term, outcomes)
+
+    def _leads(self, term: int) -> bool:
+        """Returns whether this machine still leads in a term."""
+        return self._raft.accepts_proposals and self._raft.term == term
 
     def _checked(self, data: bytes, user: str | None, auth: AuthState, now: int) -> Change:
         """
