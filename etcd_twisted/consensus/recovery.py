@@ -158,7 +158,7 @@ def come_back(storage: Storage, found: Recovered) -> None:
         if found.hard_state != log.hard_state:
             log.append(Record(found.hard_state, ()))
         if found.is_void(log.last_index):
-            log.restart_after(found.snapshot.index)
+            _restart_log(storage, found.snapshot.index)
         log.save_state()
 
 
@@ -230,14 +230,20 @@ def _begin(storage: Storage, identity: Identity) -> None:
     _make_ready(storage)
     if storage.log.is_foreign:  # a start as another machine was interrupted before
         with naming(storage.directory.path):
-            storage.log.restart_after(0)
+            _restart_log(storage, 0)
 
 
 def _empty(storage: Storage, found: Recovered) -> None:
     """Begin the log anew, if there is anything in it."""
     if found.log.last_index > 0:
-        storage.log.restart_after(0)
+        _restart_log(storage, 0)
         found.log = RaftLog()
+
+
+def _restart_log(storage: Storage, index: int) -> None:
+    """Begin the log on disk anew after C{index}, and free what was in it at once, as nobody waits for the log yet."""
+    storage.log.restart_after(index)
+    storage.log.removed.close()
 
 
 def _make_ready(storage: Storage) -> None:

@@ -81,7 +81,8 @@ def read_machine_directory(path: Path, option: str) -> MachineDirectory:
 def read_running_machine_directory(path: Path, option: str) -> MachineDirectory:
     """
     Read a whole data directory while its machine may run. The outcome is what the machine would find if it were killed
-    at some moment after this was called: files only grow, until others take their place.
+    at some moment after this was called: files only grow, until others take their place. One that is removed may
+    shrink, but its name is gone by then, which this notices.
 
     @param option: what named the path, for messages.
     @raise StorageError: as from L{read_machine_directory}, each of several times.

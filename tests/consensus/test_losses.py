@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, found_together
+from etcd_twisted.consensus.storage import removed_files
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.consensus.storage.storage import Storage
@@ -330,6 +331,9 @@ def found_with_others(storage: Storage, found: Recovered, identity: Identity) ->
 class CrashTests(SynchronousTestCase):
     """A machine that crashes between any two changes of its disk is never refused for what it has not done yet."""
 
+    def setUp(self) -> None:
+        self.patch(removed_files, "FREED_BYTES", 50)
+
     def live(self, path: Path, start: Start, identity: Identity) -> None:
         """Begins or comes back, votes, writes, takes a snapshot, and gets a newer one from a leader."""
         with closing(storage_with_small_segments(path)) as storage:
@@ -344,6 +348,8 @@ class CrashTests(SynchronousTestCase):
             for index, shorten in ((log.last_index - 1, log.compact), (log.last_index + 20, log.restart_after)):
                 take_snapshot(storage, index, term)
                 shorten(index)
+                while storage.snapshots.removed.free_some() or log.removed.free_some():
+                    pass
 
     def begin(self, storage: Storage, start: Start, identity: Identity) -> Recovered:
         found = recovered(storage)

@@ -154,13 +154,13 @@ class SnapshotReceiver:
             await self._disk.run(file.abort)
             raise ValueError(f"the snapshot can't be used: {error}") from error
         await self._disk.run(file.finish)
-        if self._stopped or self._raft.commit_index >= file.metadata.index:
-            return
-        try:
-            await self._become(content, loader.schedule, file.metadata)
-        except Exception:
-            self._node.fail(Failure())
-            raise
+        if not self._stopped and self._raft.commit_index < file.metadata.index:
+            try:
+                await self._become(content, loader.schedule, file.metadata)
+            except Exception:
+                self._node.fail(Failure())
+                raise
+        await self._disk.free_removed()
 
     async def _load(self, loader: SnapshotLoader, file: IncomingSnapshot) -> KeySpaceState:
         with closing(file.reader()) as reader:
@@ -177,7 +177,6 @@ class SnapshotReceiver:
         shorten = self._disk.compact_log if agrees else self._disk.restart_log_after
         # This is submitted in the same turn, so that the next append follows the snapshot.
         await shorten(snapshot.index)
-        await self._disk.free_removed()
         _log.info("Continued from the leader's snapshot of log index {index}", index=snapshot.index)
 
     async def stop(self) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.node import Node
-from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import Entry, SnapshotMetadata
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
@@ -130,11 +130,11 @@ class Snapshotter:
         if not whole:
             return
         await disk.compact_log(metadata.index)
-        if metadata.index < self._log.snapshot_index:
-            return  # a newer snapshot of the leader was installed meanwhile
-        covered = list(self._log.between(self._log.first_index, metadata.index + 1))
-        self._node.compacted(metadata.index)
-        _log.info("Took a snapshot at log index {index}", index=metadata.index)
+        covered: list[Entry] = []
+        if metadata.index >= self._log.snapshot_index:  # else a newer snapshot of the leader was installed meanwhile
+            covered = list(self._log.between(self._log.first_index, metadata.index + 1))
+            self._node.compacted(metadata.index)
+            _log.info("Took a snapshot at log index {index}", index=metadata.index)
         await disk.free_removed()
         while covered and not self._stopping:
             del covered[-_ENTRIES_FREED_A_TURN:]  # all of them at once would take longer than a turn may

@@ -6,6 +6,7 @@ The system takes 0.3 ms to free a megabyte that was written lately, and the log 
 may it shorten one that somebody still reads, or that has another name, as in a backup that is made of hard links.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,9 @@ from etcd_twisted.consensus.storage.files import open_file, sync_directory
 
 FREED_BYTES = 1 << 20
 """How much of a file is freed in one step."""
+
+MOST_OPEN_FILES = 16
+"""How many files may wait for it: each takes one of the descriptors that are kept for the storage."""
 
 
 def keep_readable(descriptor: int) -> None:
@@ -37,36 +41,42 @@ def _may_be_shortened(descriptor: int) -> bool:
 
 
 class RemovedFiles:
-    """Removes files. If the process dies before they are freed, the system frees them."""
+    """
+    Removes files. The system frees at once what can't be freed in steps, and all that is left when the process dies.
+    """
 
     def __init__(self) -> None:
         self._descriptors: list[int] = []
 
     def remove(self, path: Path) -> None:
         """
-        Remove a file from its directory durably. L{free_some} frees it. The system does so if the file may not be
-        written, or when nobody reads it any more.
+        Remove a file from its directory durably. L{free_some} frees it. The system does so if the file can't be opened
+        for writing, if L{MOST_OPEN_FILES} wait already, or when nobody reads it any more.
 
-        @raise OSError: the disk failed, so that L{free_some} must not be called.
+        @raise StorageError: it is no regular file.
+        @raise OSError: the disk failed.
         """
-        if os.access(path, os.W_OK):
-            self._descriptors.append(open_file(path, os.O_RDWR))
-        path.unlink()
-        sync_directory(path.parent)
+        with contextlib.ExitStack() as on_failure:
+            opened = []
+            if len(self._descriptors) < MOST_OPEN_FILES:
+                with contextlib.suppress(OSError):
+                    opened.append(open_file(path, os.O_RDWR))
+                    on_failure.callback(os.close, opened[0])
+            path.unlink()
+            sync_directory(path.parent)
+            self._descriptors += opened
+            on_failure.pop_all()
 
     def free_some(self) -> bool:
         """
         Free a part of the files.
 
         @return: whether more of them is left.
-        @raise OSError: the disk failed.
         """
         if self._descriptors:
             descriptor = self._descriptors[-1]
             left = os.fstat(descriptor).st_size - FREED_BYTES
-            if left > 0 and _may_be_shortened(descriptor):
-                os.ftruncate(descriptor, left)
-            else:
+            if left <= 0 or not _may_be_shortened(descriptor) or not _shorten(descriptor, left):
                 os.close(self._descriptors.pop())
         return bool(self._descriptors)
 
@@ -74,3 +84,12 @@ class RemovedFiles:
         """Free all that is left."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _shorten(descriptor: int, size: int) -> bool:
+    """Returns whether that was possible: some file systems need room for it, and refuse it when they are full."""
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError:
+        return False
+    return True

@@ -4,6 +4,7 @@ All files of one machine together.
 They must never be open in two processes at once: whoever opens them holds the lock of the data directory.
 """
 
+import contextlib
 from pathlib import Path
 
 import attrs
@@ -63,8 +64,7 @@ class Storage:
 
     def close(self) -> None:
         """Close the files and release the lock."""
-        self.snapshots.removed.close()
-        try:
-            self.log.close()
-        finally:
-            self.directory.close()
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(self.directory.close)
+            last_first.callback(self.log.close)
+            last_first.callback(self.snapshots.removed.close)

@@ -315,8 +315,10 @@ class WriteAheadLog:
         @raise OSError: freeing failed; the file is closed nevertheless.
         """
         self._ready = False
-        self.removed.close()
-        self._file.close(free=self._writing.failure is None)
+        try:
+            self.removed.close()
+        finally:
+            self._file.close(free=self._writing.failure is None)
 
     def _check_usable(self) -> None:
         if self._writing.failure is not None:

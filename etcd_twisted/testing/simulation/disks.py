@@ -52,6 +52,7 @@ class _Open:
     real: int
     path: str
     disk: Disk
+    removed: bool = False
 
 
 class Disks:
@@ -206,6 +207,8 @@ class Disks:
         """See L{os.fstat}."""
         opened = self._opened(descriptor)
         found: os.stat_result = _REAL["fstat"](descriptor if opened is None else opened.real)
+        if opened is not None and opened.removed:  # it has a name in the trash
+            return os.stat_result((*found[:3], 0, *found[4:]))
         return found
 
     def ftruncate(self, descriptor: int, length: int) -> None:
@@ -270,6 +273,7 @@ class Disks:
         for opened in self._open.values():
             if opened.path == name:
                 opened.path = kept
+                opened.removed = True
 
     def rename(self, source: Any, target: Any, **more: Any) -> None:
         """See L{os.rename}."""
@@ -287,6 +291,6 @@ class Disks:
         disk.renamed(name, new, replaced)
 
     def flock(self, descriptor: int, operation: int) -> None:
-        """See L{fcntl.flock}. A machine's disk is never locked: the test runs one process of the machine at a time."""
-        if descriptor < _FIRST_DESCRIPTOR:
-            _REAL_FLOCK(descriptor, operation)
+        """See L{fcntl.flock}."""
+        opened = self._opened(descriptor)
+        _REAL_FLOCK(descriptor if opened is None else opened.real, operation)

@@ -5,6 +5,7 @@ Tests of L{etcd_twisted.consensus.replica}: snapshots, on a fake clock and a rea
 import itertools
 import os
 from contextlib import closing
+from unittest import mock
 
 from etcd_twisted.consensus.snapshots import taking
 from etcd_twisted.consensus.snapshots.taking import ENTRY_BYTES_PER_SNAPSHOT_BYTE, FREE_BYTES
@@ -143,6 +144,24 @@ class SnapshotTests(ReplicaTestCase):
         self.assertGreater(len(waits), 20)
         self.assertLessEqual(max(waits), 2)
         machine.settle()
+        machine.stop()
+
+    def test_files_are_freed_although_a_newer_snapshot_came_meanwhile(self) -> None:
+        """The leader's, which this one does not replace in memory."""
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.settle()
+        snapshotter = machine.replica._member._snapshotter
+        while snapshotter._running is None:
+            machine.set("/more")
+            machine.clock.advance(0)
+            machine.disk_thread.run_one()
+            machine.clock.advance(0)
+        self.patch(snapshotter, "_log", mock.Mock(snapshot_index=1_000))
+        machine.settle()
+        self.assertEqual(self.snapshot_index(machine) // 10, 2)
+        self.assertEqual(machine.storage.snapshots.removed._descriptors, [])
         machine.stop()
 
     def test_writes_go_on_during_a_snapshot(self) -> None:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import CancelledError, ensureDeferred
 
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import come_back, recover
 from etcd_twisted.consensus.snapshots.sending import PAUSE_SECONDS
+from etcd_twisted.consensus.storage import removed_files
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import EtcdError, RequestDroppedError
@@ -50,6 +52,11 @@ class TransferTestCase(ClusterTestCase):
 
     def files(self, machine: ClusterMachine) -> list[str]:
         return sorted(path.name for path in (machine.path / "snapshots").iterdir())
+
+    def finish_snapshot(self, writer: SnapshotWriter, keyspace: KeySpace) -> None:
+        for chunk in dump(keyspace.state()):
+            writer.write(chunk)
+        writer.finish()
 
     def part(self, machine: ClusterMachine) -> int:
         """Returns how much of a snapshot is there."""
@@ -195,6 +202,25 @@ class InterruptedTests(TransferTestCase):
         self.assertCaughtUp(cluster, late)
         self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 0, 1_000])
 
+    def test_transfer_goes_on_when_a_newer_snapshot_replaces_the_file(self) -> None:
+        """Otherwise a machine never catches up if snapshots are taken faster than it receives one."""
+        self.patch(removed_files, "FREED_BYTES", 500)
+        cluster, late = self.behind()
+        leader = cluster.leader
+
+        def take_another() -> None:
+            for number in range(COUNT + 1):
+                leader.set(f"/more{number}")
+
+        self.interrupt_at(cluster, 1_000, take_another)
+        replaced = self.files(leader)
+        late.launch()
+        cluster.advance_until(lambda: self.files(leader)[-1:] > replaced)
+        self.assertNotIn(4_000, self.offsets)
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(self.offsets[:4], [0, 1_000, 2_000, 3_000])
+        self.assertEqual(self.offsets.count(0), 1)
+
     def test_leader_changes_during_a_transfer(self) -> None:
         """The next leader sends its own file, or the log of the machine is enough."""
         cluster, late = self.behind()
@@ -250,6 +276,22 @@ class InterruptedTests(TransferTestCase):
         self.assertEqual(late.clock.getDelayedCalls(), [])
         late.launch()
         self.assertCaughtUp(cluster, late)
+
+    def test_older_snapshot_is_freed_although_the_log_has_caught_up(self) -> None:
+        """The snapshot that has arrived replaces the file of the older one, if not the key space."""
+        cluster, late = self.behind()
+        late.launch().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        self.await_member(cluster, late)
+        receiver, snapshots = late.member.receiver, late.storage.snapshots
+        self.finish_snapshot(snapshots.create(SnapshotMetadata(1, 1, Configuration(()))), KeySpace())
+        cluster.advance_until(lambda: receiver.installing)
+        self.patch(receiver, "_raft", mock.Mock(commit_index=1_000))
+        cluster.advance_until(lambda: not receiver.installing)
+        self.assertEqual(len(self.files(late)), 1)
+        self.assertNotIn("-00000000000000000001.", self.files(late)[0])
+        self.assertEqual(snapshots.removed._descriptors, [])
+        self.assertEqual(late.replica.index, 0)
+        late.crash()
 
     def test_sender_is_stopped_in_the_middle(self) -> None:
         cluster, late = self.behind()
@@ -378,11 +420,6 @@ class CrashTests(TransferTestCase):
     def entries(self, start: int, stop: int, term: int, data: bytes) -> list[Entry]:
         return [Entry(index, term, EntryKind.COMMAND, data) for index in range(start, stop)]
 
-    def finish_snapshot(self, writer: SnapshotWriter, keyspace: KeySpace) -> None:
-        for chunk in dump(keyspace.state()):
-            writer.write(chunk)
-        writer.finish()
-
     def recovered(self, path: Path, storage: Storage | None = None) -> Any:
         if storage is not None:
             storage.directory.save_identity(IDENTITY)
@@ -391,6 +428,7 @@ class CrashTests(TransferTestCase):
         self.addCleanup(storage.close)
         found = self.successResultOf(ensureDeferred(recover(storage, KeySpace(), None, nothing)))
         come_back(storage, found)
+        self.assertEqual([name for name in open_files(path) if "(deleted)" in name], [])
         storage.close()
         return found
 
