@@ -214,4 +214,4 @@ class AsyncStorage:
 
 
 def _do_nothing() -> None:
-    """Be done."""
+    """Do nothing: it is enough that the thread has come to this job."""
