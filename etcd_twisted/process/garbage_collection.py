@@ -6,7 +6,7 @@ under writes frees as many as it makes, so the collector runs late, and finds th
 that takes tens of milliseconds for 100,000 keys. When it runs by the clock instead, each pass looks at what a fraction
 of a second has made. What survives several passes is frozen: the collector looks at it again only once a day. The tree
 has no cycles, and objects that have some, like a finished request, seldom live for seconds. While much of a large tree
-is made anew, as after a snapshot, fewer passes have to do, so that none of them has much to look at.
+is made anew, as after a snapshot, objects are frozen after fewer passes, so that no pass has many to look at.
 
 This changes the collector of the whole process, so it must never be started in a program that embeds the service.
 """
@@ -25,7 +25,9 @@ _PASSES_PER_FREEZE = 10
 """Every so many passes, what has survived several of them is looked at once more, and what is left is frozen."""
 
 _MANY_SURVIVORS = 4_000
-"""If so many objects have survived passes, that is done at once. To look at one of them takes up to 0.4 us."""
+"""
+If so many objects have survived at least one pass, that is done in the next one. To look at one takes up to 0.4 us.
+"""
 
 _MOST_OBJECTS = 30_000
 """

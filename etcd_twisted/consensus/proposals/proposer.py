@@ -290,7 +290,7 @@ class Proposer:
 
     def place_after_wait(self, command: Change) -> int:
         """
-        Put a change into the log whose outcome another machine waits for, and which has waited for room.
+        Put a change into the log whose outcome another machine waits for, after L{when_room}.
 
         @return: the index of its entry.
         @raise EtcdError: the command is refused; see L{etcd_twisted.interfaces.IReplica.propose}.
