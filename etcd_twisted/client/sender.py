@@ -46,8 +46,11 @@ _T = TypeVar("_T")
 LONGEST_PAUSE_SECONDS = 0.5
 """How long to wait at the most after every machine was asked."""
 
-LEAST_WRITE_SECONDS = 0.05
-"""A write is not sent to a further machine when less time than this is left."""
+LEAST_ATTEMPT_SECONDS = 0.05
+"""
+No further machine is asked when less time than this is left. A write would end with an unknown outcome without need,
+and why the machines before have not answered a read says more than that one more had no time.
+"""
 
 MACHINES_TARGET = "/v2/machines"
 
@@ -295,9 +298,9 @@ class Sender:
         request = attempts.request
         began = self._clock.seconds()
         remaining = attempts.deadline - began
-        # A write that is sent with no time left for its answer would end with an unknown outcome without need. Another
-        # machine that knows no leader takes as long to say so as the one before.
-        least = max(LEAST_WRITE_SECONDS, attempts.refusal_seconds) if request.changes and attempts.reasons else 0.0
+        least = LEAST_ATTEMPT_SECONDS if attempts.reasons else 0.0
+        if request.changes:  # another machine that knows no leader takes as long to say so as the one before
+            least = max(least, attempts.refusal_seconds)
         if remaining < least or remaining <= 0:
             raise attempts.failure()
 

@@ -225,6 +225,16 @@ class TimeTests(SenderTestCase):
         self.assertTrue(agent.sent[-1].cancelled)
         self.assertEqual(message, f"no machine has answered: {A}: Connection was refused by other side.")
 
+    def test_no_request_is_sent_just_before_the_deadline(self) -> None:
+        """Why machines have not answered says more than that one of them had no time."""
+        for total_seconds in (1.0 + number / 100 for number in range(50)):
+            last = self.clock.seconds() + total_seconds - 0.05
+            agent = StubAgent(a=lambda _, last=last: REFUSED if self.clock.seconds() < last else Hang())
+            reading = sender_of(agent, self.clock, A).send(READ, total_seconds)
+            self.clock.pump([0.01] * 151)
+            message = self.failureResultOf(reading, ConnectionFailed).getErrorMessage()
+            self.assertEqual(message, f"no machine has answered: {A}: Connection was refused by other side.")
+
     def test_a_write_is_not_taken_away_from_a_machine(self) -> None:
         agent = StubAgent(a=Hang(), b=Reply())
         writing = self.begin(agent, WRITE)
