@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 PagesType = TypeVar("PagesType", bound=Resource)
 
 _importing = Lock()
-"""Whoever imports pages holds it. There is one for all machines of a process, as they share what is imported."""
+"""A thread holds it while it imports pages. All machines of a process have the same one, as they share imports."""
 
 
 class LatePages(Resource, Generic[PagesType]):

@@ -153,7 +153,7 @@ class ForwardingTests(ClusterTestCase):
         self.assertEqual([event.index for event in events], sorted(event.index for event in events))
 
     def waiting(self) -> "Deferred[bytes]":
-        """Has the follower ask for nine changes, of which seven wait for room. Returns the answer."""
+        """Forwards nine changes, of which seven wait for room. Returns the answer."""
         self.patch(self.leader.member.proposer._throttle, "unapplied_bytes", 200)
         now = self.leader.replica.now()
         request = encode(Propose([encode_command(Set(f"/{number}", now, "x" * 100)) for number in range(9)]))

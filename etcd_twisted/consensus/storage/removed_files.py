@@ -22,7 +22,7 @@ MOST_OPEN_FILES = 16
 
 def keep_readable(descriptor: int) -> None:
     """
-    Have a file keep its bytes until a descriptor is closed, also if it is removed meanwhile.
+    Keep the bytes of an open file until this descriptor is closed, also if the file is removed meanwhile.
 
     @raise OSError: it is being freed already.
     """

@@ -122,7 +122,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_files_that_a_snapshot_replaces_are_freed_in_steps(self) -> None:
-        """What is written meanwhile waits for one of them at most. They are gone when the next snapshot begins."""
+        """A change that comes meanwhile waits for one step at most."""
         self.patch(removed_files, "FREED_BYTES", 500)
         machine = self.machine(snapshot_count=10)
         removed = machine.storage.snapshots.removed, machine.storage.log.removed
