@@ -26,7 +26,7 @@ _PASSES_PER_FREEZE = 10
 
 _MANY_SURVIVORS = 4_000
 """
-If so many objects have survived at least one pass, that is done in the next one. To look at one takes up to 0.4 us.
+If so many objects have survived at least one pass, that is done in the next one. To look at one takes about 0.4 us.
 """
 
 _MOST_OBJECTS = 30_000

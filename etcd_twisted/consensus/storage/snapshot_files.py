@@ -63,8 +63,8 @@ class SnapshotStore:
         self.removed = RemovedFiles()
         self._directory = directory
 
-    def _finished(self, size: int) -> None:
-        """A snapshot of this size has its final name, durably: the older ones are not needed any more."""
+    def _replace_older(self, size: int) -> None:
+        """Note the size of a snapshot that has its final name durably, and remove the older ones."""
         self.size = size
         for older in files_in(self._directory, _NAME)[:-1]:
             self.removed.remove(older)
@@ -100,7 +100,7 @@ class SnapshotStore:
         @raise OSError: the file can't be created, for example because the same snapshot is being written already.
         """
         metadata = msgspec.structs.replace(metadata, cluster_id=self.cluster_id)
-        return SnapshotWriter(self._directory, metadata, self._finished)
+        return SnapshotWriter(self._directory, metadata, self._replace_older)
 
     def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
         """
@@ -108,7 +108,7 @@ class SnapshotStore:
 
         @raise OSError: the file can't be created.
         """
-        return IncomingSnapshot(self._directory, metadata, self._finished)
+        return IncomingSnapshot(self._directory, metadata, self._replace_older)
 
     def latest(self) -> "SnapshotReader | None":
         """
